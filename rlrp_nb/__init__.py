@@ -1,0 +1,75 @@
+"""rlrp_nb: see why an image network decided what it decided, with Relative Layer-Wise Relevance Propagation.
+
+The names below are imported on first use, so that ``import rlrp_nb`` costs nothing and does not load torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlrp_nb.data.image import load_image
+    from rlrp_nb.engine.attribution import RLRP
+    from rlrp_nb.engine.explainer import explain
+    from rlrp_nb.engine.explanation import Explanation
+    from rlrp_nb.engine.methods import Method, available_methods
+    from rlrp_nb.errors import (
+        FileFormatError,
+        InputError,
+        MissingPackageError,
+        RlrpError,
+        UnsupportedNetworkError,
+        WeightsError,
+    )
+    from rlrp_nb.models.classifier import Classifier
+    from rlrp_nb.models.zoo import available_models, load_model
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "models.classifier",
+    "Explanation": "engine.explanation",
+    "FileFormatError": "errors",
+    "InputError": "errors",
+    "Method": "engine.methods",
+    "MissingPackageError": "errors",
+    "RLRP": "engine.attribution",
+    "RlrpError": "errors",
+    "UnsupportedNetworkError": "errors",
+    "WeightsError": "errors",
+    "available_methods": "engine.methods",
+    "available_models": "models.zoo",
+    "explain": "engine.explainer",
+    "load_image": "data.image",
+    "load_model": "models.zoo",
+}
+
+__all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type checkers
+    "Classifier",
+    "Explanation",
+    "FileFormatError",
+    "InputError",
+    "Method",
+    "MissingPackageError",
+    "RLRP",
+    "RlrpError",
+    "UnsupportedNetworkError",
+    "WeightsError",
+    "available_methods",
+    "available_models",
+    "explain",
+    "load_image",
+    "load_model",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be of any type
+    if name not in _HOMES:
+        message = f"module 'rlrp_nb' has no attribute {name!r}; it offers: {', '.join(__all__)}"
+        raise AttributeError(message)
+    value = getattr(import_module(f"rlrp_nb.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

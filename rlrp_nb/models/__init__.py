@@ -1,0 +1,1 @@
+"""Networks by name, each with its preprocessing and class names."""

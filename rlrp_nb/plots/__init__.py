@@ -1,0 +1,1 @@
+"""Colour maps, pictures and figures of relevance."""
