@@ -1,0 +1,222 @@
+"""Pictures in: whatever a person has at hand (file, PIL image, array, tensor) becomes one RGB picture.
+
+Nothing is guessed. A picture that could be read in two ways is refused with the two ways named, because a picture that
+is silently too dark or wrongly turned gives a heatmap that is silently wrong.
+"""
+
+import sys
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from rlrp_nb.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageSource: TypeAlias = "str | PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
+
+MAX_PIXELS = 50_000_000
+
+# Only formats whose decoders live inside Pillow: EPS, for one, would start an external program on a stranger's file.
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+_ACCEPTED = (
+    "accepted are a path to a picture file, a PIL image, a NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
+    "and a torch tensor (H, W) or (C, H, W)"
+)
+_FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
+
+
+def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read one picture as 8-bit RGB.
+
+    Files and PIL images: the EXIF orientation is applied, palettes, grey, CMYK and 16-bit are converted, transparent
+    parts are laid over white, and of an animation the first frame of a file is taken. Arrays and tensors: bool,
+    uint8, uint16 (65535 is white) and floating point in [0, 1].
+
+    Parameters
+    ----------
+    source : str, os.PathLike, PIL.Image.Image, numpy.ndarray or torch.Tensor
+        The picture. An array has shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4); a tensor has shape (H, W) or
+        (C, H, W) with C of 1, 3 or 4.
+    max_pixels : int
+        The largest width times height that is decoded. Checked before decoding, so that a small file cannot fill the
+        memory.
+
+    Returns
+    -------
+    PIL.Image.Image
+        A new picture of mode RGB; the source is left as it was.
+
+    Raises
+    ------
+    InputError
+        The source is missing, damaged, no picture, too large, or its values have no clear meaning.
+    """
+    torch = sys.modules.get("torch")  # a tensor can only come from a torch that is already there
+    if isinstance(source, Image.Image):
+        return _to_rgb(source, "the PIL image", max_pixels)
+    if isinstance(source, np.ndarray):
+        return _from_array(source, f"the array of shape {source.shape}", max_pixels)
+    if torch is not None and isinstance(source, torch.Tensor):
+        return _from_tensor(source, max_pixels)
+    if isinstance(source, (str, PathLike)):
+        return _from_file(source, max_pixels)
+    raise InputError(f"a picture cannot be made from {type(source).__name__}: {_ACCEPTED}.")
+
+
+def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        raise InputError(f"{source!r} is a web address, and nothing is fetched: save the picture and give its path.")
+    path = Path(source).expanduser()
+    try:
+        if not path.exists():
+            raise InputError(f"there is no file {str(path)!r} (looked for at {str(path.absolute())!r}).")
+        if path.is_dir():
+            raise InputError(f"{str(path)!r} is a directory: give the path of one picture inside it.")
+        if not path.is_file():
+            raise InputError(f"{str(path)!r} is not an ordinary file: give the path of a picture file.")
+        if path.stat().st_size == 0:
+            raise InputError(f"{str(path)!r} is empty (0 bytes): copy or download the picture again.")
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
+    return _decode(path, max_pixels)
+
+
+def _decode(path: Path, max_pixels: int) -> Image.Image:
+    Image.init()
+    formats = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        with Image.open(path, formats=formats) as image:
+            return _to_rgb(image, repr(str(path)), max_pixels)
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        # Pillow's own, fixed limit: met first when it is the lower one
+        raise InputError(f"{str(path)!r} is too large to decode safely: {error} Make the picture smaller.") from error
+    except UnidentifiedImageError as error:
+        raise InputError(f"{str(path)!r} is not a picture in a format that is read: {', '.join(formats)}.") from error
+    except Exception as error:
+        # a damaged file can make a decoder raise anything at all
+        raise InputError(
+            f"{str(path)!r} is damaged, or it cannot be opened: {type(error).__name__}: {error}. "
+            "Copy or download it again, or save it anew with a picture editor."
+        ) from error
+
+
+def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
+    """Convert what Pillow opened; every mode that Pillow knows is either converted with a stated rule or refused."""
+    _check_size(image.width, image.height, what, max_pixels)
+    source_format = image.format  # forgotten by every operation below
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        return _from_integers(upright, source_format, what)
+    if upright.mode == "F":
+        return Image.fromarray(_scale_float(np.asarray(upright), f"{what} with floating-point pixels")).convert("RGB")
+    if upright.has_transparency_data:
+        rgba = upright.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    try:
+        return upright.convert("RGB")
+    except ValueError as error:
+        raise InputError(f"{what} has colour mode {upright.mode}, which has no conversion to RGB: {error}.") from error
+
+
+def _from_integers(image: Image.Image, source_format: str | None, what: str) -> Image.Image:
+    """16-bit grey: modes I;16, I;16L, I;16B, I;16N, and mode I (32-bit) that holds 16-bit values."""
+    values = np.asarray(image)
+    if image.mode == "I":
+        low, high = int(values.min()), int(values.max())
+        sixteen = source_format in {"PNG", "PPM"}  # these decoders put 16-bit pixels into mode I, scaled to 65535
+        if low < 0 or high > np.iinfo(np.uint16).max or (0 < high <= np.iinfo(np.uint8).max and not sixteen):
+            raise InputError(
+                f"{what} has 32-bit integer pixels from {low} to {high}, and what is white is not known: give an array "
+                "of type uint8 (255 is white), uint16 (65535 is white), or float in [0, 1]."
+            )
+    return Image.fromarray(_scale_uint16(values)).convert("RGB")
+
+
+def _from_array(array: "np.ndarray[Any, Any]", what: str, max_pixels: int) -> Image.Image:
+    if array.size == 0:
+        raise InputError(f"{what} is empty: a picture needs at least one pixel.")
+    channels_last = (1, 3, 4)
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in channels_last):  # noqa: PLR2004 - axes
+        hint = ""
+        if array.ndim == 3 and array.shape[0] in channels_last:  # noqa: PLR2004 - axes
+            hint = " Channels come last in an array: array.transpose(1, 2, 0)."
+        elif array.ndim == 4:  # noqa: PLR2004 - axes
+            hint = " Give one picture at a time: array[0]."
+        raise InputError(f"{what} is not a picture: accepted are (H, W), (H, W, 1), (H, W, 3) and (H, W, 4).{hint}")
+    _check_size(array.shape[1], array.shape[0], what, max_pixels)
+    pixels = _to_uint8(array, what)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:  # noqa: PLR2004 - axes
+        pixels = pixels[:, :, 0]
+    return _to_rgb(Image.fromarray(np.ascontiguousarray(pixels)), what, max_pixels)
+
+
+def _from_tensor(tensor: "Tensor", max_pixels: int) -> Image.Image:
+    shape = tuple(tensor.shape)
+    what = f"the tensor of shape {shape}"
+    if tensor.layout != sys.modules["torch"].strided:
+        raise InputError(f"{what} has layout {tensor.layout}: give a dense tensor, tensor.to_dense().")
+    if tensor.ndim not in (2, 3) or (tensor.ndim == 3 and shape[0] not in (1, 3, 4)):  # noqa: PLR2004 - axes
+        hint = ""
+        if tensor.ndim == 4:  # noqa: PLR2004 - axes
+            hint = " Give one picture at a time: tensor[0]."
+        elif tensor.ndim == 3 and shape[2] in (1, 3, 4):  # noqa: PLR2004 - axes
+            hint = " Channels come first in a tensor: tensor.permute(2, 0, 1)."
+        raise InputError(f"{what} is not a picture: accepted are (H, W) and (C, H, W) with C of 1, 3 or 4.{hint}")
+    values = tensor.detach().cpu()
+    if values.is_floating_point():
+        values = values.float()  # NumPy has no bfloat16
+    array = values.numpy()
+    return _from_array(array.transpose(1, 2, 0) if array.ndim == 3 else array, what, max_pixels)  # noqa: PLR2004 - axes
+
+
+def _to_uint8(array: "np.ndarray[Any, Any]", what: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    if array.dtype == np.uint8:
+        return array
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype == np.uint16:
+        return _scale_uint16(array)
+    if np.issubdtype(array.dtype, np.floating):
+        return _scale_float(array, what)
+    raise InputError(
+        f"{what} has values of type {array.dtype}, and what is white is not known: accepted are uint8 (255 is white), "
+        "uint16 (65535 is white), bool, and float in [0, 1]. For values from 0 to 255: array.astype(numpy.uint8)."
+    )
+
+
+def _scale_uint16(values: "np.ndarray[Any, Any]") -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    # 65535 = 255 * 257, so full scale stays full scale; 128 rounds to the nearest of the 256 steps
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _scale_float(values: "np.ndarray[Any, Any]", what: str) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    if not np.isfinite(values).all():
+        raise InputError(f"{what} contains NaN or infinite values: every pixel has to be a number in [0, 1].")
+    low, high = float(values.min()), float(values.max())
+    if low < -_FLOAT_SLACK or high > 1 + _FLOAT_SLACK:
+        advice = "undo the normalisation, so that black is 0 and white is 1"
+        if low >= 0:
+            advice = "divide by its white value (array / 255 for 0 to 255, array / 65535 for 16-bit)"
+        raise InputError(f"{what} has values from {low:.6g} to {high:.6g}, but float means [0, 1]: {advice}.")
+    scaled: np.ndarray[Any, np.dtype[np.uint8]] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return scaled
+
+
+def _check_size(width: int, height: int, what: str, max_pixels: int) -> None:
+    if width == 0 or height == 0:
+        raise InputError(f"{what} is {width} x {height} pixels: a picture needs at least one pixel.")
+    if width * height > max_pixels:
+        raise InputError(
+            f"{what} is {width} x {height} = {width * height:,} pixels, more than the limit of {max_pixels:,}: make "
+            "the picture smaller, or raise load_image(..., max_pixels=...) if you trust it."
+        )

@@ -1,0 +1,248 @@
+"""Weights: finding the file, downloading it, checking it, and putting it into a network once, without a second copy."""
+
+import hashlib
+import re
+import urllib.error
+import urllib.request
+import uuid
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import closing
+from http.client import HTTPException
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlparse
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+from rlrp_nb.errors import WeightsError
+
+_CHUNK = 1 << 20
+_TIMEOUT = 30.0  # seconds without a byte
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+_EMBEDDED = "or use the embedded network, which needs no download: load_model('efficientnet_lite0')"
+_NAMED = 3  # how many keys an error names
+
+
+def cached_path(url: str) -> Path:
+    """Where the weights of `url` are looked for: the folder in which torch.hub keeps its own downloads."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
+def fetch_weights(url: str) -> Path:
+    """Give the file with the weights of `url`, downloading it with a progress bar if it is not there yet.
+
+    The file's name carries the beginning of its SHA-256. It is checked for a download and for a file that was already
+    there. A download goes to a temporary name in the same folder, and gets its own name only when it is whole, so
+    that an interrupted one leaves nothing behind and two processes can fetch the same file.
+
+    Parameters
+    ----------
+    url : str
+        Address of a file ``name-<hash>.pth``.
+
+    Returns
+    -------
+    pathlib.Path
+        The file, complete and checked.
+
+    Raises
+    ------
+    WeightsError
+        The file in the cache is damaged, or the download did not succeed.
+    """
+    path = cached_path(url)
+    if path.exists():
+        check_hash(path, f"Delete it (rm '{path}') and it is downloaded again from {url}")
+        return path
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download(url, partial, path)
+        partial.replace(path)
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", None) or error
+        raise WeightsError(
+            f"the weights {path.name} are not there, and downloading them failed ({reason}).\n"
+            f"  looked for at:   {path}\n"
+            f"  downloaded from: {url}\n"
+            "Either copy the file there from a machine that has a connection (TORCH_HOME moves the folder), "
+            f"{_EMBEDDED}."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _download(url: str, partial: Path, path: Path) -> None:
+    expected = _hash_in_name(path)
+    digest = hashlib.sha256()
+    request = urllib.request.Request(url, headers={"User-Agent": "rlrp-nb"})  # noqa: S310 - torchvision's own addresses
+    with closing(urllib.request.urlopen(request, timeout=_TIMEOUT)) as response, partial.open("xb") as file:  # noqa: S310
+        length = response.headers.get("Content-Length")
+        size = int(length) if length else None
+        with tqdm(total=size, unit="B", unit_scale=True, desc=path.name) as bar:
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                bar.update(len(chunk))
+        received = file.tell()
+    if size is not None and received != size:
+        raise WeightsError(
+            f"the download of {url} broke off after {received:,} of {size:,} bytes, and was discarded: try again, "
+            f"copy the file to {path}, {_EMBEDDED}."
+        )
+    if expected and not digest.hexdigest().startswith(expected):
+        raise WeightsError(
+            f"the download of {url} is damaged, and was discarded: its SHA-256 begins with "
+            f"{digest.hexdigest()[: len(expected)]}, but its name says {expected}. Try again, copy the file to {path}, "
+            f"{_EMBEDDED}."
+        )
+
+
+def check_hash(path: Path, remedy: str) -> None:
+    """Compare a file's SHA-256 with the beginning of it in the file's name; a name without one is not checked.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file.
+    remedy : str
+        What to do about a damaged file; the last sentence of the error.
+
+    Raises
+    ------
+    WeightsError
+        The file cannot be read, or its content is not what its name says.
+    """
+    expected = _hash_in_name(path)
+    if not expected:
+        return
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            _digest(file, digest)
+    except OSError as error:
+        raise WeightsError(f"the weights file {path} cannot be read: {error}. {remedy}.") from error
+    if not digest.hexdigest().startswith(expected):
+        raise WeightsError(
+            f"the weights file {path} is damaged: its SHA-256 begins with {digest.hexdigest()[: len(expected)]}, but "
+            f"its name says {expected}. {remedy}."
+        )
+
+
+def _digest(file: IO[bytes], digest: "hashlib._Hash") -> None:
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+
+
+def _hash_in_name(path: Path) -> str:
+    match = _HASH_IN_NAME.search(path.name)
+    return match[1] if match else ""
+
+
+def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
+    """Read a state dict from a file; its tensors stay in the file until they are used.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        A .safetensors file, or one that ``torch.save(network.state_dict(), path)`` wrote. No code in it is run.
+
+    Returns
+    -------
+    OrderedDict of str to torch.Tensor
+        With the attribute ``_metadata`` (versions of the modules' layouts), where the file has it.
+
+    Raises
+    ------
+    WeightsError
+        There is no such file, it is damaged, or it holds something else than a state dict.
+    """
+    if not path.is_file():
+        raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(path.absolute())!r}).")
+    try:
+        if path.suffix == ".safetensors":
+            return OrderedDict(load_file(path))
+        # files from before torch 1.6 are no zip archives and cannot be mapped: they are read into memory
+        state = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+    except SafetensorError as error:
+        raise WeightsError(f"the weights file {path} is damaged, or not of the safetensors format: {error}.") from error
+    except Exception as error:
+        # a damaged file can make the reader raise anything at all
+        raise WeightsError(
+            f"the weights file {path} is damaged, or it is not a file of tensors: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no details'}. "
+            "Save one with torch.save(network.state_dict(), path)."
+        ) from error
+    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        inside = (
+            f"a dict of {', '.join(map(str, list(state)[:_NAMED]))}"
+            if isinstance(state, Mapping)
+            else type(state).__name__
+        )
+        raise WeightsError(
+            f"the weights file {path} does not hold a state dict (names and tensors), but {inside}: save one with "
+            "torch.save(network.state_dict(), path)."
+        )
+    if not isinstance(state, OrderedDict):
+        state = OrderedDict(state)
+    return state
+
+
+def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", source: str) -> None:
+    """Make the tensors of `state` the network's own; nothing is copied, and nothing is left as it was built.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Usually built on the meta device. Changed in place: every parameter and buffer is replaced, in float32.
+    state : OrderedDict of str to torch.Tensor
+        As :func:`read_state` gives it.
+    source : str
+        Where the weights come from, for the error.
+
+    Raises
+    ------
+    WeightsError
+        Names or shapes do not fit the network, or a value is NaN or infinite.
+    """
+    wanted = network.state_dict()
+    # checkpoints older than torch 0.4.1 have no batch counters; torch fills them in, and they are not weights
+    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in wanted]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    if missing or unknown or shapes:
+        problems = [
+            f"{len(keys)} {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
+            for what, keys in (("missing", missing), ("not in the network", unknown), ("of another shape", shapes))
+            if keys
+        ]
+        raise WeightsError(
+            f"{source} does not fit {type(network).__name__} ({'; '.join(problems)}). Give the state dict of this very "
+            "network, or wrap your own network with rlrp_nb.Classifier."
+        )
+    broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
+    if broken:
+        raise WeightsError(
+            f"{source} has NaN or infinite values in {', '.join(broken[:_NAMED])}: a network with such weights cannot "
+            "classify. Choose other weights."
+        )
+    if not hasattr(state, "_metadata"):  # safetensors keeps no layout versions: what fits is of today's layout
+        state._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined] # noqa: SLF001
+    network.load_state_dict(state, assign=True)
+    network.float()  # Preprocess makes float32; a no-op for files that hold it already
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    # the two extremes are NaN or infinite if any value is; unlike isfinite this makes no tensor of the weights' size
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
