@@ -74,7 +74,7 @@ def table(theme: Theme = "light") -> Bytes:
         If the theme is not one of the two.
     """
     if theme not in _PATHS:
-        raise InputError(f"There is no colour theme {theme!r}. Choose 'light' or 'dark'.")
+        raise InputError(f"there is no colour theme {theme!r}: choose 'light' or 'dark'.")
     negative, positive = _arms(_PATHS[theme]["negative"], _PATHS[theme]["positive"])
     # Both arms begin at the same neutral centre; it is kept once. Entry 0 repeats the negative end.
     colours = np.concatenate([negative[-1:], negative[:0:-1], positive])
@@ -108,7 +108,7 @@ def symmetric_limit(values: ArrayLike, percentile: float = 100.0) -> float:
     if not 0 < percentile <= 100:  # noqa: PLR2004 - the definition of a percentile
         raise InputError(f"percentile is {percentile!r}; it must be above 0 and at most 100 (100 clips nothing).")
     if magnitude.size == 0:
-        raise InputError(f"The heatmap has no values (shape {magnitude.shape}); pass one with at least one pixel.")
+        raise InputError(f"the heatmap has no values (shape {magnitude.shape}): pass one with at least one pixel.")
     return float(np.percentile(magnitude, percentile)) or float(magnitude.max())
 
 
@@ -134,7 +134,7 @@ def levels(values: ArrayLike, limit: float) -> Bytes:
     """
     numbers = _finite(values)
     if not (np.isfinite(limit) and limit >= 0):
-        raise InputError(f"The limit of the colour scale is {limit!r}; it must be finite and not negative.")
+        raise InputError(f"the limit of the colour scale is {limit!r}; it must be finite and not negative.")
     if limit == 0:
         return np.full(numbers.shape, ZERO, np.uint8)
     # Clipping and dividing come before the multiplication: neither the largest nor the smallest float overflows.
@@ -172,8 +172,8 @@ def _finite(values: ArrayLike) -> Floats:
     if not np.isfinite(numbers).all():
         count = int((~np.isfinite(numbers)).sum())
         raise InputError(
-            f"{count} of {numbers.size} values are NaN or infinite and have no colour. "
-            "Find where they come from first; a relevance map of a finite image is finite."
+            f"{count} of {numbers.size} values are NaN or infinite and have no colour: "
+            "find where they come from first; a relevance map of a finite image is finite."
         )
     return numbers
 

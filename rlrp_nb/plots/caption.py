@@ -1,0 +1,71 @@
+"""The words on a picture or in a terminal: probabilities, relevance values and the headline of an explanation."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.explanation import Explanation
+
+
+def percent(probability: float) -> str:
+    """Return a probability as a percentage with one decimal that never claims certainty by rounding.
+
+    Parameters
+    ----------
+    probability : float
+        Between 0 and 1.
+
+    Returns
+    -------
+    str
+        Such as ``94.0 %``, ``< 0.1 %`` or ``> 99.9 %``.
+    """
+    if 0 < probability < 0.001:  # noqa: PLR2004 - what one decimal cannot show
+        return "< 0.1 %"
+    if 0.999 < probability < 1:  # noqa: PLR2004 - what one decimal cannot show
+        return "> 99.9 %"
+    return f"{100 * probability:.1f} %"
+
+
+def number(value: float) -> str:
+    """Return a relevance value with its sign and two or three significant digits.
+
+    Parameters
+    ----------
+    value : float
+        Any finite number.
+
+    Returns
+    -------
+    str
+        Such as ``+1.5e-05``, ``-0.25`` or ``0``, with the true minus sign U+2212.
+    """
+    if value == 0:
+        return "0"
+    # three digits where they need no exponent, which is what a person reads at a glance; two with one
+    shape = "+.3g" if 1e-3 <= abs(value) < 999.5 else "+.1e"  # noqa: PLR2004
+    return format(value, shape).replace("-", "\N{MINUS SIGN}")
+
+
+def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> str:
+    """Return what was explained, with how sure the network was.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What :func:`rlrp_nb.explain` returned.
+    target : int
+        Position among the explained targets, not a class index.
+    sample : int
+        Position in the batch.
+
+    Returns
+    -------
+    str
+        Such as ``espresso, 94.0 %`` or, for a contrast, ``espresso - cup, 94.0 % and 1.7 %``.
+    """
+    probabilities = explanation.probabilities[sample]
+    shown = percent(float(probabilities[int(explanation.targets[sample, target])]))
+    other = int(explanation.negatives[sample, target])
+    if other >= 0:
+        shown += f" and {percent(float(probabilities[other]))}"
+    return f"{explanation.label(target, sample)}, {shown}"

@@ -1,0 +1,335 @@
+"""A still picture of an explanation: photograph, overlay and heatmap with its colour bar, drawn with Pillow alone.
+
+The heatmap panel shows every pixel exactly as it is. The overlay is for the eye: it is smoothed by a small Gaussian, so
+that the fine grid which strided convolutions leave in a heatmap does not hide the shape, and it says so.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from rlrp_nb.errors import InputError
+from rlrp_nb.plots import colormap
+from rlrp_nb.plots.caption import headline, number
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.explanation import Explanation
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float64]
+
+MARGIN, GAP, BAR = 36, 20, 18
+TITLE, LINE, SMALL = 34, 20, 15
+PANEL, ROW = 448, 1700  # wanted width of one panel, and of a whole row of panels, in pixels
+
+_INK = {"light": ("#ffffff", "#16181d", "#5b6270"), "dark": ("#101216", "#f3f4f6", "#9aa3b2")}
+_FRAME = {"light": "#d8dce3", "dark": "#2b2f37"}
+_FADE = {"light": (0.60, 255.0), "dark": (0.50, 0.0)}  # share of the photograph kept, and the grey it fades to
+_COLOUR_KEPT = 0.35
+_PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"})
+_DRAWN = "\N{MIDDLE DOT}\N{HORIZONTAL ELLIPSIS}\N{PLUS-MINUS SIGN}\N{DEGREE SIGN}"
+
+
+class _Look(NamedTuple):
+    opacity: float
+    percentile: float
+    theme: colormap.Theme
+
+    def check(self) -> None:
+        colormap.table(self.theme)
+        if not 0 <= self.opacity <= 1:
+            raise InputError(f"opacity is {self.opacity!r}: it must be between 0 (only the photograph) and 1.")
+
+
+def picture(
+    explanation: "Explanation",
+    target: int = 0,
+    sample: int = 0,
+    *,
+    opacity: float = 0.95,
+    percentile: float = 99.5,
+    theme: colormap.Theme = "dark",
+) -> Image.Image:
+    """Draw one heatmap beside the photograph it belongs to.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What :func:`rlrp_nb.explain` returned.
+    target : int
+        Position among the explained targets, not a class index.
+    sample : int
+        Position in the batch.
+    opacity : float
+        Opacity of the strongest colour of the overlay, 0 to 1.
+    percentile : float
+        Where the colour scale ends: this percentile of the absolute relevance. 100 clips nothing.
+    theme : {"dark", "light"}
+        Dark for a screen, light for paper.
+
+    Returns
+    -------
+    PIL.Image.Image
+        An RGB image with photograph, overlay, heatmap and colour bar; only heatmap and colour bar when the explanation
+        was made from a plain tensor and holds no photograph.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of its range, the heatmap is not two-dimensional, or it holds NaN or infinity.
+    """
+    look = _Look(opacity, percentile, theme)
+    look.check()
+    heatmap, photo = _heatmap(explanation, target, sample), _photo(explanation, sample)
+    limit = colormap.symmetric_limit(heatmap, percentile)
+    scale = _scale(heatmap, 3)
+    exact = _enlarged(colormap.paint(heatmap, limit, theme), scale)
+    panels = [("relevance of every pixel", exact)]
+    if photo is not None:
+        overlay = _overlay(heatmap, photo, scale, look)
+        panels = [("what the network saw", _sharp(photo, scale)), ("overlay, smoothed", overlay), *panels]
+    height, width = exact.height, sum(panel.width + GAP for _, panel in panels)
+    sheet = Image.new("RGB", (2 * MARGIN + width + BAR + 130, 2 * MARGIN + height + 150), _INK[theme][0])
+    draw = ImageDraw.Draw(sheet)
+    top = _heading(draw, headline(explanation, target, sample), _origin(explanation), theme, sheet.width)
+    left = MARGIN
+    for caption, panel in panels:
+        draw.text((left, top), caption, _INK[theme][2], _font(SMALL))
+        _place(sheet, panel, (left, top + LINE + 8), theme)
+        left += panel.width + GAP
+    _colour_bar(sheet, (left, top + LINE + 8, BAR, height), limit, theme)
+    note = _scale_note(percentile)
+    draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
+    return sheet
+
+
+def comparison(
+    explanations: Sequence["Explanation"],
+    target: int = 0,
+    sample: int = 0,
+    *,
+    opacity: float = 0.95,
+    percentile: float = 99.5,
+    theme: colormap.Theme = "dark",
+) -> Image.Image:
+    """Draw the heatmaps of several methods for the same image and class, side by side.
+
+    Methods differ in scale by orders of magnitude, so each one has its own colour scale, and its end is printed.
+
+    Parameters
+    ----------
+    explanations : sequence of Explanation
+        One per method, all of the same image and targets.
+    target, sample, opacity, percentile, theme
+        As in :func:`picture`.
+
+    Returns
+    -------
+    PIL.Image.Image
+        An RGB image: one column per method, the overlay above the heatmap, the photograph first.
+
+    Raises
+    ------
+    InputError
+        If there is no explanation, or they do not show the same image and class; else as :func:`picture`.
+    """
+    explanations = list(explanations)
+    if not explanations:
+        raise InputError("there is nothing to compare: the list of explanations is empty. Pass at least one.")
+    look = _Look(opacity, percentile, theme)
+    look.check()
+    first, photo = explanations[0], _photo(explanations[0], sample)
+    for other in explanations[1:]:
+        _check_alike(first, other, target, sample)
+    heatmaps = [_heatmap(explanation, target, sample) for explanation in explanations]
+    scale = _scale(heatmaps[0], len(heatmaps) + 1)
+    side, height = (scale * length for length in reversed(heatmaps[0].shape))
+    columns = len(heatmaps) + (photo is not None)
+    rows = 1 if photo is None else 2
+    width = max(2 * MARGIN + columns * (side + GAP) - GAP, 760)
+    sheet = Image.new("RGB", (width, 2 * MARGIN + rows * (height + GAP) + 150), _INK[theme][0])
+    draw = ImageDraw.Draw(sheet)
+    top = _heading(draw, headline(first, target, sample), first.network, theme, width)
+    left, below = MARGIN, top + 2 * LINE + 6
+    if photo is not None:
+        draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
+        _place(sheet, _sharp(photo, scale), (left, below), theme)
+        left += side + GAP
+    for explanation, heatmap in zip(explanations, heatmaps, strict=True):
+        limit = colormap.symmetric_limit(heatmap, percentile)
+        draw.text((left, top), _fitting(explanation.method, side, SMALL + 2), _INK[theme][1], _font(SMALL + 2))
+        draw.text((left, top + LINE + 2), _fitting(_end(limit), side, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
+        if photo is not None:
+            _place(sheet, _overlay(heatmap, photo, scale, look), (left, below), theme)
+        exact = _enlarged(colormap.paint(heatmap, limit, theme), scale)
+        _place(sheet, exact, (left, below + (rows - 1) * (height + GAP)), theme)
+        left += side + GAP
+    if photo is not None:
+        _legend(draw, (MARGIN, below + height + GAP, side), theme)
+    note = f"Each method has its own scale. {_scale_note(percentile)}"
+    draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
+    return sheet
+
+
+def _heatmap(explanation: "Explanation", target: int, sample: int) -> Floats:
+    heatmap = explanation.heatmap(target, sample).detach().cpu().double().numpy()
+    if heatmap.ndim != 2:  # noqa: PLR2004 - a picture has two dimensions
+        raise InputError(
+            f"a picture needs a heatmap of shape (height, width), and this one has shape {heatmap.shape}: "
+            "sum or select along the other dimensions and colour it with rlrp_nb.plots.colormap.paint."
+        )
+    return np.asarray(heatmap)
+
+
+def _photo(explanation: "Explanation", sample: int) -> Pixels | None:
+    if explanation.images is None:
+        return None
+    return np.asarray(explanation.images[sample].cpu().numpy(), np.uint8)
+
+
+def _check_alike(first: "Explanation", other: "Explanation", target: int, sample: int) -> None:
+    one, two = _photo(first, sample), _photo(other, sample)
+    same = one is two if one is None or two is None else np.array_equal(one, two)
+    if not same or first.relevance.shape[2:] != other.relevance.shape[2:]:
+        raise InputError(
+            f"the explanations by {first.method} and {other.method} show different images; "
+            "a comparison needs the same image in each."
+        )
+    if first.label(target, sample) != other.label(target, sample):
+        raise InputError(
+            f"the explanations by {first.method} and {other.method} explain different classes "
+            f"({first.label(target, sample)} and {other.label(target, sample)}); explain the same targets with each."
+        )
+
+
+def _scale(heatmap: Floats, columns: int) -> int:
+    wanted = min(PANEL, ROW // columns)
+    return max(1, round(wanted / int(max(heatmap.shape))))
+
+
+def _enlarged(pixels: Pixels, scale: int) -> Image.Image:
+    return Image.fromarray(pixels.repeat(scale, axis=0).repeat(scale, axis=1))
+
+
+def _sharp(photo: Pixels, scale: int) -> Image.Image:
+    # A tiny picture, such as a digit, is its pixels; a photograph is not, and looks better without its squares.
+    if scale > 4:  # noqa: PLR2004
+        return _enlarged(photo, scale)
+    return Image.fromarray(photo).resize((photo.shape[1] * scale, photo.shape[0] * scale), Image.Resampling.BICUBIC)
+
+
+def _overlay(heatmap: Floats, photo: Pixels, scale: int, look: _Look) -> Image.Image:
+    smooth = _smoothed(heatmap, max(heatmap.shape) / 224)
+    limit = colormap.symmetric_limit(smooth, look.percentile)
+    size = (smooth.shape[1] * scale, smooth.shape[0] * scale)
+    # Divided by the limit before it becomes float32, which the smallest relevance would not survive.
+    relative = Image.fromarray((smooth / (limit or 1.0)).astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+    large = np.asarray(relative, np.float64)
+    # The eye should find weak relevance too: opacity grows faster than the value, colour in step with it.
+    alpha = look.opacity * np.minimum(np.abs(large), 1)[..., None] ** 0.6
+    base = _faded(np.asarray(_sharp(photo, scale), np.float64), look.theme)
+    mixed = base * (1 - alpha) + colormap.paint(large, 1.0, look.theme) * alpha
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def _faded(photo: Floats, theme: colormap.Theme) -> Floats:
+    kept, towards = _FADE[theme]
+    grey = (photo @ (0.299, 0.587, 0.114))[..., None]
+    faded: Floats = (photo * _COLOUR_KEPT + grey * (1 - _COLOUR_KEPT)) * kept + towards * (1 - kept)
+    return faded
+
+
+def _smoothed(heatmap: Floats, sigma: float) -> Floats:
+    """Convolve with a Gaussian of unit sum, edges repeated, so that a constant map stays as it is."""
+    reach = int(np.ceil(3 * sigma))
+    weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights /= weights.sum()
+    for axis in (0, 1):
+        padding = [(reach, reach) if axis == a else (0, 0) for a in (0, 1)]
+        padded = np.pad(heatmap, padding, mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)
+        heatmap = windows @ weights
+    return heatmap
+
+
+def _place(sheet: Image.Image, panel: Image.Image, at: tuple[int, int], theme: colormap.Theme) -> None:
+    left, top = at
+    frame = [left - 1, top - 1, left + panel.width, top + panel.height]
+    ImageDraw.Draw(sheet).rectangle(frame, outline=_FRAME[theme])
+    sheet.paste(panel, at)
+
+
+def _heading(draw: ImageDraw.ImageDraw, title: str, subtitle: str, theme: colormap.Theme, width: int) -> int:
+    room = width - 2 * MARGIN
+    draw.text((MARGIN, MARGIN), _fitting(title, room, TITLE), _INK[theme][1], _font(TITLE))
+    draw.text((MARGIN, MARGIN + TITLE + 12), _fitting(subtitle, room, LINE), _INK[theme][2], _font(LINE))
+    return MARGIN + TITLE + LINE + 36
+
+
+def _colour_bar(sheet: Image.Image, box: tuple[int, int, int, int], limit: float, theme: colormap.Theme) -> None:
+    left, top, width, height = box
+    # Entries 255 down to 1: an odd number, so that zero is exactly in the middle of the bar.
+    column = colormap.table(theme)[255:0:-1][:, None]
+    bar = Image.fromarray(column).resize((width, height), Image.Resampling.NEAREST)
+    sheet.paste(bar, (left, top))
+    draw = ImageDraw.Draw(sheet)
+    for share in (1.0, 0.5, 0.0, -0.5, -1.0):
+        y = top + round((1 - share) / 2 * (height - 1))
+        draw.line([(left + width, y), (left + width + 5, y)], _INK[theme][2])
+        draw.text((left + width + 10, y), _printable(number(share * limit)), _INK[theme][1], _font(SMALL), anchor="lm")
+    for share, words in ((0.75, "speaks for it"), (-0.75, "speaks against")):
+        y = top + round((1 - share) / 2 * (height - 1))
+        draw.text((left + width + 10, y), words, _INK[theme][2], _font(SMALL), anchor="lm")
+
+
+def _legend(draw: ImageDraw.ImageDraw, box: tuple[int, int, int], theme: colormap.Theme) -> None:
+    left, top, width = box
+    for row, (entry, words) in enumerate(((208, "speaks for it"), (48, "speaks against it"))):
+        y = top + row * (LINE + 8)
+        colour = tuple(int(channel) for channel in colormap.table(theme)[entry])
+        draw.rectangle([left, y, left + 14, y + 14], colour)
+        draw.text((left + 22, y + 7), _fitting(words, width - 22, SMALL), _INK[theme][1], _font(SMALL), anchor="lm")
+    for row, words in enumerate(("above: overlay, smoothed", "below: every pixel")):
+        y = top + (2 + row) * (LINE + 8)
+        draw.text((left, y), _fitting(words, width, SMALL), _INK[theme][2], _font(SMALL))
+
+
+def _origin(explanation: "Explanation") -> str:
+    return f"{explanation.network} · {explanation.method}"
+
+
+def _end(limit: float) -> str:
+    return f"scale ends at ±{number(limit)[1:]}" if limit else "zero everywhere"
+
+
+def _scale_note(percentile: float) -> str:
+    if percentile == 100:  # noqa: PLR2004 - clips nothing
+        return "Colours end at the largest absolute relevance."
+    return f"Colours end at the {percentile:g}th percentile of the absolute relevance; what lies beyond is clipped."
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+def _fitting(text: str, width: int, size: int) -> str:
+    """Return the text, cut with an ellipsis where it would leave its room."""
+    text = _printable(text)
+    font = _font(size)
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
+def _printable(text: str) -> str:
+    """Replace what Pillow's own font cannot draw: signs by plain ones, accents dropped, other scripts by ``?``."""
+    bare = "".join(c for c in unicodedata.normalize("NFKD", text.translate(_PLAIN)) if not unicodedata.combining(c))
+    return "".join(c if c.isascii() or c in _DRAWN else "?" for c in bare)
