@@ -1,4 +1,4 @@
-"""An interactive figure of an explanation with plotly: photograph beside heatmap, linked zoom, values under the pointer."""
+"""An interactive figure with plotly: photograph beside heatmap, zoom linked, the value under the pointer."""
 
 import base64
 import html

@@ -1,0 +1,122 @@
+"""Class names as people type them: an index, a name, the beginning of a name, a contrast of two names, or ``top3``."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TypeAlias
+
+from rlrp_nb.errors import InputError
+
+Target: TypeAlias = int | tuple[int, int]
+
+_TOP = re.compile(r"top-?(\d+)", re.IGNORECASE)
+_LISTED = 8
+
+
+def find_class(text: str, categories: Sequence[str]) -> int:
+    """Return the index of the class that a text names.
+
+    Tried in this order: an index; the name as it is; the name in any case; the beginning of exactly one name; a part
+    of exactly one name. Spaces, hyphens and underscores count as the same, and an apostrophe as none.
+
+    Parameters
+    ----------
+    text : str
+        What a person typed, such as ``281``, ``tabby`` or ``egyptian``.
+    categories : sequence of str
+        The class names, in the order of the logits.
+
+    Returns
+    -------
+    int
+        The class index.
+
+    Raises
+    ------
+    InputError
+        If the index is out of range, no name fits (with the closest ones), or several do (with their indices).
+    """
+    wanted = text.strip()
+    if re.fullmatch(r"[+-]?\d+", wanted):
+        return _checked(int(wanted), len(categories))
+    if not wanted:
+        raise InputError("the class name is empty: give a name, such as 'tabby', or an index.")
+    key, keys = _key(wanted), [_key(category) for category in categories]
+    attempts = (
+        [k for k, category in enumerate(categories) if category == wanted],
+        [k for k, other in enumerate(keys) if other == key],
+        [k for k, other in enumerate(keys) if other.startswith(key)],
+        [k for k, other in enumerate(keys) if key in other],
+    )
+    found = next((indices for indices in attempts if indices), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"{k} ({categories[k]})" for k in found[:_LISTED])
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        raise InputError(
+            f"{wanted!r} fits {len(found)} classes: {listed}{more}. Give one of these indices, or more of the name."
+        )
+    close = get_close_matches(key, keys, n=3, cutoff=0.6)
+    names = [categories[keys.index(other)] for other in close]
+    hint = f"did you mean {' or '.join(map(repr, names))}?" if names else "give its index, or another name for it."
+    raise InputError(f"none of the {len(categories)} classes is called {wanted!r}: {hint}")
+
+
+def read_targets(texts: Sequence[str], categories: Sequence[str], ranking: Sequence[int]) -> list[Target]:
+    """Turn what a person typed into targets for :func:`rlrp_nb.explain`.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        Each one a class as in :func:`find_class`, a contrast ``"tabby - tiger cat"`` (a minus sign between spaces), or
+        ``top3`` for the three most probable classes.
+    categories : sequence of str
+        The class names, in the order of the logits.
+    ranking : sequence of int
+        All class indices, the most probable one first.
+
+    Returns
+    -------
+    list of int or (int, int)
+        Class indices, and (positive, negative) pairs for contrasts; what is named twice is there once.
+
+    Raises
+    ------
+    InputError
+        As :func:`find_class`; if ``topN`` asks for no class or more than there are; if a contrast compares a class
+        with itself.
+    """
+    targets: list[Target] = []
+    for text in texts:
+        targets.extend(_read(text, categories, ranking))
+    return list(dict.fromkeys(targets))
+
+
+def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Sequence[Target]:
+    top = _TOP.fullmatch(text.strip())
+    # a network may have a class of this very name
+    if top and text.strip() not in categories:
+        count = int(top[1])
+        if not 1 <= count <= len(categories):
+            raise InputError(
+                f"{text.strip()!r} asks for {count} of {len(categories)} classes: top1 to top{len(categories)} exist."
+            )
+        return ranking[:count]
+    positive, minus, negative = text.replace("\N{MINUS SIGN}", "-").partition(" - ")
+    if not minus:
+        return [find_class(text, categories)]
+    pair = find_class(positive, categories), find_class(negative, categories)
+    if pair[0] == pair[1]:
+        raise InputError(f"{text!r} compares class {pair[0]} ({categories[pair[0]]}) with itself: name two classes.")
+    return [pair]
+
+
+def _checked(index: int, count: int) -> int:
+    if not 0 <= index < count:
+        raise InputError(f"there is no class {index}: the network has {count} classes, numbered 0 to {count - 1}.")
+    return index
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name.casefold()).replace("'", "").strip()

@@ -1,0 +1,87 @@
+"""Class names as people type them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torchvision.models._meta import _IMAGENET_CATEGORIES as IMAGENET
+
+from rlrp_nb.class_name import find_class, read_targets
+from rlrp_nb.errors import InputError
+
+RANKING = [967, 968, 925, *(k for k in range(1000) if k not in {967, 968, 925})]
+
+
+@pytest.mark.parametrize(
+    ("text", "index"),
+    [
+        ("281", 281),
+        (" 0 ", 0),
+        ("tabby", 281),
+        ("TABBY", 281),
+        ("Egyptian cat", 285),
+        ("egyptian", 285),
+        ("Egyptian-cat", 285),
+        ("german_shepherd", 235),
+        ("jack-o", 607),
+        ("cardigan", 474),
+        ("Cardigan", 264),
+        ("ping-pong", 722),
+        ("yorkshire", 187),
+    ],
+)
+def test_a_class_is_found(text, index):
+    assert find_class(text, IMAGENET) == index
+
+
+@given(st.sampled_from([k for k, name in enumerate(IMAGENET) if IMAGENET.count(name) == 1]))
+def test_every_class_answers_to_its_own_name(index):
+    assert find_class(IMAGENET[index], IMAGENET) == index
+
+
+def test_several_classes_are_listed_with_their_indices():
+    with pytest.raises(InputError, match=r"'crane' fits 2 classes: 1 \(crane\), 2 \(crane\)"):
+        find_class("crane", ["dog", "crane", "crane"])
+    with pytest.raises(InputError, match=r"'terrier' fits 2\d classes: .* and 1\d more\."):
+        find_class("terrier", IMAGENET)
+
+
+def test_a_typing_error_is_answered_with_the_closest_names():
+    with pytest.raises(InputError, match="none of the 1000 classes is called 'tabbi': did you mean 'tabby'"):
+        find_class("tabbi", IMAGENET)
+    with pytest.raises(InputError, match="called 'xqzw': give its index"):
+        find_class("xqzw", IMAGENET)
+
+
+@pytest.mark.parametrize("text", ["1000", "-1", "99999"])
+def test_an_index_out_of_range_is_refused(text):
+    with pytest.raises(InputError, match=rf"no class {text}.*0 to 999"):
+        find_class(text, IMAGENET)
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(InputError, match="empty"):
+        find_class("  ", IMAGENET)
+
+
+def test_digits_as_class_names_are_indices():
+    assert find_class("7", [str(k) for k in range(10)]) == 7
+
+
+def test_targets_are_read():
+    texts = ["tabby", "tabby - tiger cat", "espresso \N{MINUS SIGN} cup", "281 - 285", "top2", "281"]
+    assert read_targets(texts, IMAGENET, RANKING) == [281, (281, 282), (967, 968), (281, 285), 967, 968]
+
+
+def test_a_class_may_be_called_top3():
+    assert read_targets(["top3"], ["a", "top3"], [0, 1]) == [1]
+
+
+@pytest.mark.parametrize("text", ["top0", "top1001"])
+def test_more_classes_than_there_are_cannot_be_the_top(text):
+    with pytest.raises(InputError, match="top1 to top1000 exist"):
+        read_targets([text], IMAGENET, RANKING)
+
+
+def test_a_contrast_with_itself_is_refused():
+    with pytest.raises(InputError, match=r"compares class 281 \(tabby\) with itself"):
+        read_targets(["281 - tabby"], IMAGENET, RANKING)
