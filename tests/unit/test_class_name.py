@@ -41,7 +41,7 @@ def test_every_class_answers_to_its_own_name(index):
 def test_several_classes_are_listed_with_their_indices():
     with pytest.raises(InputError, match=r"'crane' fits 2 classes: 1 \(crane\), 2 \(crane\)"):
         find_class("crane", ["dog", "crane", "crane"])
-    with pytest.raises(InputError, match=r"'terrier' fits 2\d classes: .* and 1\d more\."):
+    with pytest.raises(InputError, match=r"'terrier' fits 19 classes: 158 .* and 11 more\."):
         find_class("terrier", IMAGENET)
 
 
