@@ -1,0 +1,37 @@
+# rlrp_nb: the commands of the project. `make` lists them.
+#
+# The virtual environment lives outside the repository, one for each clone; VENV=... puts it elsewhere.
+SHELL := /bin/bash
+PYTHON ?= python3
+export PYTHON
+CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/rlrp-nb
+VENV ?= $(CACHE)/venv-$(firstword $(shell printf %s "$(CURDIR)" | cksum))
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lab environment
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 16
+
+demo: ## explain a photograph with a real network, offline; writes out/demo.png and out/demo.html
+	@.ci/environment "$(VENV)" demo
+	@"$(BIN)/rlrp-nb" demo --out out
+
+test: lint ## run every check and every test
+	@command -v chromium >/dev/null || .ci/debian chromium "The browser tests need Chromium, which is not installed"
+	"$(BIN)/python" -m pytest
+
+lint: ## check style and types
+	@.ci/environment "$(VENV)" test
+	"$(BIN)/ruff" check
+	"$(BIN)/ruff" format --check
+	"$(BIN)/mypy"
+
+bench: ## count FLOPs and seconds of rlrp and its peers, in one table
+	@.ci/environment "$(VENV)" test
+	"$(BIN)/python" -m benchmarks
+
+lab: ## open the notebooks in JupyterLab
+	@.ci/environment "$(VENV)" lab
+	@"$(BIN)/rlrp-nb" lab
