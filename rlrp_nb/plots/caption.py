@@ -69,3 +69,21 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> st
     if other >= 0:
         shown += f" and {percent(float(probabilities[other]))}"
     return f"{explanation.label(target, sample)}, {shown}"
+
+
+def method_title(name: str) -> str:
+    """Return how a method is written in figures.
+
+    Parameters
+    ----------
+    name : str
+        What :attr:`Explanation.method` says.
+
+    Returns
+    -------
+    str
+        Such as ``R-LRP`` for ``rlrp``; a name that is not one of the built-in methods' is returned as it is.
+    """
+    from rlrp_nb.engine.methods import METHODS  # noqa: PLC0415 - loads torch, which the rest of this module does not
+
+    return METHODS[name].title if name in METHODS else name

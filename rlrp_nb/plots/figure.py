@@ -10,7 +10,7 @@ from PIL import Image
 
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.caption import headline
+from rlrp_nb.plots.caption import headline, method_title
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -85,7 +85,7 @@ def figure(
         drawn.update_layout(updatemenus=[{"buttons": _buttons(titles, columns - 1), "x": 1, "y": 1.16}])
     drawn.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, constrain="domain")
     drawn.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, autorange="reversed", scaleanchor="x")
-    origin = html.escape(f"{explanation.network} · {explanation.method}")
+    origin = html.escape(f"{explanation.network} · {method_title(explanation.method)}")
     drawn.update_layout(
         title={"text": titles[0], "x": 0.02, "subtitle": {"text": origin}},
         template="plotly_white" if theme == "light" else "plotly_dark",

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.caption import headline, number
+from rlrp_nb.plots.caption import headline, method_title, number
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
@@ -31,7 +31,18 @@ _INK = {"light": ("#ffffff", "#16181d", "#5b6270"), "dark": ("#101216", "#f3f4f6
 _FRAME = {"light": "#d8dce3", "dark": "#2b2f37"}
 _FADE = {"light": (0.60, 255.0), "dark": (0.50, 0.0)}  # share of the photograph kept, and the grey it fades to
 _COLOUR_KEPT = 0.35
-_PLAIN = str.maketrans({"\N{MINUS SIGN}": "-", "\N{EN DASH}": "-", "\N{EM DASH}": "-", "\N{MULTIPLICATION SIGN}": "x"})
+_PLAIN = str.maketrans(
+    {
+        "\N{MINUS SIGN}": "-",
+        "\N{EN DASH}": "-",
+        "\N{EM DASH}": "-",
+        "\N{MULTIPLICATION SIGN}": "x",
+        "\N{GREEK SMALL LETTER ALPHA}": "alpha",
+        "\N{GREEK SMALL LETTER BETA}": "beta",
+        "\N{GREEK SMALL LETTER GAMMA}": "gamma",
+        "\N{GREEK SMALL LETTER EPSILON}": "epsilon",
+    }
+)
 _DRAWN = "\N{MIDDLE DOT}\N{HORIZONTAL ELLIPSIS}\N{PLUS-MINUS SIGN}\N{DEGREE SIGN}"
 
 
@@ -96,7 +107,13 @@ def picture(
     height, width = exact.height, sum(panel.width + GAP for _, panel in panels)
     sheet = Image.new("RGB", (2 * MARGIN + width + BAR + 130, 2 * MARGIN + height + 150), _INK[theme][0])
     draw = ImageDraw.Draw(sheet)
-    top = _heading(draw, headline(explanation, target, sample), _origin(explanation), theme, sheet.width)
+    top = _heading(
+        draw,
+        headline(explanation, target, sample),
+        f"{explanation.network} · {method_title(explanation.method)}",
+        theme,
+        sheet.width,
+    )
     left = MARGIN
     for caption, panel in panels:
         draw.text((left, top), caption, _INK[theme][2], _font(SMALL))
@@ -162,7 +179,9 @@ def comparison(
         left += side + GAP
     for explanation, heatmap in zip(explanations, heatmaps, strict=True):
         limit = colormap.symmetric_limit(heatmap, percentile)
-        draw.text((left, top), _fitting(explanation.method, side, SMALL + 2), _INK[theme][1], _font(SMALL + 2))
+        draw.text(
+            (left, top), _fitting(method_title(explanation.method), side, SMALL + 2), _INK[theme][1], _font(SMALL + 2)
+        )
         draw.text((left, top + LINE + 2), _fitting(_end(limit), side, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
         if photo is not None:
             _place(sheet, _overlay(heatmap, photo, scale, look), (left, below), theme)
@@ -173,6 +192,35 @@ def comparison(
         _legend(draw, (MARGIN, below + height + GAP, side), theme)
     note = f"Each method has its own scale. {_scale_note(percentile)}"
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
+    return sheet
+
+
+def stack(images: Sequence[Image.Image]) -> Image.Image:
+    """Put pictures below one another.
+
+    Parameters
+    ----------
+    images : sequence of PIL.Image.Image
+        At least one; of the same theme, so that they look like one sheet.
+
+    Returns
+    -------
+    PIL.Image.Image
+        As wide as the widest, as high as all together.
+
+    Raises
+    ------
+    InputError
+        If there is no picture.
+    """
+    if not images:
+        raise InputError("there is nothing to stack: the list of pictures is empty. Pass at least one.")
+    size = (max(image.width for image in images), sum(image.height for image in images))
+    sheet = Image.new("RGB", size, images[0].getpixel((0, 0)))
+    top = 0
+    for image in images:
+        sheet.paste(image, (0, top))
+        top += image.height
     return sheet
 
 
@@ -297,10 +345,6 @@ def _legend(draw: ImageDraw.ImageDraw, box: tuple[int, int, int], theme: colorma
     for row, words in enumerate(("above: overlay, smoothed", "below: every pixel")):
         y = top + (2 + row) * (LINE + 8)
         draw.text((left, y), _fitting(words, width, SMALL), _INK[theme][2], _font(SMALL))
-
-
-def _origin(explanation: "Explanation") -> str:
-    return f"{explanation.network} · {explanation.method}"
 
 
 def _end(limit: float) -> str:

@@ -1,0 +1,313 @@
+"""The command ``rlrp-nb``: explain a photograph, compare methods, fetch weights, open the notebooks.
+
+Nothing heavy is imported before a command needs it, so that ``--help`` and a typing error answer at once.
+What a person reads or a program parses goes to stdout; progress and errors go to stderr.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+import rlrp_nb
+from rlrp_nb.class_name import read_targets
+from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
+from rlrp_nb.output_file import check_output, write_whole
+from rlrp_nb.report import as_data, as_text
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from rlrp_nb.engine.explanation import Explanation
+    from rlrp_nb.models.classifier import Classifier
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+PAGES = (".html", ".htm")
+DEFAULT_MODEL = "efficientnet_lite0"
+SAMPLE = "sample:"
+
+_IMAGE_HELP = "picture file, - for standard input, or sample:coffee (camera, chelsea, rocket, ...) from scikit-image"
+_TARGET_HELP = (
+    "class index, class name, top3, or a contrast 'tabby - tiger cat'; may be given several times (default: top1)"
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : sequence of str or None
+        The words after ``rlrp-nb``; None takes those of the process.
+
+    Returns
+    -------
+    int
+        Exit code: 0, 2 for anything the user can mend, 130 after Ctrl-C; ``lab`` returns JupyterLab's.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that cannot show a sign shows a question mark instead of a traceback
+        getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # the reader, such as head, has seen enough; Python would complain once more when it closes stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (RlrpError, OSError) as error:
+        print(f"rlrp-nb: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("rlrp-nb: stopped", file=sys.stderr)
+        return 130
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rlrp-nb", description="See why an image network decided what it decided.")
+    parser.add_argument("--version", action="version", version=f"rlrp-nb {rlrp_nb.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="explain a cup of espresso, offline; writes demo.png and demo.html")
+    demo.add_argument(
+        "--out", type=Path, default=Path("out"), metavar="DIR", help="folder for the files (default: out)"
+    )
+    demo.set_defaults(
+        run=_demo, image=f"{SAMPLE}coffee", model=DEFAULT_MODEL, weights=None, target=["top5"], json=False
+    )
+
+    explain = commands.add_parser("explain", help="explain one picture")
+    _add_common(explain)
+    explain.add_argument("--method", default="rlrp", help="one of 'rlrp-nb methods' (default: rlrp)")
+    explain.add_argument("--layers", metavar="NAMES", help="keep the relevance of these layers too: 'all', or a,b,c")
+    explain.set_defaults(run=_explain)
+
+    compare = commands.add_parser("compare", help="explain one picture with several methods, side by side")
+    _add_common(compare)
+    compare.add_argument(
+        "--methods", default="all", metavar="A,B", help="'all' (default), or names from 'rlrp-nb methods'"
+    )
+    compare.set_defaults(run=_compare)
+
+    fetch = commands.add_parser("fetch", help="download and check the weights of networks, for use offline")
+    fetch.add_argument("models", nargs="+", metavar="MODEL", help="one of 'rlrp-nb models'")
+    fetch.set_defaults(run=_fetch)
+
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
+    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to JupyterLab, such as --no-browser")
+    lab.set_defaults(run=_lab)
+
+    commands.add_parser("models", help="list the networks").set_defaults(run=_models)
+    commands.add_parser("methods", help="list the methods").set_defaults(run=_methods)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help=_IMAGE_HELP)
+    parser.add_argument("--model", default=DEFAULT_MODEL, help=f"one of 'rlrp-nb models' (default: {DEFAULT_MODEL})")
+    parser.add_argument("--weights", help="official weights by name, or a file with a state dict (default: the best)")
+    parser.add_argument("--target", action="append", metavar="CLASS", help=_TARGET_HELP)
+    parser.add_argument("--out", type=Path, metavar="FILE", help=f"write the picture ({', '.join(PICTURES)})")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained interactive page")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    parser.add_argument("--theme", choices=("dark", "light"), default="dark", help="of the picture (default: dark)")
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from rlrp_nb.plots.picture import picture, stack  # noqa: PLC0415 - loads NumPy and Pillow
+
+    layers = options.layers if options.layers in {None, "all"} else _split(options.layers, "--layers")
+    explanations, classifier = _explanations(options, [options.method], layers)
+    explanation = explanations[0]
+    if options.out:
+        count = explanation.targets.shape[1]
+        _save(stack([picture(explanation, k, theme=options.theme) for k in range(count)]), options.out)
+    if options.html:
+        _page(explanation, options.html)
+    _print(options, explanations, classifier)
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - loads torch
+    from rlrp_nb.plots.picture import comparison, stack  # noqa: PLC0415 - loads NumPy and Pillow
+
+    methods = available_methods() if options.methods == "all" else _split(options.methods, "--methods")
+    explanations, classifier = _explanations(options, methods, None)
+    if options.out:
+        count = explanations[0].targets.shape[1]
+        _save(stack([comparison(explanations, k, theme=options.theme) for k in range(count)]), options.out)
+    if options.html:
+        _page(explanations, options.html)
+    _print(options, explanations, classifier)
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from rlrp_nb.plots.picture import picture  # noqa: PLC0415 - loads NumPy and Pillow
+
+    folder = options.out.expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    options.out, options.html = folder / "demo.png", folder / "demo.html"
+    explanations, classifier = _explanations(options, ["rlrp"], "all")
+    _save(picture(explanations[0]), options.out)
+    _page(explanations[0], options.html)
+    print("A photograph of a cup of coffee (from scikit-image): what a network sees in it, and why.\n")
+    _print(options, explanations, classifier)
+    opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
+    print(f"\nOpen the page with: {opener} {options.html}")
+    return 0
+
+
+def _explanations(
+    options: argparse.Namespace, methods: Sequence[str], layers: str | list[str] | None
+) -> "tuple[list[Explanation], Classifier]":
+    if options.out:
+        options.out = check_output(options.out, PICTURES)
+    if options.html:
+        options.html = check_output(options.html, PAGES)
+    # Everything that can be refused quickly is refused before torch is loaded: that alone takes seconds.
+    image = _open(options.image)
+    with _progress(2 + len(methods)) as bar:
+        bar.set_description("loading the network")
+        import torch  # noqa: PLC0415 - heavy
+
+        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - loads torch
+        from rlrp_nb.models.zoo import load_model  # noqa: PLC0415 - loads torch
+
+        classifier = load_model(options.model, weights=options.weights)
+        bar.update()
+        bar.set_description("looking at the picture")
+        with torch.no_grad():
+            logits = classifier.network(classifier.preprocess(image)[None])[0]
+        ranking = logits.argsort(descending=True).tolist()
+        targets: Any = read_targets(options.target or ["top1"], classifier.categories, ranking)
+        bar.update()
+        explanations = []
+        for method in methods:
+            bar.set_description(f"explaining by {method}")
+            explanations.append(explain(classifier, image, targets=targets, method=method, layers=layers))
+            bar.update()
+    return explanations, classifier
+
+
+def _open(source: str) -> "Image.Image":
+    from rlrp_nb.data.image import load_image  # noqa: PLC0415 - loads NumPy and Pillow
+    from rlrp_nb.data.sample import sample_image  # noqa: PLC0415 - loads NumPy and Pillow
+
+    if source.startswith(SAMPLE):
+        return sample_image(source.removeprefix(SAMPLE))
+    if source != "-":
+        return load_image(source)
+    with tempfile.TemporaryDirectory() as folder:
+        # as a file, so that every check of a file is made; its name is what the message of a bad one will say
+        path = Path(folder) / "standard input"
+        path.write_bytes(sys.stdin.buffer.read())
+        return load_image(path)
+
+
+def _save(image: "Image.Image", path: Path) -> Path:
+    from PIL import Image  # noqa: PLC0415 - only needed here
+
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    return write_whole(path, partial(image.save, format=kind, quality=92))
+
+
+def _page(explanations: "Explanation | list[Explanation]", path: Path) -> None:
+    from rlrp_nb.export import to_html  # noqa: PLC0415 - loads NumPy
+
+    to_html(explanations, path)
+
+
+def _print(options: argparse.Namespace, explanations: "list[Explanation]", classifier: "Classifier") -> None:
+    files = {name: str(path.absolute()) for name, path in (("picture", options.out), ("page", options.html)) if path}
+    if options.json:
+        data = {
+            "image": options.image,
+            "network": classifier.name,
+            "weights": classifier.weights,
+            "explanations": [as_data(explanation) for explanation in explanations],
+            "files": files,
+        }
+        print(json.dumps(data, indent=2, allow_nan=False))
+        return
+    print(f"{classifier.name}, {classifier.weights}\n")
+    print(as_text(explanations))
+    for name, path in files.items():
+        print(f"{name:8} {path}")
+    if not files:
+        print("Add --out heat.png for the picture, --html page.html for the interactive page.")
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    import torch  # noqa: PLC0415 - heavy
+
+    from rlrp_nb.models.zoo import load_model  # noqa: PLC0415 - loads torch
+
+    for name in options.models:
+        print(f"{name}: {load_model(name).weights}")
+    print(f"Downloads are kept in {Path(torch.hub.get_dir()) / 'checkpoints'}")
+    return 0
+
+
+def _lab(options: argparse.Namespace) -> int:
+    package = Path(rlrp_nb.__file__).parent
+    places = [package.parent / "notebooks", package / "notebooks"]
+    folder = next((place for place in places if any(place.glob("*.ipynb"))), None)
+    if folder is None:
+        raise InputError(
+            f"there are no notebooks (looked in {' and '.join(map(str, places))}): "
+            "they are in the project's repository: clone it, and install it there with pip install -e '.[lab]'."
+        )
+    if find_spec("jupyterlab") is None:
+        raise MissingPackageError(
+            "the notebooks open in JupyterLab, which is not installed: pip install 'rlrp-nb[lab]'."
+        )
+    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(folder), *options.arguments])  # noqa: S603
+    code: int | None = None
+    while code is None:
+        # Ctrl-C reaches JupyterLab too, which asks whether to shut down: the answer is its own
+        with suppress(KeyboardInterrupt):
+            code = process.wait()
+    return code
+
+
+def _models(_options: argparse.Namespace) -> int:
+    from rlrp_nb.models.zoo import available_models  # noqa: PLC0415 - loads torch
+
+    print("\n".join(available_models()))
+    return 0
+
+
+def _methods(_options: argparse.Namespace) -> int:
+    from rlrp_nb.engine.methods import METHODS  # noqa: PLC0415 - loads torch
+
+    for name, method in METHODS.items():
+        print(f"{name:20}{method.title}")
+    return 0
+
+
+def _split(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError(f"{option} is {text!r} and names nothing: give names separated by commas, or 'all'.")
+    return list(dict.fromkeys(names))
+
+
+def _progress(steps: int) -> "tqdm[None]":
+    # disable=None: no bar where stderr is not a terminal
+    return tqdm(
+        total=steps, disable=None, leave=False, file=sys.stderr, bar_format="{desc:32} {bar} {n_fmt}/{total_fmt}"
+    )

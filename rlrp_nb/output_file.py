@@ -1,0 +1,70 @@
+"""Files that a command writes: refused before the work if they cannot be written, and whole or not there afterwards."""
+
+import os
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from rlrp_nb.errors import FileFormatError, InputError
+
+
+def check_output(path: Path, endings: Sequence[str]) -> Path:
+    """Refuse a path that could not be written, before any work is done for it.
+
+    Parameters
+    ----------
+    path : Path
+        Where something will be written. An existing file there will be replaced: naming it is asking for it.
+    endings : sequence of str
+        The accepted file name endings, such as ``.png``.
+
+    Returns
+    -------
+    Path
+        The path, ``~`` expanded.
+
+    Raises
+    ------
+    FileFormatError
+        If the name has another ending.
+    InputError
+        If its folder does not exist or cannot be written to, or the path is a folder or a device.
+    """
+    path = path.expanduser()
+    if path.suffix.lower() not in endings:
+        raise FileFormatError(f"{str(path)!r} does not end in {' or '.join(endings)}: name the file so.")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"nothing can be written into the folder {str(folder)!r}: choose another path.")
+    return path
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
+    """Write a file beside its place and move it there, so that a broken write leaves what was there before.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write or replace.
+    write : callable
+        Receives the open binary file and writes into it.
+
+    Returns
+    -------
+    Path
+        The absolute path.
+    """
+    path = path.absolute()
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with draft.open("xb") as file:
+            write(file)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path

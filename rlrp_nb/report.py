@@ -1,0 +1,159 @@
+"""An explanation in words and numbers: as text for a terminal, as plain data for JSON."""
+
+import math
+import sys
+from statistics import median
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rlrp_nb.plots.caption import headline, method_title, percent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlrp_nb.engine.explanation import Explanation
+    from rlrp_nb.engine.ledger import Ledger
+
+TOP = 5
+_WIDTH = 30
+
+
+class LedgerSummary(NamedTuple):
+    """A ledger in brief.
+
+    Attributes
+    ----------
+    layers
+        How many layers it has.
+    worst_residual, worst_layer
+        The largest residual, and the layer where it is; None where no layer has one.
+    bias_share, most_biased_layer, most_biased_share
+        What biases keep of what a layer accounts for, ``|bias| / (|bias| + |relevance in|)``: at the median layer among
+        those with a bias, and where it is the most; None without biases.
+    """
+
+    layers: int
+    worst_residual: float | None
+    worst_layer: str | None
+    bias_share: float | None
+    most_biased_layer: str | None
+    most_biased_share: float | None
+
+
+def summarize(ledger: "Ledger") -> LedgerSummary:
+    """Find what a person would look for in a ledger first.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        What :meth:`Explanation.ledger` returned.
+
+    Returns
+    -------
+    LedgerSummary
+        See there.
+    """
+    residuals = [(row.residual, row.layer) for row in ledger if math.isfinite(row.residual)]
+    shares = [(abs(row.bias) / (abs(row.bias) + abs(row.relevance_in)), row.layer) for row in ledger if row.bias]
+    worst, biased = max(residuals, default=(None, None)), max(shares, default=(None, None))
+    middle = median(share for share, _ in shares) if shares else None
+    return LedgerSummary(len(ledger), worst[0], worst[1], middle, biased[1], biased[0])
+
+
+def as_text(explanations: "Sequence[Explanation]", sample: int = 0) -> str:
+    """Describe explanations of one picture: the most probable classes as bars, then each ledger in brief.
+
+    Parameters
+    ----------
+    explanations : sequence of Explanation
+        One or more, of the same picture and network.
+    sample : int
+        Position in the batch.
+
+    Returns
+    -------
+    str
+        Several lines, ending in a line feed.
+    """
+    top = _top(explanations[0], sample)
+    wide = max(len(entry["name"]) for entry in top)
+    lines = [
+        f"  {entry['name']:{wide}}  {percent(entry['probability']):>8}  {_bar(entry['probability'])}".rstrip()
+        for entry in top
+    ]
+    for explanation in explanations:
+        for target in range(explanation.targets.shape[1]):
+            title = headline(explanation, target, sample)
+            lines += ["", f"{title}: explained by {method_title(explanation.method)}"]
+            lines += [f"  {line}" for line in _sentences(summarize(explanation.ledger(target, sample)))]
+    return "\n".join(lines) + "\n"
+
+
+def as_data(explanation: "Explanation", sample: int = 0) -> dict[str, Any]:
+    """Return an explanation's numbers, without its maps, as plain values that JSON can hold.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What :func:`rlrp_nb.explain` returned.
+    sample : int
+        Position in the batch.
+
+    Returns
+    -------
+    dict
+        ``method``; ``top``, the most probable classes; ``targets``, each with its class, the class it is held against or
+        None, the sum and the extremes of its heatmap, the sum of the relevance at each layer that was kept, and its
+        ledger in brief; ``versions``.
+    """
+    return {
+        "method": explanation.method,
+        "top": _top(explanation, sample),
+        "targets": [_target(explanation, target, sample) for target in range(explanation.targets.shape[1])],
+        "versions": dict(explanation.versions),
+    }
+
+
+def _target(explanation: "Explanation", target: int, sample: int) -> dict[str, Any]:
+    heatmap = explanation.heatmap(target, sample).double()
+    other = int(explanation.negatives[sample, target])
+    return {
+        **_class(explanation, int(explanation.targets[sample, target]), sample),
+        "against": _class(explanation, other, sample) if other >= 0 else None,
+        "relevance": {"sum": float(heatmap.sum()), "min": float(heatmap.min()), "max": float(heatmap.max())},
+        "layers": {name: float(kept[sample, target].double().sum()) for name, kept in explanation.layers.items()},
+        "ledger": summarize(explanation.ledger(target, sample))._asdict(),
+    }
+
+
+def _top(explanation: "Explanation", sample: int) -> list[dict[str, Any]]:
+    order = explanation.probabilities[sample].argsort(descending=True)[:TOP]
+    return [_class(explanation, int(index), sample) for index in order]
+
+
+def _class(explanation: "Explanation", index: int, sample: int) -> dict[str, Any]:
+    return {
+        "class": index,
+        "name": explanation.categories[index] if explanation.categories else f"class {index}",
+        "probability": float(explanation.probabilities[sample, index]),
+        "logit": float(explanation.logits[sample, index]),
+    }
+
+
+def _sentences(summary: LedgerSummary) -> list[str]:
+    lines = [f"ledger of {summary.layers} layers"]
+    if summary.worst_residual is not None:
+        lines.append(f"  balanced to {summary.worst_residual:.1e} of its sum of absolute values or better")
+        lines[-1] += f" (worst: {summary.worst_layer})"
+    if summary.bias_share is not None and summary.most_biased_share is not None:
+        lines.append(f"  biases keep {percent(summary.bias_share)} at the median layer")
+        lines[-1] += f" (most: {percent(summary.most_biased_share)} in {summary.most_biased_layer})"
+    return lines
+
+
+def _bar(share: float) -> str:
+    length = round(_WIDTH * share)
+    try:
+        "█".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return "#" * length
+    return "█" * length
