@@ -1,0 +1,129 @@
+"""Pointwise activations phi with phi(0) = 0: their secant slope phi(z)/z in closed form.
+
+The closed form is what keeps small numbers out of the denominator: at z = 0 it has the limit, not 0/0.
+The derivative is needed by gradient x input alone and is left to autograd.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlrp_nb.engine.rule import Call, Kind, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rlrp_nb.engine.graph import Step
+
+
+@dataclass(frozen=True)
+class Activation(Rule):
+    """A pointwise activation.
+
+    Attributes
+    ----------
+    secant
+        ``secant(z, **arguments)`` returns phi(z)/z with its limit at 0; the arguments are the op's own, by name.
+    reads_output
+        True where the secant is as well computed from a = phi(z), so that z need not be kept (ReLU).
+    refuses
+        ``refuses(arguments)`` returns why phi(0) is not 0 for these arguments, or None.
+    """
+
+    secant: Callable[..., Tensor]
+    reads_output: bool = False
+    refuses: Callable[[dict[str, Any]], str | None] | None = None
+    kind: Kind = "activation"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse arguments for which the activation does not map 0 to 0."""
+        return self.refuses(step.arguments) if self.refuses else None
+
+    def slope(self, call: Call, z: Tensor) -> Tensor:
+        """Return phi(z)/z for the values that are kept: z, or a where `reads_output`."""
+        arguments = list(call.arguments.items())[1:]
+        return self.secant(z, **{k: v.to(call.dtype) if isinstance(v, Tensor) else v for k, v in arguments})
+
+
+def _step(z: Tensor) -> Tensor:
+    return (z > 0).to(z.dtype)
+
+
+def _clamped(z: Tensor, low: float | None, high: float | None) -> Tensor:
+    slope = torch.ones_like(z)
+    if high is not None:
+        slope = torch.where(z > high, high / z, slope)
+    if low is not None:
+        slope = torch.where(z < low, low / z, slope)
+    return slope
+
+
+def _clamp_refusal(low: float | None, high: float | None) -> str | None:
+    if isinstance(low, Tensor) or isinstance(high, Tensor):
+        return "its bounds are tensors"
+    if (low is not None and low > 0) or (high is not None and high < 0):
+        return f"it maps 0 to {low if low is not None and low > 0 else high}, and R-LRP is defined for activations that keep 0"
+    return None
+
+
+def _expm1_over(z: Tensor) -> Tensor:
+    return torch.where(z == 0, torch.ones_like(z), torch.expm1(z) / torch.where(z == 0, torch.ones_like(z), z))
+
+
+def _elu(z: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
+    return torch.where(z > 0, torch.full_like(z, scale), scale * alpha * input_scale * _expm1_over(z * input_scale))
+
+
+def _gelu(z: Tensor, approximate: str = "none") -> Tensor:
+    if approximate == "tanh":
+        return 0.5 * (1 + torch.tanh(sqrt(2 / torch.pi) * (z + 0.044715 * z**3)))
+    return 0.5 * torch.erfc(z * -sqrt(0.5))
+
+
+def _tanh(z: Tensor) -> Tensor:
+    return torch.where(z == 0, torch.ones_like(z), torch.tanh(z) / torch.where(z == 0, torch.ones_like(z), z))
+
+
+def _prelu(z: Tensor, weight: Tensor) -> Tensor:
+    shape = [1] * z.dim()
+    if z.dim() > 1:
+        shape[1] = -1
+    return torch.where(z > 0, torch.ones_like(z), weight.reshape(shape if weight.numel() > 1 else [1] * z.dim()))
+
+
+ACTIVATIONS: dict[str, Rule] = {
+    "aten.relu": Activation(_step, reads_output=True),
+    "aten.hardtanh": Activation(
+        lambda z, min_val=-1.0, max_val=1.0: _clamped(z, min_val, max_val),
+        refuses=lambda a: _clamp_refusal(a["min_val"], a["max_val"]),
+    ),
+    "aten.relu6": Activation(lambda z: _clamped(z, 0.0, 6.0)),
+    "aten.clamp": Activation(
+        lambda z, min=None, max=None: _clamped(z, min, max),  # noqa: A006 - the op's own argument names
+        refuses=lambda a: _clamp_refusal(a["min"], a["max"]),
+    ),
+    "aten.clamp_min": Activation(
+        lambda z, min: _clamped(z, min, None),  # noqa: A006 - the op's own argument name
+        refuses=lambda a: _clamp_refusal(a["min"], None),
+    ),
+    "aten.leaky_relu": Activation(
+        lambda z, negative_slope=0.01: torch.where(z > 0, torch.ones_like(z), torch.full_like(z, negative_slope))
+    ),
+    "aten.prelu": Activation(_prelu),
+    "aten._prelu_kernel": Activation(lambda z, weight: torch.where(z > 0, torch.ones_like(z), weight)),
+    "aten.elu": Activation(_elu),
+    "aten.celu": Activation(lambda z, alpha=1.0: _elu(z, alpha, 1.0, 1.0 / alpha)),
+    "aten.selu": Activation(lambda z: _elu(z, 1.6732632423543772, 1.0507009873554805)),
+    "aten.silu": Activation(torch.sigmoid),
+    "aten.gelu": Activation(_gelu),
+    "aten.hardswish": Activation(functional.hardsigmoid),
+    "aten.mish": Activation(lambda z: torch.tanh(functional.softplus(z))),
+    "aten.tanh": Activation(_tanh),
+}
+"""Activations by op name. To add one, give its secant slope in closed form."""

@@ -1,0 +1,106 @@
+"""Captum's calling convention, for code that is written for it, and Quantus's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class RLRP:
+    """Attribution with Captum's calling convention.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode, returning logits.
+    method : str or Method
+        ``"rlrp"`` or another of ``available_methods()``.
+    """
+
+    def __init__(self, network: nn.Module, method: str | Method = "rlrp") -> None:
+        if not isinstance(network, nn.Module):
+            raise InputError(f"network is a {type(network).__name__}; accepted is a torch.nn.Module.")
+        self.network = network
+        self.method = resolve(method)
+
+    def attribute(self, inputs: Any, target: Any = None) -> Any:  # noqa: ANN401 - a tensor, or a tuple of one as in Captum
+        """Return the relevance of every input value.
+
+        Parameters
+        ----------
+        inputs : Tensor or tuple of one Tensor
+            ``(B, …)``.
+        target : optional
+            As in Captum: an int for all samples; a tensor ``(B,)`` or a list with one int per sample; for outputs of more
+            axes a tuple, or a list with one tuple per sample; None where the network has one output only.
+
+        Returns
+        -------
+        Tensor or tuple of one Tensor
+            Shaped like `inputs`.
+
+        Raises
+        ------
+        InputError
+            A target is missing or out of range, or there are several inputs.
+        """
+        if isinstance(inputs, tuple):
+            if len(inputs) != 1:
+                raise InputError(f"inputs is a tuple of {len(inputs)}; accepted is one tensor, since R-LRP explains one input.")
+            return (self.attribute(inputs[0], target),)
+        if isinstance(target, list):
+            count = len(inputs)
+            if len(target) != count:
+                raise InputError(f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample.")
+            if any(isinstance(t, tuple) for t in target):
+                each = [explain(self.network, inputs[i : i + 1], [t], self.method).relevance[:, 0] for i, t in enumerate(target)]
+                return torch.cat(each)
+            target = torch.as_tensor(target)
+        if isinstance(target, Tensor) and target.numel() == 1 and target.dim() < 2:  # noqa: PLR2004 - one class for all
+            target = int(target)
+        explanation = explain(self.network, inputs, target, self.method)
+        if target is None and explanation.logits[0].numel() > 1:
+            raise InputError(
+                f"target is None, but the network has {explanation.logits[0].numel()} outputs; accepted is the index of one, "
+                "or a tensor with one per sample."
+            )
+        return explanation.relevance[:, 0]
+
+
+def quantus_explain(model: nn.Module, inputs: Any, targets: Any, **options: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
+    """Explain a batch for Quantus: pass this function as ``explain_func``.
+
+    Parameters
+    ----------
+    model
+        The network.
+    inputs
+        Array or tensor ``(B, …)``.
+    targets
+        One class per sample, ``(B,)``.
+    options
+        ``method``: ``"rlrp"`` or another method. ``device``, which Quantus may pass, is where the network is already.
+
+    Returns
+    -------
+    numpy.ndarray
+        Relevance, shaped like `inputs`.
+    """
+    unknown = set(options) - {"method", "device"}
+    if unknown:
+        raise InputError(f"options {sorted(unknown)} are not known; accepted are 'method' and 'device'.")
+    place = next(model.parameters())
+    batch = torch.as_tensor(inputs).to(place)
+    classes = torch.as_tensor(targets).reshape(-1).to(torch.int64)
+    relevance: Tensor = RLRP(model, options.get("method", "rlrp")).attribute(batch, classes)
+    array: np.ndarray[Any, Any] = relevance.cpu().numpy()
+    return array

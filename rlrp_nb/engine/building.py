@@ -1,0 +1,240 @@
+"""From a traced program to a checked graph."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.export.graph_signature import InputKind
+
+from rlrp_nb.engine.folding import fold_batch_norm
+from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
+from rlrp_nb.engine.naming import name_steps
+from rlrp_nb.engine.roles import assign_roles
+from rlrp_nb.engine.rule import Constant
+from rlrp_nb.errors import UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+    from torch.fx import Node
+
+
+def build(program: ExportedProgram, *, batch_size: int | None, fold: bool) -> Graph:
+    """Turn a traced program into a checked graph.
+
+    Parameters
+    ----------
+    program
+        A functional program of ATen ops.
+    batch_size
+        The batch size for which it was traced, or None where it was traced as a symbol.
+    fold
+        Whether batch-norm is folded into the map before it.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        An op on the way from the logits to the input has no rule; all such ops are listed with the layer they are in.
+    """
+    kinds = {spec.arg.name: spec for spec in program.graph_signature.input_specs if hasattr(spec.arg, "name")}
+    constants, steps = Constants(), []
+    indices: dict[Node, int] = {}
+    dependent: set[int] = set()  # values that depend on the values of the input
+    sized: set[int] = set()  # values that depend on the batch size alone
+    batch: Any = batch_size
+    input_index = -1
+    for index, node in enumerate(program.graph.nodes):
+        indices[node] = index
+        if node.op == "placeholder":
+            spec = kinds[node.name]
+            if spec.kind == InputKind.USER_INPUT:
+                input_index = index
+                dependent.add(index)
+                batch = node.meta["val"].shape[0] if batch_size is None else batch_size
+            elif spec.kind in {InputKind.PARAMETER, InputKind.BUFFER}:
+                constants.state[index] = str(spec.target)
+            else:
+                constants.tensors[index] = _tensor_constant(program, str(spec.target))
+        elif node.op == "call_function" and node.users:
+            step = _step(node, indices, dependent, batch)
+            if step is None:
+                continue
+            if step.sources and not isinstance(step.rule, Constant) and not _is_size(node):
+                dependent.add(index)
+                steps.append(step)
+            elif step.sources or _is_size(node) or step.reads() & sized:
+                sized.add(index)
+                steps.append(replace(step, sources=()))
+            else:
+                constants.steps.append(step)
+        elif node.op not in {"call_function", "output"}:
+            raise UnsupportedNetworkError(
+                f"the network's graph has a node {node.op} ({node.target}), which has no rule. "
+                "Write the network without control flow on tensors."
+            )
+    output = indices[_output(program)]
+    if output not in dependent:
+        raise UnsupportedNetworkError(
+            "the network's output does not depend on its input, so there is nothing to explain."
+        )
+    named = assign_roles(name_steps(steps), input_index)
+    graph = Graph(input_index, output, tuple(named), constants, batch_size)
+    graph = _prune(fold_batch_norm(graph) if fold else graph)
+    check(graph)
+    return graph
+
+
+def check(graph: Graph) -> None:
+    """Refuse a graph in which sensitivity would meet an op without a rule.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Lists every such op with its layer and the reason.
+    """
+    reached = graph.reached()
+    problems = [
+        f"  {step.name} ({step.op}): {problem}"
+        for step in graph.steps
+        if step.index in reached and (problem := _problem(step, last=step.index == graph.output))
+    ]
+    if problems:
+        raise UnsupportedNetworkError(
+            "this network cannot be explained as it stands:\n"
+            + "\n".join(problems)
+            + "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine "
+            "or a pointwise activation with phi(0) = 0."
+        )
+
+
+def _problem(step: Step, *, last: bool) -> str | None:
+    rule = step.rule
+    if rule is not None and rule.kind == "gate":
+        if last:
+            return (
+                f"the network ends in {step.op.rpartition('.')[2].strip('_')}; explain its logits instead: remove this last "
+                "step, or pass the network without it"
+            )
+        return "its output is used as a signal, but it does not map 0 to 0; it is supported where it scales a signal"
+    if "gate" in step.roles and step.op != "aten.mul":
+        return "it joins a signal and the output of a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
+    if rule is None:
+        return "there is no rule for this op"
+    if step.batch_dim is None:
+        return "it moves the samples of the batch into another axis or mixes them, so that no sample can be explained alone"
+    if last and step.batch_dim != 0:
+        return f"the samples are counted by axis {step.batch_dim} of the output; accepted is axis 0"
+    return rule.problem(step)
+
+
+def _prune(graph: Graph) -> Graph:
+    """Leave out the steps that the output does not need."""
+    needed, steps = {graph.output}, []
+    for step in reversed(graph.steps):
+        if step.index in needed:
+            needed.update(step.reads())
+            steps.append(step)
+    computed = []
+    for step in reversed(graph.constants.steps):
+        if step.index in needed:
+            needed.update(step.reads())
+            computed.append(step)
+    state = {index: name for index, name in graph.constants.state.items() if index in needed}
+    tensors = {index: tensor for index, tensor in graph.constants.tensors.items() if index in needed}
+    return replace(graph, steps=tuple(reversed(steps)), constants=Constants(state, tensors, computed[::-1]))
+
+
+def _output(program: ExportedProgram) -> Node:
+    (node,) = (n for n in program.graph.nodes if n.op == "output")
+    outputs = list(node.args[0])  # type: ignore[arg-type] # an output node holds a tuple
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:
+        raise UnsupportedNetworkError(
+            f"the network returns {len(outputs)} values or a container; accepted is one tensor of logits. Wrap it in a "
+            "module that returns the logits alone."
+        )
+    return outputs[0]
+
+
+def _tensor_constant(program: ExportedProgram, target: str) -> Tensor:
+    value = program.constants.get(target)
+    if not isinstance(value, Tensor):
+        raise UnsupportedNetworkError(f"the network keeps {target!r} as a {type(value).__name__}, which has no rule.")
+    return value.detach()
+
+
+def _is_size(node: Node) -> bool:
+    return isinstance(node.meta.get("val"), int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool)
+
+
+def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any) -> Step | None:  # noqa: ANN401
+    """Turn a node into a step; None for an op whose outputs are taken one by one by later nodes."""
+    item, made_by, value = None, node, node.meta.get("val")
+    if node.target is operator.getitem and isinstance(node.args[0], torch.fx.Node):
+        made_by, item = node.args[0], node.args[1]
+    elif isinstance(value, list | tuple):
+        return None
+    arguments, keywords, op = _bind(made_by)
+    arguments = {k: _refer(v, indices) for k, v in arguments.items()}
+    stack = tuple(
+        f"{path}:{int(call) + 1}" if call else path
+        for key, (path, _) in (made_by.meta.get("nn_module_stack") or {}).items()
+        for call in [key.partition("@")[2]]
+        if path and path != key
+    )
+    return Step(
+        index=indices[node],
+        op=op,
+        function=made_by.target,  # type: ignore[arg-type] # a call_function node's target is a function
+        arguments=arguments,
+        keywords=keywords,
+        item=item if isinstance(item, int) else None,
+        sources=tuple(i for i in refs_of(arguments) if i in dependent),
+        batch_dim=_batch_dim(value, batch),
+        rank=value.dim() if isinstance(value, Tensor) else 0,
+        stack=stack,
+    )
+
+
+def _bind(node: Node) -> tuple[dict[str, Any], int, str]:
+    """Return a node's arguments by name with defaults, how many are keyword-only, and the op's name."""
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
+        return {str(i): v for i, v in enumerate(node.args)}, 0, f"python.{getattr(target, '__name__', target)}"
+    arguments, keywords = {}, 0
+    for position, parameter in enumerate(target._schema.arguments):  # noqa: SLF001 - the op's own description
+        if position < len(node.args):
+            value: Any = node.args[position]
+        else:
+            value = node.kwargs.get(parameter.name, parameter.default_value if parameter.has_default_value() else None)
+        arguments[parameter.name] = value
+        keywords += parameter.kwarg_only
+    return arguments, keywords, f"{target.namespace}.{target._opname}"  # noqa: SLF001 - likewise
+
+
+def _refer(value: Any, indices: dict[Node, int]) -> Any:  # noqa: ANN401 - an argument can be of any type
+    if isinstance(value, torch.fx.Node):
+        return Ref(indices[value])
+    if isinstance(value, list | tuple):
+        return [_refer(v, indices) for v in value]
+    return value
+
+
+def _batch_dim(value: object, batch: Any) -> int | None:  # noqa: ANN401 - a number or a symbol
+    """Return the axis whose length is the batch size, where no other axis has to do with it."""
+    if not isinstance(value, Tensor):
+        return None
+    if isinstance(batch, int):
+        return 0 if value.dim() and value.shape[0] == batch else None
+    symbol = batch.node.expr
+    touched = [
+        (axis, n.node.expr) for axis, n in enumerate(value.shape) if isinstance(n, torch.SymInt) and not n.node.is_constant()
+    ]
+    if len(touched) != 1:
+        return None
+    axis, length = touched[0]
+    # an unsimplified expression is compared by its values at two batch sizes
+    same = all(int(length.subs(symbol, n)) == n for n in (7, 11))
+    return axis if same else None

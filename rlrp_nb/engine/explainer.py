@@ -1,0 +1,217 @@
+"""``explain``: the way from a network and an input to an explanation."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+import rlrp_nb
+from rlrp_nb.engine.explanation import Explanation
+from rlrp_nb.engine.layers import Layers
+from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.engine.planning import plan
+from rlrp_nb.engine.propagate import forward, walk_back
+from rlrp_nb.engine.registry import constants_of, graph_of
+from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, unwrap
+from rlrp_nb.engine.targets import resolve_targets
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from rlrp_nb.engine.accounts import Account
+    from rlrp_nb.engine.graph import Graph
+    from rlrp_nb.engine.propagate import Record
+    from rlrp_nb.models.classifier import Classifier
+
+_HALF = {torch.float16, torch.bfloat16}
+
+
+def explain(
+    model: nn.Module | Classifier,
+    inputs: Any,  # noqa: ANN401 - a tensor, or whatever a classifier takes for a picture
+    targets: Any = None,  # noqa: ANN401 - see below
+    method: str | Method = "rlrp",
+    layers: str | Collection[str] | None = None,
+) -> Explanation:
+    """Explain the outputs of a network by the relevance of its inputs.
+
+    Parameters
+    ----------
+    model : nn.Module or Classifier
+        A network in eval mode that returns logits ``(B, classes)``, or a classifier from ``load_model``.
+    inputs : Tensor or image
+        For a network a floating-point tensor ``(B, …)`` of the network's dtype and device. For a classifier also a picture
+        (a path, a PIL image, an array) or a list of pictures.
+    targets : optional
+        What to explain. None: the most probable class of each sample. An int, or a list of K ints: these classes for every
+        sample. ``"top5"``: the five most probable. A pair ``(positive, negative)``: the contrast of two classes; pairs can
+        stand in a list. An integer tensor ``(B,)`` or ``(B, K)``: classes for each sample. A float tensor
+        ``(B, K, classes)``: any seeds. For outputs with more axes, a tuple with one index per axis.
+    method : str or Method
+        ``"rlrp"`` or another of ``available_methods()``.
+    layers : optional
+        ``"all"``, a name or a list of names: layers whose relevance is kept. None keeps none.
+
+    Returns
+    -------
+    Explanation
+        One forward and one backward pass serve all targets and layers. The network is not changed in any way.
+
+    Raises
+    ------
+    InputError
+        An input, target, layer or method cannot be used as it is.
+    UnsupportedNetworkError
+        The network has a part without a rule, or is in training mode.
+
+    Notes
+    -----
+    Sensitivities walk back through the network: through affine maps by their transpose, through activations by their secant
+    slope times the relative activation ``|a| / max |a|``. The relevance of a tensor is its value times its sensitivity.
+    This is the project's own reading of the abstract of Nyiri and Gibaru, arXiv 2501.14322 (2025).
+    """
+    network, name, categories = model, type(model).__name__, None
+    images = None
+    if not isinstance(model, nn.Module) and hasattr(model, "network") and hasattr(model, "preprocess"):
+        network, name, categories = model.network, model.name, tuple(model.categories)
+        inputs, images = _pictures(model, inputs)
+    network = unwrap(network)
+    chosen = resolve(method)
+    inputs = check_inputs(network, inputs)
+    check_mode(network)
+    with undisturbed(inputs):
+        graph = graph_of(network, inputs)
+        steps = plan(graph, chosen, layers, ledger=layers is not None)
+        record = forward(graph, steps, constants_of(network, graph), inputs)
+        logits = record.logits
+        _check_logits(network, graph, logits, inputs)
+        dtype = torch.float32 if inputs.dtype in _HALF else inputs.dtype
+        asked = resolve_targets(targets, logits, dtype)
+        relevance = walk_back(graph, steps, record, inputs, asked.seeds.reshape(-1, *logits.shape))
+
+        def replay() -> tuple[Account, ...]:
+            return _accounts(network, graph, chosen, inputs, logits, asked.seeds)
+
+        names = {step.index: step.layers for step in graph.layers().values()}
+        return Explanation(
+            relevance=relevance.input.transpose(0, 1),
+            logits=logits,
+            targets=asked.positive,
+            negatives=asked.negative,
+            method=chosen.name,
+            network=name,
+            layers=Layers([(names[i], relevance.layers[i].transpose(0, 1)) for i in names if i in relevance.layers]),
+            images=images,
+            categories=categories,
+            versions=_versions(),
+            accounts=relevance.accounts if layers is not None else None,
+            replay=replay,
+        )
+
+
+def _accounts(
+    network: nn.Module, graph: Graph, method: Method, inputs: Tensor, logits: Tensor, seeds: Tensor
+) -> tuple[Account, ...]:
+    """Run again for the ledger."""
+    with undisturbed(inputs):
+        steps = plan(graph, method, None, ledger=True)
+        record = forward(graph, steps, constants_of(network, graph), inputs)
+        if not torch.allclose(record.logits, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())):
+            raise InputError("the network or its input has changed since this explanation was made; explain again for a ledger.")
+        return walk_back(graph, steps, record, inputs, seeds.reshape(-1, *logits.shape)).accounts
+
+
+@contextmanager
+def undisturbed(inputs: Tensor) -> Iterator[None]:
+    """Keep the caller's gradient, inference and autocast modes away from the computation."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(mode=False))
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.autocast(inputs.device.type, enabled=False))
+        yield
+
+
+def _pictures(model: Classifier, inputs: Any) -> tuple[Tensor, Tensor | None]:  # noqa: ANN401 - whatever is a picture
+    """Return the batch for the network and the pictures it saw, uint8 ``(B, H, W, 3)``."""
+    if isinstance(inputs, Tensor) and inputs.dim() == 4 and inputs.is_floating_point():  # noqa: PLR2004 - a batch
+        return inputs, None
+    several = isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4  # noqa: PLR2004 - an array of pictures
+    items = list(inputs) if several else [inputs]
+    if not items:
+        raise InputError("inputs is an empty list; accepted is a picture (path, PIL image, array) or a list of pictures.")
+    place = next(iter(model.network.parameters()), torch.empty(0))
+    batch = torch.stack([model.preprocess(item) for item in items]).to(place.device, place.dtype)
+    seen = [torch.frombuffer(bytearray(v.tobytes()), dtype=torch.uint8).reshape(v.height, v.width, 3) for v in map(model.preprocess.view, items)]
+    return batch, torch.stack(seen)
+
+
+def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - anything is checked
+    """Return the input detached, or say what is wrong with it.
+
+    Raises
+    ------
+    InputError
+        It is no floating-point tensor of the network's dtype and device with finite values and at least one sample.
+    """
+    if not isinstance(inputs, Tensor):
+        raise InputError(
+            f"inputs is a {type(inputs).__name__}; accepted for a network is a torch tensor (batch, …). Pictures are accepted "
+            "with a classifier from rlrp_nb.load_model, or use torch.from_numpy(array)."
+        )
+    if not inputs.is_floating_point():
+        raise InputError(
+            f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's training "
+            "(for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
+        )
+    if inputs.layout != torch.strided or inputs.is_quantized or inputs.is_meta:
+        raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
+    if inputs.dim() == 0 or 0 in inputs.shape:
+        raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is (batch, …) with at least one sample and value.")
+    place = next((p for p in network.parameters() if p.is_floating_point()), None)
+    if place is not None and (place.dtype != inputs.dtype or place.device != inputs.device):
+        raise InputError(
+            f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted is the "
+            "same for both: use inputs.to(next(network.parameters()))."
+        )
+    if not bool(torch.isfinite(inputs).all()):
+        wrong = [int(i) for i in (~torch.isfinite(inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None])).any(1).nonzero()[:5]]
+        raise InputError(
+            f"inputs holds NaN or infinite values (in sample {', '.join(map(str, wrong))}); accepted are finite values. "
+            "Look for a division by zero in the preprocessing, or use torch.nan_to_num."
+        )
+    return inputs.detach()
+
+
+def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tensor) -> None:
+    if not bool(torch.isfinite(logits).all()):
+        raise UnsupportedNetworkError(
+            f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold NaN or "
+            "infinite values, or the input overflows its dtype. Mend the weights, or use float32."
+        )
+    hooked = has_forward_hooks(network)
+    if hooked and not torch.allclose(network(inputs), logits, rtol=1e-2, atol=1e-2 * float(logits.abs().max()) + 1e-12):
+        raise UnsupportedNetworkError(
+            f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation follows "
+            "the modules alone: remove the hooks that replace outputs, or write their effect as a module."
+        )
+
+
+def _first_not_finite(network: nn.Module, graph: Graph, inputs: Tensor) -> str:
+    """Name the first layer whose output is not finite."""
+    everything = plan(graph, resolve("rlrp"), None, ledger=True)
+    values = forward(graph, everything, constants_of(network, graph), inputs).values
+    for step in graph.steps:
+        value = values.get(step.index)
+        if step.sources and isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
+            return f"from layer {step.name!r} on"
+    return "at the output"
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"rlrp_nb": rlrp_nb.__version__, "torch": torch.__version__}

@@ -1,0 +1,171 @@
+"""What comes out: relevance, with all that is needed to read it later."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine import accounts
+from rlrp_nb.engine.layers import Layers
+from rlrp_nb.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from os import PathLike
+    from pathlib import Path
+
+    from rlrp_nb.engine.ledger import Ledger
+
+
+@dataclass(eq=False, repr=False)
+class Explanation:
+    """Why a network gave its answers: the relevance of every input value for every target.
+
+    Attributes
+    ----------
+    relevance : Tensor
+        ``(B, K, *input)``: the contribution of each input value of B samples to K targets, in the unit of the logits up to
+        a positive factor per sample. Same device as the input, and same dtype; float32 for inputs in half precision, in
+        whose range relevance can vanish.
+    logits : Tensor
+        ``(B, classes)``: what the network said.
+    targets : Tensor
+        int64 ``(B, K)``: the class indices that are explained, -1 for a seed given as numbers.
+    negatives : Tensor
+        int64 ``(B, K)``: the class that is contrasted with, -1 where there is none.
+    method, network : str
+        Names of the method and of the network.
+    layers : Layers
+        ``(B, K, *layer)`` by layer name, input side first; empty unless layers were asked for.
+    images : Tensor or None
+        uint8 ``(B, H, W, 3)``: the pictures as the network saw them, of the size of the heatmap.
+    categories : tuple of str or None
+        The class names.
+    versions : dict of str
+        The versions of this package and of torch that computed it.
+    """
+
+    relevance: Tensor
+    logits: Tensor
+    targets: Tensor
+    negatives: Tensor
+    method: str
+    network: str
+    layers: Layers = field(default_factory=Layers)
+    images: Tensor | None = None
+    categories: tuple[str, ...] | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    accounts: tuple[accounts.Account, ...] | None = None
+    replay: Callable[[], tuple[accounts.Account, ...]] | None = None
+
+    @property
+    def probabilities(self) -> Tensor:
+        """Softmax of the logits, ``(B, classes)``, in float32 or better."""
+        logits = self.logits if self.logits.dtype == torch.float64 else self.logits.float()
+        return logits.flatten(1).softmax(1).reshape(logits.shape)
+
+    def heatmap(self, target: int = 0, sample: int = 0) -> Tensor:
+        """Return the relevance summed over channels, ``(H, W)``.
+
+        Parameters
+        ----------
+        target
+            Position among the targets, 0 to K-1 (not a class index).
+        sample
+            Position in the batch, 0 to B-1.
+
+        Raises
+        ------
+        InputError
+            There is no such target or sample.
+        """
+        sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
+        relevance = self.relevance[sample, target]
+        return relevance.sum(0) if relevance.dim() > 1 else relevance
+
+    def label(self, target: int = 0, sample: int = 0) -> str:
+        """Return the name of what is explained: ``espresso``, ``espresso − cup`` for a contrast, ``class 7`` without names."""
+        sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
+        positive, negative = int(self.targets[sample, target]), int(self.negatives[sample, target])
+        if positive < 0:
+            return f"seed {target}"
+        names = [self._name(index) for index in (positive, negative) if index >= 0]
+        return " − ".join(names)  # noqa: RUF001 - a minus sign is meant
+
+    def _name(self, index: int) -> str:
+        return self.categories[index] if self.categories and index < len(self.categories) else f"class {index}"
+
+    def _position(self, index: int, what: str, axis: int) -> int:
+        count = self.relevance.shape[axis]
+        if not isinstance(index, int) or isinstance(index, bool) or not -count <= index < count:
+            raise InputError(f"{what} {index!r} is not there; this explanation has {count}: accepted is 0 to {count - 1}.")
+        return index
+
+    def ledger(self, target: int = 0, sample: int = 0) -> Ledger:
+        """Return the conservation ledger: relevance in and out of every layer, and the identity's residual.
+
+        It is kept when layers are asked for; else it is computed at the first call, by running the network again.
+
+        Raises
+        ------
+        InputError
+            There is no such target or sample, the network has changed since, or the explanation comes from a file without
+            a ledger.
+        """
+        sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
+        if self.accounts is None:
+            if self.replay is None:
+                raise InputError(
+                    "this explanation has no ledger, and its network is not at hand to compute one; explain again, and save "
+                    "after asking for the ledger."
+                )
+            self.accounts = self.replay()
+        return accounts.ledger(self.accounts, target, sample)
+
+    def plot(self, target: int = 0, sample: int = 0) -> Any:  # noqa: ANN401 - a plotly figure, imported on use
+        """Return an interactive plotly figure of one heatmap over its picture."""
+        from rlrp_nb.plots.figure import figure  # noqa: PLC0415 - plots are needed only by those who ask for them
+
+        return figure(self, target=target, sample=sample)
+
+    def to_html(self, path: str | PathLike[str]) -> Path:
+        """Write a self-contained interactive page that opens anywhere, and return its path."""
+        from rlrp_nb.export import to_html  # noqa: PLC0415 - likewise
+
+        return to_html(self, path)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write everything to a safetensors file and return its path; `load` brings back the same numbers."""
+        from rlrp_nb.engine.storage import save  # noqa: PLC0415 - storage needs this class
+
+        return save(self, path)
+
+    @staticmethod
+    def load(path: str | PathLike[str]) -> Explanation:
+        """Read an explanation from a file that `save` wrote.
+
+        Raises
+        ------
+        FileFormatError
+            The file is damaged, or is no explanation.
+        InputError
+            There is no such file.
+        """
+        from rlrp_nb.engine.storage import load  # noqa: PLC0415 - likewise
+
+        return load(path)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the network behind when copied or pickled; the ledger goes along where it was computed."""
+        return {**self.__dict__, "replay": None}
+
+    def __repr__(self) -> str:
+        samples, targets = self.relevance.shape[:2]
+        labels = ", ".join(self.label(k) for k in range(min(targets, 3))) + (", …" if targets > 3 else "")  # noqa: PLR2004
+        return (
+            f"<Explanation by {self.method} of {self.network}: {labels}; {samples} sample{'s' * (samples != 1)}, "
+            f"{targets} target{'s' * (targets != 1)}, {len(self.layers)} layers>"
+        )

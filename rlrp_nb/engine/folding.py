@@ -1,0 +1,89 @@
+"""Batch normalisation folded into the convolution or dense layer before it, when a graph is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine.graph import Constants, Graph, Ref, Step
+from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, scale_and_shift
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NORM = ("weight", "bias", "running_mean", "running_var", "eps")
+
+
+def fold_batch_norm(graph: Graph) -> Graph:
+    """Return the graph with every batch-norm that directly follows a convolution or dense layer folded into it.
+
+    The folded weights are constants computed from the network's own at each change of these. A batch-norm that stands
+    before a convolution (DenseNet), or whose input is used elsewhere too, stays an affine map of its own.
+    """
+    readers: dict[int, int] = {graph.output: 1}
+    for step in graph.steps:
+        for index in step.reads():
+            readers[index] = readers.get(index, 0) + 1
+    constant = graph.constants.indices()
+    by_index = {step.index: step for step in graph.steps}
+    fresh = max([graph.input, graph.output, *constant, *by_index]) + 1
+    folded: dict[int, Step] = {}
+    computed = list(graph.constants.steps)
+    for norm in graph.steps:
+        before = by_index.get(norm.sources[0]) if isinstance(norm.rule, BatchNorm) and norm.sources else None
+        axis = None if before is None else _output_axis(before)
+        if before is None or axis is None or readers[before.index] > 1:
+            continue
+        parts = {name: norm.arguments[name] for name in _NORM}
+        given = {"conv_weight": before.arguments["weight"], "conv_bias": before.arguments["bias"], **parts, "axis": axis}
+        if not all(v.index in constant for v in given.values() if isinstance(v, Ref)):
+            continue
+        for offset, function in enumerate((_folded_weight, _folded_bias)):
+            computed.append(
+                Step(fresh + offset, "fold", function, given, 0, None, (), None, 0, name=f"{before.name} folded")
+            )
+        arguments: dict[str, Any] = {**before.arguments, "weight": Ref(fresh), "bias": Ref(fresh + 1)}
+        fresh += 2
+        folded[before.index] = norm
+        folded[norm.index] = replace(before, index=norm.index, arguments=arguments, layers=before.layers + norm.layers)
+    steps = tuple(
+        folded.get(step.index, step)
+        for step in graph.steps
+        if not (step.index in folded and isinstance(folded[step.index].rule, BatchNorm))
+    )
+    constants = Constants(graph.constants.state, graph.constants.tensors, computed)
+    return replace(graph, steps=steps, constants=constants)
+
+
+def _output_axis(step: Step) -> int | None:
+    """Return the axis of the weight that holds the output channels, or None where folding is not possible."""
+    rule = step.rule
+    if isinstance(rule, Dense):
+        return 0 if step.rank == 2 else None  # noqa: PLR2004 - (batch, features): otherwise axis 1 is not the features
+    if isinstance(rule, Convolution):
+        transposed = rule.transposed or step.arguments.get("transposed", False)
+        if not transposed:
+            return 0
+        return 1 if step.arguments["groups"] == 1 else None
+    return None
+
+
+def _factors(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Compute factor and shift in float64, so that folding costs no precision."""
+    tensors = [None if arguments[k] is None else arguments[k].double() for k in _NORM[:4]]
+    return scale_and_shift(tensors[0], tensors[1], tensors[2], tensors[3], arguments["eps"])
+
+
+def _folded_weight(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401, ARG001
+    scale, _ = _factors(dict(zip(_NORM, norm[:-1], strict=True)))
+    shape = [1] * conv_weight.dim()
+    shape[norm[-1]] = -1
+    return (conv_weight * scale.reshape(shape)).to(conv_weight.dtype)
+
+
+def _folded_bias(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401
+    scale, shift = _factors(dict(zip(_NORM, norm[:-1], strict=True)))
+    return (shift if conv_bias is None else torch.addcmul(shift, conv_bias.double(), scale)).to(conv_weight.dtype)

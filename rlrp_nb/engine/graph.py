@@ -1,0 +1,192 @@
+"""The graph of a network: its ATen ops in order, with batch-norm folded, layers named and every op checked.
+
+A graph holds no weights and no reference to the network: its constants are named and are fetched from the network at
+each run, so that a graph never explains with old weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from rlrp_nb.engine.rules import RULES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from rlrp_nb.engine.rule import Rule
+
+Role = Literal["signal", "gate"]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """Stands in an op's arguments for the value of another step, a constant or the input."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One op of the graph.
+
+    Attributes
+    ----------
+    index
+        Position of its value in the graph.
+    op
+        Name without overload, such as ``aten.conv2d``.
+    function
+        What is called.
+    arguments
+        The arguments by the op's own names, defaults filled in, with `Ref` for tensors and sizes computed earlier.
+    keywords
+        How many of the last arguments must be passed by keyword.
+    item
+        Which output is taken of an op with several, or None.
+    sources
+        Indices of the tensors that depend on the network's input, in the order of the arguments.
+    batch_dim
+        The axis of the output that counts the samples; None where they are mixed into another axis.
+    rank
+        Number of axes of the output.
+    stack
+        The modules, outermost first, inside whose call the op was run.
+    roles
+        For each source, whether it is a ``signal`` or a ``gate`` (held constant by every method but the gradient).
+    self_gated
+        True for ``x * gate(x)`` written by hand: an activation whose secant slope is the gate.
+    name
+        A unique name for people.
+    layers
+        The names under which its output can be asked for, the one to show first.
+    """
+
+    index: int
+    op: str
+    function: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    keywords: int
+    item: int | None
+    sources: tuple[int, ...]
+    batch_dim: int | None
+    rank: int
+    stack: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
+    self_gated: bool = False
+    name: str = ""
+    layers: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> Rule | None:
+        """The backward rule, or None where there is none for this op or for this output of it."""
+        rule = RULES.get(self.op)
+        if rule is None or (self.item is not None and rule.items is not None and self.item not in rule.items):
+            return None
+        return rule
+
+    @property
+    def signals(self) -> tuple[int, ...]:
+        """The sources that are signals."""
+        return tuple(i for i, role in zip(self.sources, self.roles, strict=True) if role == "signal")
+
+    def reads(self) -> set[int]:
+        """Return the indices of all values that the op reads."""
+        return set(refs_of(self.arguments))
+
+    def roles_by_name(self) -> dict[str, Role]:
+        """Return the role of each argument that is itself a tensor depending on the input."""
+        roles = dict(zip(self.sources, self.roles, strict=True))
+        return {k: roles[v.index] for k, v in self.arguments.items() if isinstance(v, Ref) and v.index in roles}
+
+    def invoke(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an op can return anything
+        """Call the op on filled arguments."""
+        items = list(arguments.items())
+        split = len(items) - self.keywords
+        output = self.function(*(v for _, v in items[:split]), **dict(items[split:]))
+        return output if self.item is None else output[self.item]
+
+
+def refs_of(value: Any) -> Iterator[int]:  # noqa: ANN401 - an argument can be of any type
+    """Yield the indices of all values that an argument, or a mapping of arguments, refers to."""
+    if isinstance(value, Ref):
+        yield value.index
+    elif isinstance(value, Mapping):
+        for v in value.values():
+            yield from refs_of(v)
+    elif isinstance(value, list):
+        for v in value:
+            yield from refs_of(v)
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Where the constant values of a graph come from.
+
+    Attributes
+    ----------
+    state
+        Value index to the name of a parameter or buffer of the network.
+    tensors
+        Value index to a tensor written into the code of the network.
+    steps
+        Steps computed from constants alone (a normalised weight, a folded batch-norm), in order.
+    """
+
+    state: dict[int, str] = field(default_factory=dict)
+    tensors: dict[int, Tensor] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def indices(self) -> set[int]:
+        """Return the indices of all constant values."""
+        return {*self.state, *self.tensors, *(step.index for step in self.steps)}
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A network as a list of steps.
+
+    Attributes
+    ----------
+    input
+        Value index of the network's input.
+    output
+        Value index of the logits.
+    steps
+        The ops that depend on the input, in order.
+    constants
+        Where the constants come from.
+    batch_size
+        The only batch size it holds for, or None where it holds for any.
+    """
+
+    input: int
+    output: int
+    steps: tuple[Step, ...]
+    constants: Constants
+    batch_size: int | None
+
+    def reached(self, *, gates: bool = False) -> frozenset[int]:
+        """Return the values that receive sensitivity: the output and all that leads to it.
+
+        Parameters
+        ----------
+        gates
+            Whether sensitivity flows into gates too, as in the gradient.
+        """
+        reached = {self.output}
+        for step in reversed(self.steps):
+            if step.index in reached:
+                reached.update(step.sources if gates else step.signals)
+        return frozenset(reached)
+
+    def layers(self) -> dict[str, Step]:
+        """Return the layers whose relevance can be asked for, input side first, by the name to show first."""
+        reached = self.reached()
+        return {step.layers[0]: step for step in self.steps if step.layers and step.index in reached}
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{step.name:<40} {step.op}" for step in self.steps if step.sources)

@@ -1,0 +1,136 @@
+"""The methods as data: which rule each kind of layer gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
+
+from rlrp_nb.engine.classic import AlphaBeta, Epsilon, Flat, Gamma, LayerRule, Transpose
+from rlrp_nb.errors import InputError
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to hand relevance back through a network.
+
+    Attributes
+    ----------
+    name
+        What the method is called in code.
+    title
+        What it is called in figures.
+    activation
+        What replaces the derivative of an activation a = phi(z): ``relative`` is the secant slope a/z times the relative
+        activation ``|a| / max |a|`` (R-LRP), ``secant`` the secant slope (relevance passes unchanged), ``derivative`` the
+        derivative itself.
+    convolution, dense, scale
+        The rule for convolutions, for dense layers and matrix products, for batch-norm that is not folded.
+    first
+        The rule for the maps nearest to the input, or None where they are treated like the others.
+    """
+
+    name: str
+    title: str
+    activation: Literal["relative", "secant", "derivative"]
+    convolution: LayerRule = Transpose()
+    dense: LayerRule = Transpose()
+    scale: LayerRule = Transpose()
+    first: Flat | None = None
+
+    def __repr__(self) -> str:
+        return f"<Method {self.name}>"
+
+
+def rlrp() -> Method:
+    """Return R-LRP: ReLU's derivative is replaced by the relative activation; there is nothing to set."""
+    return Method("rlrp", "R-LRP", "relative")
+
+
+def lrp_0() -> Method:
+    """Return LRP-0, which on networks of ReLU equals gradient x input."""
+    return Method("lrp-0", "LRP-0", "secant")
+
+
+def lrp_epsilon(epsilon: float = 0.25) -> Method:
+    """Return LRP-epsilon for all layers.
+
+    Parameters
+    ----------
+    epsilon
+        Added to every denominator with its sign, in units of the pre-activation.
+    """
+    rule = Epsilon(epsilon)
+    return Method("lrp-epsilon", f"LRP-ε ({epsilon:g})", "secant", rule, rule, rule)
+
+
+def lrp_gamma(gamma: float = 0.25) -> Method:
+    """Return LRP-gamma for all layers.
+
+    Parameters
+    ----------
+    gamma
+        How much more the contributions of the output's own sign count.
+    """
+    rule = Gamma(gamma)
+    return Method("lrp-gamma", f"LRP-γ ({gamma:g})", "secant", rule, rule, rule)
+
+
+def alpha1beta0() -> Method:
+    """Return LRP-alpha1beta0 for all layers."""
+    rule = AlphaBeta()
+    return Method("alpha1beta0", "LRP-α1β0", "secant", rule, rule, rule)
+
+
+def epsilon_plus_flat(epsilon: float = 1e-6) -> Method:
+    """Return the composite: flat at the input, z-plus on convolutions, epsilon on dense layers.
+
+    Parameters
+    ----------
+    epsilon
+        Of the dense layers.
+    """
+    plus = AlphaBeta()
+    return Method("epsilon-plus-flat", "LRP-ε+flat", "secant", plus, Epsilon(epsilon), plus, Flat())
+
+
+def gradient_x_input() -> Method:
+    """Return gradient x input."""
+    return Method("gradient-x-input", "Gradient × input", "derivative")
+
+
+METHODS = {
+    method.name: method
+    for method in (
+        rlrp(),
+        lrp_0(),
+        lrp_epsilon(),
+        lrp_gamma(),
+        alpha1beta0(),
+        epsilon_plus_flat(),
+        gradient_x_input(),
+    )
+}
+"""The methods by name, with their usual parameters."""
+
+
+def available_methods() -> tuple[str, ...]:
+    """Return the names of the methods, R-LRP first."""
+    return tuple(METHODS)
+
+
+def resolve(method: str | Method) -> Method:
+    """Return the method of that name.
+
+    Raises
+    ------
+    InputError
+        There is none of that name.
+    """
+    if isinstance(method, Method):
+        return method
+    if isinstance(method, str) and method in METHODS:
+        return METHODS[method]
+    near = get_close_matches(str(method), METHODS, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise InputError(f"method {method!r} is not known; accepted are {', '.join(METHODS)}, or a Method.{hint}")

@@ -1,0 +1,167 @@
+"""What a method does at each step of a graph, and which values it needs for that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rlrp_nb.engine.activations import Activation
+from rlrp_nb.engine.classic import Flat, LayerRule, Transpose
+from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Hand, Treatment
+from rlrp_nb.engine.weighted import Weighted
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rlrp_nb.engine.graph import Graph, Step
+    from rlrp_nb.engine.methods import Method
+
+_ELEMENTWISE = {"aten.add", "aten.sub", "aten.mul", "aten.div", "aten._native_batch_norm_legit_no_training"}
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How one method walks one graph.
+
+    Attributes
+    ----------
+    treatments
+        For each step that receives sensitivity, what is done with it.
+    receivers
+        For each of these steps, the values to which it hands sensitivity, in the order of its arguments.
+    keep
+        The values that the way back reads.
+    frees
+        For each step, by position, the values that nothing reads after it on the way forward.
+    wanted
+        The layers whose relevance is kept: value index to the names of the layer.
+    ledger
+        Whether the ledger is kept.
+    """
+
+    treatments: dict[int, Treatment]
+    receivers: dict[int, tuple[int, ...]]
+    keep: frozenset[int]
+    frees: tuple[tuple[int, ...], ...]
+    wanted: dict[int, tuple[str, ...]]
+    ledger: bool
+
+
+def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, ledger: bool) -> Plan:
+    """Decide what `method` does at each step.
+
+    Parameters
+    ----------
+    layers
+        ``"all"``, names of layers, or None.
+    ledger
+        Whether the ledger is wanted, for which every value is kept.
+
+    Raises
+    ------
+    InputError
+        A layer is not known.
+    UnsupportedNetworkError
+        The method cannot treat the first layers of the network.
+    """
+    gradient = method.activation == "derivative"
+    reached = graph.reached(gates=gradient)
+    first = _first(graph) if method.first is not None else frozenset()
+    treatments, receivers, keep = {}, {}, set()
+    for step in graph.steps:
+        if step.index not in reached:
+            continue
+        treatment = _treatment(step, method, first=step.index in first)
+        treatments[step.index] = treatment
+        receivers[step.index] = step.sources if gradient else step.signals
+        if ledger or "input" in treatment.needs:
+            keep.update(receivers[step.index])
+        if ledger or "output" in treatment.needs:
+            keep.add(step.index)
+    wanted = _wanted(graph, layers)
+    keep.update(wanted)
+    return Plan(treatments, receivers, frozenset(keep), _frees(graph, keep), wanted, ledger)
+
+
+def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:
+    rule = step.rule
+    if step.self_gated and method.activation != "derivative":
+        return Activate(method.activation, frozenset({"output"}))
+    if isinstance(rule, Activation):
+        # ReLU's derivative is its secant slope, and needs only the output
+        if method.activation == "derivative" and not rule.reads_output:
+            return Differentiate()
+        slope = "secant" if method.activation == "derivative" else method.activation
+        needs = {"output"} if rule.reads_output else {"input", "output"} if slope == "relative" else {"input"}
+        return Activate(slope, frozenset(needs))
+    if method.activation == "derivative" and (len(step.sources) > 1 or (rule is not None and rule.kind == "gate")):
+        return Hand(Transpose()) if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack"} else Differentiate()
+    if method.activation == "derivative" and step.op in {"aten.layer_norm", "aten.native_layer_norm"}:
+        return Differentiate()
+    if first and method.first is not None:
+        return Flatten(method.first)
+    rules: dict[str, LayerRule] = {"convolution": method.convolution, "dense": method.dense, "scale": method.scale}
+    return Hand(rules[rule.family] if isinstance(rule, Weighted) else Transpose())
+
+
+def _first(graph: Graph) -> frozenset[int]:
+    """Return the convolutions and dense layers before which there is none.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Something other than a view or an element-wise affine op stands between the input and such a layer.
+    """
+    clear, first = {graph.input}, set()
+    reached = graph.reached()
+    for step in graph.steps:
+        if step.index not in reached or not set(step.signals) <= clear:
+            continue
+        rule = step.rule
+        if isinstance(rule, Weighted) and rule.family != "scale":
+            first.add(step.index)
+        elif (rule is not None and rule.kind == "shape") or (step.op in _ELEMENTWISE and len(step.sources) == 1):
+            clear.add(step.index)
+    between = [
+        step
+        for step in graph.steps
+        if step.index in reached and step.index not in first | clear and set(step.signals) & clear - {graph.input}
+    ]
+    direct = [s for s in graph.steps if s.index in reached - first - clear and graph.input in s.signals]
+    if direct or between or not first:
+        names = ", ".join(f"{s.name} ({s.op})" for s in [*direct, *between][:3]) or "no convolution or dense layer at all"
+        raise UnsupportedNetworkError(
+            f"the flat rule needs a convolution or dense layer at the input, but there is {names}. Use another method, such "
+            "as 'alpha1beta0'."
+        )
+    return frozenset(first)
+
+
+def _wanted(graph: Graph, layers: str | Collection[str] | None) -> dict[int, tuple[str, ...]]:
+    if layers is None:
+        return {}
+    known = graph.layers()
+    if layers == "all":
+        return {step.index: step.layers for step in known.values()}
+    by_name = {name: step for step in known.values() for name in step.layers}
+    names = [layers] if isinstance(layers, str) else list(layers)
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise InputError(
+            f"layers {unknown!r} are not layers that receive relevance; accepted are None, 'all', or names among: "
+            f"{', '.join(known)}"
+        )
+    return {step.index: step.layers for step in known.values() if set(step.layers) & set(names)}
+
+
+def _frees(graph: Graph, keep: Collection[int]) -> tuple[tuple[int, ...], ...]:
+    """Return for each step the values that it is the last to read and that need not be kept."""
+    sized = {step.index for step in graph.steps if not step.sources}  # few and small, and rules read them too
+    seen = {graph.output, *keep, *sized, *graph.constants.indices()}
+    frees = []
+    for step in reversed(graph.steps):
+        last = {step.index, *step.reads()} - seen
+        seen |= last
+        frees.append(tuple(last))
+    return tuple(reversed(frees))

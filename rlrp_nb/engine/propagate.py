@@ -1,0 +1,166 @@
+"""Forward once, then walk back once for any number of targets."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine.accounts import Account, account
+from rlrp_nb.engine.graph import Graph, Ref, Step
+from rlrp_nb.engine.planning import Plan
+from rlrp_nb.engine.rule import Call, Slot, unbroadcast
+from rlrp_nb.engine.treatments import Flatten, Treatment, rule_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass
+class Record:
+    """What the forward pass leaves for the way back.
+
+    Attributes
+    ----------
+    logits
+        The network's output.
+    values
+        The values to be read again, by index; constants and sizes among them.
+    shapes
+        The shapes of all values that depend on the input.
+    states
+        What the rules kept, by step.
+    """
+
+    logits: Tensor
+    values: dict[int, Any]
+    shapes: dict[int, torch.Size]
+    states: dict[int, Any]
+
+
+@dataclass(frozen=True)
+class Relevance:
+    """What a walk brings back.
+
+    Attributes
+    ----------
+    input
+        Relevance of the input, ``(K, B, …)``.
+    layers
+        Relevance of the wanted layers by value index, ``(K, B, …)``.
+    accounts
+        Rows of the ledger, logits first; empty where none was wanted.
+    """
+
+    input: Tensor
+    layers: dict[int, Tensor]
+    accounts: tuple[Account, ...]
+
+
+def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: Tensor) -> Record:
+    """Run the network on `inputs` ``(B, …)`` and keep what `plan` reads on the way back."""
+    values: dict[int, Any] = {**constants, graph.input: inputs}
+    shapes, states = {graph.input: inputs.shape}, {}
+    for step, frees in zip(graph.steps, plan.frees, strict=True):
+        arguments = fill(step.arguments, values)
+        if step.index in plan.treatments:
+            values[step.index], state = rule_of(step).forward(step, arguments)
+            if state is not None:
+                states[step.index] = state
+        else:
+            values[step.index] = step.invoke(arguments)
+        if step.sources:
+            shapes[step.index] = values[step.index].shape
+        for index in frees:
+            del values[index]
+    return Record(values[graph.output], values, shapes, states)
+
+
+def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor) -> Relevance:
+    """Carry the sensitivity of the logits back to the input.
+
+    Parameters
+    ----------
+    record
+        Of the forward pass on `inputs`; it is used up, each value being freed after its last use.
+    seeds
+        The sensitivity of the logits, ``(K, *logits.shape)``; its dtype is the one in which is accumulated.
+
+    Returns
+    -------
+    Relevance
+        Of the input, the wanted layers and the ledger.
+    """
+    sensitivities: dict[int, Tensor] = {graph.output: seeds}
+    carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
+    batch_dims = {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
+    layers, accounts = {}, []
+    record.values[graph.input] = inputs
+    for step in reversed(graph.steps):
+        treatment = plan.treatments.get(step.index)
+        s, r = sensitivities.pop(step.index, None), carried.pop(step.index, None)
+        if treatment is None or (s is None and r is None):
+            continue
+        call = _call(step, plan, record, seeds.dtype, inputs.device)
+        if step.index in plan.wanted:
+            layers[step.index] = _relevance(record.values[step.index], s, r)
+        receivers = plan.receivers[step.index]
+        if s is not None:
+            messages = treatment.back(call, s)
+            if plan.ledger:
+                accounts.append(account(treatment, call, s, messages, [batch_dims[i] for i in receivers]))
+            onto = carried if isinstance(treatment, Flatten) else sensitivities
+            for index, message in zip(receivers, messages, strict=True):
+                onto[index] = onto[index] + message if index in onto else message
+        if r is not None:
+            carried_on = _carry(treatment, call, r)
+            carried[receivers[0]] = carried[receivers[0]] + carried_on if receivers[0] in carried else carried_on
+        record.values.pop(step.index, None)
+        record.states.pop(step.index, None)
+    relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
+    return Relevance(relevance, layers, tuple(accounts))
+
+
+def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
+    treatment, receivers = plan.treatments[step.index], plan.receivers[step.index]
+    keeps_input = plan.ledger or "input" in treatment.needs
+    slots = {index: Slot(record.shapes[index]) for index in step.sources}
+    return Call(
+        step=step,
+        arguments=fill(step.arguments, ChainMap(slots, record.values)),
+        shapes=tuple(record.shapes[i] for i in receivers),
+        output_shape=record.shapes[step.index],
+        state=record.states.get(step.index),
+        inputs=tuple(record.values[i] if keeps_input else None for i in receivers),
+        output=record.values.get(step.index),
+        dtype=dtype,
+        device=device,
+    )
+
+
+def _carry(treatment: Treatment, call: Call, relevance: Tensor) -> Tensor:
+    """Move relevance of a flat first layer towards the input: views by their transpose, element-wise maps unchanged."""
+    rule = rule_of(call.step)
+    return rule.transpose(call, relevance)[0] if rule.kind == "shape" else unbroadcast(relevance, call.shapes[0])
+
+
+def _relevance(value: Tensor, s: Tensor | None, carried: Tensor | None) -> Tensor:
+    """Return ``a * s`` plus relevance that was carried, ``(K, *shape)``."""
+    if s is None:
+        return torch.zeros_like(value)[None] if carried is None else carried
+    product = value.to(s.dtype) * s
+    return product if carried is None else product + carried
+
+
+def fill(value: Any, values: Mapping[int, Any]) -> Any:  # noqa: ANN401 - an argument can be of any type
+    """Replace every `Ref` in an op's arguments by its value."""
+    if isinstance(value, Ref):
+        return values[value.index]
+    if isinstance(value, dict):
+        return {k: fill(v, values) for k, v in value.items()}
+    if isinstance(value, list):
+        return [fill(v, values) for v in value]
+    return value

@@ -1,0 +1,157 @@
+"""What a backward rule is, and what it knows of the executed op it speaks of.
+
+Sensitivities carry a leading axis of K targets: the sensitivity of a tensor of shape ``(B, …)`` has shape ``(K, B, …)``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rlrp_nb.engine.graph import Step
+
+Kind = Literal["affine", "activation", "pooling", "shape", "gate", "constant"]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands in an op's arguments for a tensor that depends on the input, of which only the shape is known."""
+
+    shape: torch.Size
+
+
+@dataclass
+class Call:
+    """One step as it was executed: all that a rule may use on the way back.
+
+    Attributes
+    ----------
+    step
+        The step of the graph.
+    arguments
+        The op's arguments by name; tensors that depend on the input are `Slot` objects.
+    shapes
+        The shapes of the tensors that receive sensitivity, in the order of the arguments.
+    output_shape
+        The shape of the output.
+    state
+        What the rule's own `forward` kept (indices, a gate, a standard deviation), or None.
+    inputs
+        The values of these tensors, where the method asked to keep them, else None.
+    output
+        The value of the output, where the method asked to keep it, else None.
+    dtype
+        The dtype in which sensitivities are accumulated.
+    device
+        The device of the tensors.
+    """
+
+    step: Step
+    arguments: dict[str, Any]
+    shapes: tuple[torch.Size, ...]
+    output_shape: torch.Size
+    state: Any
+    inputs: tuple[Tensor | None, ...]
+    output: Tensor | None
+    dtype: torch.dtype
+    device: torch.device
+
+    def constant(self, name: str) -> Tensor | None:
+        """Return a constant tensor argument in the dtype of the sensitivities, or None where it is absent."""
+        value = self.arguments.get(name)
+        return value.to(self.dtype) if isinstance(value, Tensor) else None
+
+    def weight(self, name: str = "weight") -> Tensor:
+        """Return a constant tensor argument that must be there, in the dtype of the sensitivities."""
+        value = self.constant(name)
+        if value is None:
+            raise AssertionError(f"{self.step.name}: {self.step.op} has no constant {name!r}")
+        return value
+
+    def run(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Run the op again on other values of its input-dependent tensors, in the dtype of the sensitivities."""
+        remaining = iter(inputs)
+
+        def fill(value: Any) -> Any:  # noqa: ANN401 - an ATen argument can be of any type
+            if isinstance(value, Slot):
+                return next(remaining)
+            if isinstance(value, Tensor) and value.is_floating_point():
+                return value.to(self.dtype)
+            if isinstance(value, list | tuple):
+                return [fill(v) for v in value]
+            return value
+
+        return self.step.invoke({name: fill(value) for name, value in self.arguments.items()})
+
+    def value(self, position: int = 0) -> Tensor:
+        """Return a kept input in the dtype of the sensitivities."""
+        kept = self.inputs[position]
+        if kept is None:
+            raise AssertionError(f"{self.step.name}: input {position} was not kept for the way back")
+        return kept.to(self.dtype)
+
+    def result(self) -> Tensor:
+        """Return the kept output in the dtype of the sensitivities."""
+        if self.output is None:
+            raise AssertionError(f"{self.step.name}: the output was not kept for the way back")
+        return self.output.to(self.dtype)
+
+
+class Rule:
+    """How one op passes sensitivity back.
+
+    Attributes
+    ----------
+    kind
+        What the op is to a method: ``affine``, ``activation``, ``pooling``, ``shape``, ``gate`` or ``constant``.
+    items
+        Which outputs of an op with several outputs the rule speaks of; None for all.
+    """
+
+    kind: Kind = "affine"
+    items: frozenset[int] | None = None
+
+    def problem(self, step: Step) -> str | None:  # noqa: ARG002 - a rule that can refuse looks at the step
+        """Return why this use of the op cannot be explained, or None."""
+        return None
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Run the op on its filled arguments; return its output and what the way back needs."""
+        return step.invoke(arguments), None
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Return the sensitivity of every tensor that receives one, shape ``(K, *shape)`` each."""
+        raise TypeError(f"{call.step.op} has no transpose: the method handles an op of kind {self.kind!r}")
+
+    def offset(self, call: Call) -> Tensor | None:
+        """Return the op's output for zero inputs, broadcastable to the output; None where it is zero."""
+        return call.run([torch.zeros(shape, dtype=call.dtype, device=call.device) for shape in call.shapes])
+
+
+def unbroadcast(s: Tensor, shape: torch.Size) -> Tensor:
+    """Sum a sensitivity ``(K, *out)`` over the axes along which a tensor of `shape` was broadcast."""
+    if s.shape[1:] == shape:
+        return s
+    extra = s.dim() - 1 - len(shape)
+    if extra:
+        s = s.sum(dim=tuple(range(1, 1 + extra)))
+    stretched = tuple(d + 1 for d, n in enumerate(shape) if n == 1 and s.shape[d + 1] != 1)
+    return s.sum(dim=stretched, keepdim=True) if stretched else s
+
+
+class Gate(Rule):
+    """Sigmoid, hardsigmoid and softmax: allowed where they scale a signal, held constant."""
+
+    kind: Kind = "gate"
+
+
+class Constant(Rule):
+    """Ops whose output has the input's shape but not its values, such as ``zeros_like``."""
+
+    kind: Kind = "constant"

@@ -1,0 +1,394 @@
+"""One backward rule per ATen op, in one table.
+
+A rule says how one op hands the sensitivity of its output back to its inputs. Most ops are affine: their rule is the
+transpose of their linear part. Adding an op is adding an entry to `RULES`, keyed by the op's name without its overload
+(``"aten.relu"``); for an op that is linear in its inputs, ``Linear()`` is all that it takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine.activations import ACTIVATIONS
+from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Rule, Slot, unbroadcast
+from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, Product
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.graph import Step
+
+
+@dataclass(frozen=True)
+class Linear(Rule):
+    """An op that is linear (or affine) in its inputs, transposed by autograd on a dummy of the input's shape.
+
+    Attributes
+    ----------
+    batched
+        True where the op treats axis 0 as independent samples whatever its length, so that the K targets can be folded
+        into it and one pass serves all of them.
+    """
+
+    kind: Kind = "affine"
+    batched: bool = False
+    items: frozenset[int] | None = None
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Return the vector-Jacobian product, which for a linear op does not depend on where it is taken."""
+        targets = s.shape[0]
+        folded = self.batched and targets > 1
+        dummies = [
+            torch.zeros(
+                (targets * shape[0], *shape[1:]) if folded else shape, dtype=s.dtype, device=s.device, requires_grad=True
+            )
+            for shape in call.shapes
+        ]
+        with torch.enable_grad():
+            output = call.run(dummies)
+        if folded:
+            gradients = torch.autograd.grad(output, dummies, s.flatten(0, 1), materialize_grads=True)
+            return tuple(g.unflatten(0, (targets, -1)) for g in gradients)
+        each = [
+            torch.autograd.grad(output, dummies, s[k], retain_graph=k + 1 < targets, materialize_grads=True)
+            for k in range(targets)
+        ]
+        return tuple(torch.stack(parts) if targets > 1 else parts[0][None] for parts in zip(*each, strict=True))
+
+
+@dataclass(frozen=True)
+class Reshape(Rule):
+    """View, reshape, flatten, squeeze, clone, dropout in eval mode: the same numbers in the same order."""
+
+    kind: Kind = "shape"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Give the sensitivity the shape of the input again."""
+        return (s.reshape(s.shape[0], *call.shapes[0]),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+class Dropout(Reshape):
+    """Dropout, which does nothing in eval mode and cannot be explained in training mode."""
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse dropout that is at work."""
+        return "dropout is active; call network.eval(), or pass training=False" if step.arguments["train"] else None
+
+
+@dataclass(frozen=True)
+class Permute(Rule):
+    """Permute and transpose of axes."""
+
+    kind: Kind = "shape"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Put the axes back."""
+        arguments, rank = call.arguments, len(call.shapes[0])
+        order = list(range(rank))
+        if "dims" in arguments:
+            order = [d % rank for d in arguments["dims"]]
+        elif rank > 1:  # aten.t has no dims and swaps the two axes it has
+            a, b = arguments.get("dim0", 0) % rank, arguments.get("dim1", 1) % rank
+            order[a], order[b] = b, a
+        back = [0] * rank
+        for new, old in enumerate(order):
+            back[old] = new
+        return (s.permute(0, *(d + 1 for d in back)),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+@dataclass(frozen=True)
+class Concatenate(Rule):
+    """Concatenation: every part gets its own slice back."""
+
+    kind: Kind = "affine"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Cut the sensitivity along the axis of concatenation."""
+        dim, parts, start = call.arguments["dim"], [], 0
+        axis = 1 + dim % len(call.output_shape)
+        for part in call.arguments["tensors"]:
+            # a legacy empty 1-d part takes no room, whatever its rank
+            length = part.shape[dim] if len(part.shape) == len(call.output_shape) else 0
+            if isinstance(part, Slot):
+                parts.append(s.narrow(axis, start, length))
+            start += length
+        return tuple(parts)
+
+
+@dataclass(frozen=True)
+class Add(Rule):
+    """Sum and difference of two tensors, or of a tensor and a constant.
+
+    Attributes
+    ----------
+    signs
+        The factor of each operand; ``alpha`` multiplies the operand it belongs to.
+    scaled
+        Which operand ``alpha`` multiplies.
+    """
+
+    signs: tuple[int, int] = (1, 1)
+    scaled: int = 1
+    kind: Kind = "affine"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Hand the same sensitivity to both operands, with the factor of each."""
+        operands = (call.arguments["self"], call.arguments["other"])
+        parts = []
+        for position, (operand, sign) in enumerate(zip(operands, self.signs, strict=True)):
+            if isinstance(operand, Slot):
+                factor = sign * (call.arguments.get("alpha", 1) if position == self.scaled else 1)
+                parts.append(unbroadcast(s if factor == 1 else s * factor, operand.shape))
+        return tuple(parts)
+
+
+@dataclass(frozen=True)
+class Multiply(Rule):
+    """Product with a constant, or of a signal and a gate: the gate is held constant, the signal takes all."""
+
+    kind: Kind = "affine"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse a product of two signals, or of gates alone."""
+        if step.roles.count("signal") == 1:
+            return None
+        return "it multiplies two tensors that both depend on the input, of which one must be a gate and one a signal"
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Keep the gate's value."""
+        gates = [arguments[name] for name, role in step.roles_by_name().items() if role == "gate"]
+        return step.invoke(arguments), gates[0] if gates else None
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Multiply by the factor that is held constant."""
+        factor = call.state
+        if factor is None:
+            (factor,) = (v for k, v in call.arguments.items() if k in {"self", "other"} and not isinstance(v, Slot))
+        if isinstance(factor, Tensor):
+            factor = factor.to(call.dtype)
+        return (unbroadcast(s * factor, call.shapes[0]),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+@dataclass(frozen=True)
+class Divide(Rule):
+    """Division by a constant."""
+
+    kind: Kind = "affine"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse a denominator that depends on the input, and rounding."""
+        if list(step.roles_by_name()) != ["self"]:
+            return "the denominator depends on the input; only division by a constant is affine"
+        return "rounding division is not affine" if step.arguments.get("rounding_mode") else None
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Divide by the same constant."""
+        other = call.arguments["other"]
+        return (unbroadcast(s / (other.to(call.dtype) if isinstance(other, Tensor) else other), call.shapes[0]),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+@dataclass(frozen=True)
+class MaxPool(Rule):
+    """Max pooling: the winner takes all.
+
+    Attributes
+    ----------
+    pool
+        The variant of the op that returns the winners' indices too.
+    rank
+        Number of spatial axes.
+    """
+
+    pool: Any
+    rank: int
+    kind: Kind = "pooling"
+    items: frozenset[int] | None = frozenset({0})
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Keep the winners' indices within each plane."""
+        positional = list(arguments.values())
+        return self.pool(*positional)
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Send the sensitivity of every window to its winner; overlapping windows add up."""
+        targets, shape = s.shape[0], call.shapes[0]
+        winners = call.state.flatten(-self.rank)
+        flat = s.new_zeros((targets, *shape[: -self.rank], shape[-self.rank :].numel()))
+        flat.scatter_add_(-1, winners.expand(targets, *winners.shape), s.flatten(-self.rank))
+        return (flat.view(targets, *shape),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+@dataclass(frozen=True)
+class Maximum(Rule):
+    """Maximum along axes (``amax``, ``max(dim)``): the winner takes all; a tie goes to the first."""
+
+    kind: Kind = "pooling"
+    items: frozenset[int] | None = frozenset({0})
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Keep the position of each winner among the flattened reduced axes."""
+        x: Tensor = arguments["self"]
+        axes = _axes(arguments["dim"], x.dim())
+        kept = [d for d in range(x.dim()) if d not in axes]
+        return step.invoke(arguments), x.permute(*kept, *axes).flatten(len(kept)).argmax(-1)
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Send the sensitivity of every maximum to its winner."""
+        shape, targets = call.shapes[0], s.shape[0]
+        axes = _axes(call.arguments["dim"], len(shape))
+        kept = [d for d in range(len(shape)) if d not in axes]
+        lengths = [shape[d] for d in axes]
+        flat = s.new_zeros((targets, *(shape[d] for d in kept), torch.Size(lengths).numel()))
+        winners = call.state.expand(targets, *call.state.shape).unsqueeze(-1)
+        flat.scatter_(-1, winners, s.reshape(winners.shape))
+        back = [0] * len(shape)
+        for new, old in enumerate([*kept, *axes]):
+            back[old] = new
+        return (flat.unflatten(-1, lengths).permute(0, *(d + 1 for d in back)),)
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
+def _axes(dim: int | list[int], rank: int) -> list[int]:
+    dims = [dim] if isinstance(dim, int) else list(dim)
+    return sorted(d % rank for d in dims) or list(range(rank))
+
+
+@dataclass(frozen=True)
+class LayerNorm(Rule):
+    """Layer normalisation: the standard deviation is held constant, the rest is affine."""
+
+    kind: Kind = "affine"
+    items: frozenset[int] | None = frozenset({0})
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ARG002 - the native op is run
+        """Keep the reciprocal standard deviation."""
+        output, _, scale = torch.ops.aten.native_layer_norm(
+            arguments["input"],
+            arguments["normalized_shape"],
+            arguments["weight"],
+            arguments["bias"],
+            arguments["eps"],
+        )
+        return output, scale
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Undo weight and scale, then take out the mean, as the centring did."""
+        weight = call.constant("weight")
+        s = s * call.state.to(call.dtype) if weight is None else s * weight * call.state.to(call.dtype)
+        axes = tuple(range(-len(call.arguments["normalized_shape"]), 0))
+        return (s - s.mean(dim=axes, keepdim=True),)
+
+    def offset(self, call: Call) -> Tensor | None:
+        """Return the bias."""
+        return call.constant("bias")
+
+
+_reshape, _spatial = Reshape(), Linear(batched=True)
+
+RULES: dict[str, Rule] = {
+    **ACTIVATIONS,
+    # maps with weights
+    **{f"aten.conv{n}d": Convolution() for n in (1, 2, 3)},
+    **{f"aten.conv_transpose{n}d": Convolution(transposed=True) for n in (1, 2, 3)},
+    "aten.convolution": Convolution(),
+    "aten.linear": Dense(),
+    "aten.mm": Product(),
+    "aten.matmul": Product(),
+    "aten.addmm": Product(),
+    "aten._native_batch_norm_legit_no_training": BatchNorm(),
+    # sums and products
+    "aten.add": Add(),
+    "aten.sub": Add(signs=(1, -1)),
+    "aten.rsub": Add(signs=(-1, 1), scaled=0),
+    "aten.neg": Linear(),
+    "aten.mul": Multiply(),
+    "aten.div": Divide(),
+    "aten.layer_norm": LayerNorm(),
+    "aten.native_layer_norm": LayerNorm(),
+    # pooling and resampling
+    "aten.max_pool1d": MaxPool(torch.ops.aten.max_pool1d_with_indices, 1),
+    "aten.max_pool2d": MaxPool(torch.ops.aten.max_pool2d_with_indices, 2),
+    "aten.max_pool3d": MaxPool(torch.ops.aten.max_pool3d_with_indices, 3),
+    "aten.max_pool2d_with_indices": MaxPool(torch.ops.aten.max_pool2d_with_indices, 2),
+    "aten.max_pool3d_with_indices": MaxPool(torch.ops.aten.max_pool3d_with_indices, 3),
+    "aten.adaptive_max_pool1d": MaxPool(torch.ops.aten.adaptive_max_pool1d, 1),
+    "aten.adaptive_max_pool2d": MaxPool(torch.ops.aten.adaptive_max_pool2d, 2),
+    "aten.adaptive_max_pool3d": MaxPool(torch.ops.aten.adaptive_max_pool3d, 3),
+    "aten.amax": Maximum(),
+    "aten.max": Maximum(),
+    **{f"aten.{kind}avg_pool{n}d": _spatial for kind in ("", "adaptive_", "_adaptive_") for n in (1, 2, 3)},
+    **{f"aten.upsample_nearest{n}d": _spatial for n in (1, 2, 3)},
+    **{f"aten._upsample_nearest_exact{n}d": _spatial for n in (1, 2, 3)},
+    "aten.upsample_linear1d": _spatial,
+    "aten.upsample_bilinear2d": _spatial,
+    "aten._upsample_bilinear2d_aa": _spatial,
+    "aten.upsample_bicubic2d": _spatial,
+    "aten._upsample_bicubic2d_aa": _spatial,
+    "aten.upsample_trilinear3d": _spatial,
+    "aten.pixel_shuffle": _spatial,
+    "aten.pixel_unshuffle": _spatial,
+    "aten.channel_shuffle": _spatial,
+    "aten.im2col": _spatial,
+    "aten.pad": Linear(),
+    "aten.constant_pad_nd": Linear(),
+    **{f"aten.{kind}_pad{n}d": _spatial for kind in ("reflection", "replication") for n in (1, 2, 3)},
+    # reductions
+    "aten.mean": Linear(),
+    "aten.sum": Linear(),
+    # the same numbers elsewhere
+    **{
+        f"aten.{name}": _reshape
+        for name in (
+            *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"),
+            *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"),
+        )
+    },
+    "aten.dropout": Dropout(),
+    "aten.feature_dropout": Dropout(),
+    "aten.permute": Permute(),
+    "aten.transpose": Permute(),
+    "aten.t": Permute(),
+    "aten.cat": Concatenate(),
+    **{
+        f"aten.{name}": Linear(kind="shape")
+        for name in (
+            *("split", "split_with_sizes", "chunk", "unbind", "slice", "select", "narrow", "index_select"),
+            *("expand", "repeat", "stack", "flip", "roll", "movedim", "diagonal"),
+        )
+    },
+    # gates and constants
+    "aten.sigmoid": Gate(),
+    "aten.hardsigmoid": Gate(),
+    "aten.softmax": Gate(),
+    "aten._softmax": Gate(),
+    **{
+        f"aten.{name}": Constant()
+        for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+    },
+}
+"""Backward rules by op name."""

@@ -1,0 +1,157 @@
+"""Explanations in files: safetensors, with what is not a tensor as JSON in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from rlrp_nb.engine.accounts import COLUMNS, Account
+from rlrp_nb.engine.explanation import Explanation
+from rlrp_nb.engine.layers import Layers
+from rlrp_nb.errors import FileFormatError, InputError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from torch import Tensor
+
+_KEY = "rlrp_nb"
+_FORMAT = 1
+_MAIN = ("relevance", "logits", "targets", "negatives")
+
+
+def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
+    """Write `explanation` to `path`, whole or not at all.
+
+    Raises
+    ------
+    InputError
+        The folder does not exist or cannot be written.
+    """
+    path = Path(path)
+    if explanation.accounts is None and explanation.replay is not None:
+        explanation.accounts = explanation.replay()
+    tensors = {name: getattr(explanation, name) for name in _MAIN}
+    if explanation.images is not None:
+        tensors["images"] = explanation.images
+    for number, name in enumerate(explanation.layers):
+        tensors[f"layer.{number}"] = explanation.layers[name]
+    if explanation.accounts:
+        tensors["ledger"] = torch.stack([account.figures for account in explanation.accounts])
+    header = {
+        "format": _FORMAT,
+        "method": explanation.method,
+        "network": explanation.network,
+        "categories": explanation.categories,
+        "versions": explanation.versions,
+        "layers": [explanation.layers.names_of(name) for name in explanation.layers],
+        "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
+    }
+    whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        save_file(whole, temporary, metadata={_KEY: json.dumps(header)})
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable.") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def load(path: str | PathLike[str]) -> Explanation:
+    """Read an explanation that `save` wrote.
+
+    Raises
+    ------
+    FileFormatError
+        The file is damaged, or is no explanation.
+    InputError
+        There is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path} is not a file; accepted is a file written by Explanation.save.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if _KEY not in metadata:
+                raise FileFormatError(
+                    f"{path} is a safetensors file, but not an explanation; accepted is a file written by Explanation.save."
+                )
+            header = json.loads(metadata[_KEY])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise FileFormatError(
+            f"{path} is damaged or not a safetensors file ({error}); accepted is a file written by Explanation.save. "
+            "Copy it again from its source, or explain again."
+        ) from error
+    try:
+        return _restore(header, tensors)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise FileFormatError(
+            f"{path} is not a complete explanation ({type(error).__name__}: {error}). Explain again and save anew."
+        ) from error
+
+
+def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
+    if header["format"] != _FORMAT:
+        raise ValueError(f"format {header['format']!r}, and this version of rlrp_nb reads format {_FORMAT}")
+    relevance, logits, targets, negatives = (tensors[name] for name in _MAIN)
+    samples, count = relevance.shape[:2]
+    layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
+    images = tensors.get("images")
+    categories = header["categories"]
+    checks = {
+        "logits": logits.shape[0] == samples,
+        "targets": targets.shape == negatives.shape == (samples, count) and targets.dtype == torch.int64,
+        "layers": all(t.shape[:2] == (samples, count) for _, t in layers),
+        "images": images is None or (images.dim() == 4 and images.shape[0] == samples and images.dtype == torch.uint8),  # noqa: PLR2004
+        "targets' range": int(torch.stack([targets, negatives]).max()) < logits[0].numel(),
+    }
+    wrong = [name for name, right in checks.items() if not right]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)} do not fit the relevance of shape {tuple(relevance.shape)}")
+    rows = header["ledger"]
+    accounts = None
+    if rows is not None:
+        figures = tensors["ledger"] if rows else torch.zeros(0, len(COLUMNS), count, samples)
+        if figures.shape != (len(rows), len(COLUMNS), count, samples):
+            raise ValueError(f"the ledger of shape {tuple(figures.shape)} does not fit {len(rows)} rows")
+        accounts = tuple(Account(_text(layer), _text(op), f) for (layer, op), f in zip(rows, figures, strict=True))
+    return Explanation(
+        relevance=relevance,
+        logits=logits,
+        targets=targets,
+        negatives=negatives,
+        method=_text(header["method"]),
+        network=_text(header["network"]),
+        layers=Layers(layers),
+        images=images,
+        categories=None if categories is None else tuple(_text(c) for c in categories),
+        versions={_text(k): _text(v) for k, v in header["versions"].items()},
+        accounts=accounts,
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text is expected where the header has {value!r}")
+    return value

@@ -1,0 +1,158 @@
+"""From what a user asks to explain to the sensitivity of the logits."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ACCEPTED = (
+    "accepted are None (the most probable class), a class index, a list of them, 'top5', a (positive, negative) pair for a "
+    "contrast, a list of pairs, or an integer tensor of shape (B,) or (B, K)"
+)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What is explained.
+
+    Attributes
+    ----------
+    positive
+        int64 ``(B, K)``: the class index of each target (for an output of more axes, the flat index); -1 for a seed given
+        as numbers.
+    negative
+        int64 ``(B, K)``: the class it is contrasted with, -1 where there is none.
+    seeds
+        The sensitivity of the logits, ``(K, B, *logits.shape[1:])``.
+    """
+
+    positive: Tensor
+    negative: Tensor
+    seeds: Tensor
+
+
+def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets:  # noqa: ANN401 - all forms are told apart here
+    """Return the seeds that a user's `targets` stand for.
+
+    Parameters
+    ----------
+    targets
+        See ``rlrp_nb.explain``.
+    logits
+        ``(B, classes)``, or ``(B, …)`` with more axes, where a target is a tuple with one index per axis.
+    dtype
+        Of the seeds.
+
+    Raises
+    ------
+    InputError
+        The targets are of no accepted form or out of range.
+    """
+    samples, shape = logits.shape[0], logits.shape[1:]
+    if isinstance(targets, Tensor) and targets.is_floating_point():
+        return _explicit(targets, logits, dtype)
+    negative = None
+    if targets is None:
+        positive = logits.flatten(1).argmax(1, keepdim=True)
+    elif isinstance(targets, str):
+        positive = logits.flatten(1).topk(_count(targets, prod(shape)), dim=1).indices
+    elif hasattr(targets, "ndim") and hasattr(targets, "dtype") and getattr(targets, "ndim", 0) > 0:
+        positive = _tensor(targets, samples, prod(shape))
+    else:
+        items = list(targets) if isinstance(targets, list | range) else [targets]
+        if not items:
+            raise InputError(f"targets is empty; {_ACCEPTED}.")
+        pairs = [_item(item, shape) for item in items]
+        positive = torch.tensor([p for p, _ in pairs]).expand(samples, -1)
+        negative = torch.tensor([n for _, n in pairs]).expand(samples, -1)
+    positive = positive.to("cpu", torch.int64).contiguous()
+    negative = torch.full_like(positive, -1) if negative is None else negative.contiguous()
+    seeds = torch.zeros(samples, positive.shape[1], max(1, prod(shape)), dtype=dtype)
+    seeds.scatter_(2, positive[..., None], 1.0)
+    seeds -= torch.zeros_like(seeds).scatter_(2, negative.clamp(min=0)[..., None], (negative >= 0)[..., None].to(dtype))
+    return Targets(positive, negative, seeds.transpose(0, 1).unflatten(2, shape or (1,)).to(logits.device))
+
+
+def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
+    wanted = (logits.shape[0], "K", *logits.shape[1:])
+    if seeds.dim() != logits.dim() + 1 or seeds.shape[0] != logits.shape[0] or seeds.shape[2:] != logits.shape[1:]:
+        raise InputError(
+            f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the shape "
+            f"{wanted}. For class indices pass an integer tensor."
+        )
+    if not bool(torch.isfinite(seeds).all()):
+        raise InputError("targets, taken as seeds for the logits, holds NaN or infinite numbers; accepted are finite ones.")
+    none = torch.full(seeds.shape[:2], -1)
+    return Targets(none, none.clone(), seeds.detach().transpose(0, 1).to(logits.device, dtype))
+
+
+def _count(text: str, classes: int) -> int:
+    match = re.fullmatch(r"top-?(\d+)", text.strip().lower())
+    if match is None:
+        raise InputError(f"targets is {text!r}; {_ACCEPTED}.")
+    count = int(match[1])
+    if not 1 <= count <= classes:
+        raise InputError(f"targets is {text!r}, but the network has {classes} outputs; accepted is top1 to top{classes}.")
+    return count
+
+
+def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401 - a tensor or an array
+    indices = torch.as_tensor(targets)
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise InputError(f"targets has dtype {indices.dtype}; {_ACCEPTED}.")
+    if indices.dim() > 2 or indices.shape[0] != samples or 0 in indices.shape:  # noqa: PLR2004 - (B,) or (B, K)
+        raise InputError(
+            f"targets is a tensor of shape {tuple(indices.shape)} for {samples} samples; accepted is one class per sample, "
+            f"({samples},), or K classes per sample, ({samples}, K). For the same classes on every sample pass a list."
+        )
+    for index in indices.flatten().tolist():
+        _in_range(index, classes)
+    return indices.reshape(samples, -1)
+
+
+def _item(item: Any, shape: Sequence[int]) -> tuple[int, int]:  # noqa: ANN401 - an index, a pair or a position
+    """Return one target as a flat index and the flat index it is contrasted with, or -1."""
+    if len(shape) > 1:
+        return _position(item, shape), -1
+    if isinstance(item, tuple):
+        if len(item) != 2:  # noqa: PLR2004 - a pair
+            raise InputError(f"target {item!r} has {len(item)} entries; a contrast is a pair (positive, negative).")
+        positive, negative = (_position(i, shape) for i in item)
+        if positive == negative:
+            raise InputError(f"target {item!r} contrasts class {positive} with itself, which explains nothing.")
+        return positive, negative
+    return _position(item, shape), -1
+
+
+def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an index or a tuple of them
+    entries = item if isinstance(item, tuple) else (item,)
+    lengths = shape or (1,)
+    if len(entries) != len(lengths):
+        raise InputError(
+            f"target {item!r} has {len(entries)} entries; the network's output has {len(lengths)} axes besides the samples, "
+            f"of lengths {tuple(lengths)}: accepted is a tuple with one index for each."
+        )
+    flat = 0
+    for entry, length in zip(entries, lengths, strict=True):
+        value = entry.item() if hasattr(entry, "item") and getattr(entry, "ndim", 1) == 0 else entry
+        if isinstance(value, bool) or not isinstance(value, Integral):
+            raise InputError(f"target {item!r} is a {type(value).__name__}; {_ACCEPTED}.")
+        flat = flat * length + _in_range(int(value), length)
+    return flat
+
+
+def _in_range(index: int, length: int) -> int:
+    if not 0 <= index < length:
+        raise InputError(f"target {index} is out of range; the network has {length} outputs: accepted is 0 to {length - 1}.")
+    return index

@@ -1,0 +1,127 @@
+"""Tracing a network with ``torch.export``, and saying in words why a network cannot be traced."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch.export import Dim, ExportedProgram, export
+
+from rlrp_nb.engine.building import build
+from rlrp_nb.engine.snapshot import has_forward_hooks, twin_of
+from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor, nn
+
+    from rlrp_nb.engine.graph import Graph
+
+_tracing = threading.Lock()  # torch.export keeps global state while it runs
+_HALF = {torch.float16, torch.bfloat16}
+
+
+def trace(network: nn.Module, inputs: Tensor) -> Graph:
+    """Trace `network` on the shape of `inputs` and return its checked graph.
+
+    The batch size stays open where the network allows it. Tracing runs in a thread of its own, so that no mode of the
+    caller's thread (inference mode, autocast, a dispatch mode) finds its way into the graph.
+
+    Raises
+    ------
+    InputError
+        The network itself fails on an input of this shape.
+    UnsupportedNetworkError
+        It has control flow that depends on data, or an op without a rule.
+    """
+    with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
+        return pool.submit(_trace, network, inputs).result()
+
+
+def _trace(network: nn.Module, inputs: Tensor) -> Graph:
+    # two samples, since a batch of one would be traced as the constant 1
+    example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
+    # folding rounds once more in half precision, where it would show
+    fold = inputs.dtype not in _HALF
+    try:
+        program = _export(twin_of(network), example, dynamic=True)
+    except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
+        _check_runs(network, inputs, example)
+        try:
+            fixed = torch.zeros_like(inputs)
+            program = _export(twin_of(network), fixed, dynamic=False)
+        except Exception:  # noqa: BLE001 - likewise
+            raise _untraceable(error) from error
+        return build(program, batch_size=len(inputs), fold=fold)
+    return build(program, batch_size=None, fold=fold)
+
+
+def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
+    shapes = ({0: Dim("batch")},) if dynamic else None
+    with warnings.catch_warnings(), torch.no_grad(), _quiet():
+        warnings.simplefilter("ignore")
+        program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
+        return program.run_decompositions({})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the tracer's log lines about a failed attempt away from the user, who gets an error in words."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _check_runs(network: nn.Module, inputs: Tensor, example: Tensor) -> None:
+    """Find out whether the network fails by itself on this input, and in which layer.
+
+    Raises
+    ------
+    InputError
+        It does.
+    """
+    twin, entered = twin_of(network), []
+    for name, module in twin.named_modules():
+        module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
+        module.register_forward_hook(lambda *_: entered.pop() and None)
+    try:
+        with torch.no_grad():
+            twin(inputs)
+    except RlrpError:
+        raise
+    except Exception as error:
+        name, module = entered[-1] if entered else ("", twin)
+        where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason}. "
+            "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
+        ) from error
+
+
+def _untraceable(error: Exception) -> UnsupportedNetworkError:
+    text = str(error)
+    if any(word in text.lower() for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
+        return UnsupportedNetworkError(
+            "the network decides by the values of a tensor which ops it runs (an if or a loop on data, .item(), or indexing "
+            "by a mask), so that it has no fixed graph to explain. Write that part without branching on values, for "
+            f"instance with torch.where, or explain the branch you mean as a network of its own. PyTorch says: {_first_line(text)}"
+        )
+    return UnsupportedNetworkError(
+        f"the network could not be traced by torch.export ({type(error).__name__}: {_first_line(text)}). Check that "
+        "torch.export.export(network, (inputs,)) works, and write what it complains about with PyTorch ops."
+    )
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

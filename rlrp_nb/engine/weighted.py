@@ -1,0 +1,221 @@
+"""Maps with weights: convolution, dense layer, matrix product, batch normalisation.
+
+They are affine like the rest; what they add is `apply` and `pull`, the map and its transpose for any other weight and
+bias, which the classic LRP rules need.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine.rule import Call, Kind, Rule
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.graph import Step
+
+Family = Literal["convolution", "dense", "scale"]
+
+
+class Weighted(Rule):
+    """An affine map ``z = W a + b`` of one tensor.
+
+    Attributes
+    ----------
+    family
+        What a method chooses its rule by: ``convolution``, ``dense`` or ``scale`` (batch normalisation on its own).
+    """
+
+    family: Family = "dense"
+
+    def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias in the dtype of the sensitivities."""
+        return call.weight(), call.constant("bias")
+
+    @abstractmethod
+    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return ``W a + b`` for another input, weight and bias of the same shapes."""
+
+    @abstractmethod
+    def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
+        """Return ``W^T s`` for another weight of the same shape, shape ``(K, *input)``."""
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Return the transpose of the map."""
+        return (self.pull(call, s, self.parameters(call)[0]),)
+
+    def spread(self, bias: Tensor, rank: int) -> Tensor:
+        """Shape the bias for an output of `rank` axes whose axis 1 holds the channels."""
+        return bias.reshape(1, -1, *[1] * (rank - 2))
+
+    def offset(self, call: Call) -> Tensor | None:
+        """Return the bias, shaped to be broadcast over the output."""
+        bias = self.parameters(call)[1]
+        return None if bias is None else self.spread(bias, len(call.output_shape))
+
+
+@dataclass(frozen=True)
+class Convolution(Weighted):
+    """Convolution of any rank, with stride, padding (numbers or ``same``), dilation and groups; transposed too."""
+
+    transposed: bool = False
+    family: Family = "convolution"
+    kind: Kind = "affine"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse a weight that depends on the input."""
+        return None if list(step.roles_by_name()) == ["input"] else "its weight depends on the input"
+
+    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Convolve with another weight and bias."""
+        return call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias})
+
+    def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient of the convolution with respect to its input alone."""
+        arguments, shape, rank = call.arguments, call.shapes[0], weight.dim() - 2
+        dilation = _each(arguments["dilation"], rank)
+        padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
+        padded = torch.Size([s.shape[0] * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
+        (pulled, _, _) = torch.ops.aten.convolution_backward(
+            s.flatten(0, 1),
+            s.new_empty(1).expand(padded),  # only its shape is read, since no weight gradient is asked for
+            weight,
+            None,
+            _each(arguments["stride"], rank),
+            padding,
+            dilation,
+            self.transposed or arguments.get("transposed", False),
+            _each(arguments.get("output_padding", 0), rank),
+            arguments["groups"],
+            [True, False, False],
+        )
+        for axis, n in enumerate(shape[2:], start=2):
+            pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
+        return pulled.unflatten(0, (s.shape[0], shape[0]))
+
+
+def _each(value: int | list[int], rank: int) -> list[int]:
+    values = [value] if isinstance(value, int) else list(value)
+    return values * rank if len(values) == 1 else values
+
+
+def _padding(padding: Any, dilation: list[int], kernel: torch.Size) -> tuple[list[int], list[int]]:  # noqa: ANN401
+    """Return the padding on both sides, and the extra zeros that ``same`` puts at the far side of even kernels."""
+    if padding == "valid":
+        return [0] * len(kernel), [0] * len(kernel)
+    if padding == "same":
+        total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return [t // 2 for t in total], [t % 2 for t in total]
+    return _each(padding, len(kernel)), [0] * len(kernel)
+
+
+@dataclass(frozen=True)
+class Dense(Weighted):
+    """Dense layer over the last axis."""
+
+    kind: Kind = "affine"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse a weight that depends on the input."""
+        return None if list(step.roles_by_name()) == ["input"] else "its weight depends on the input"
+
+    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Apply another weight and bias."""
+        return torch.nn.functional.linear(a, weight, bias)
+
+    def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG002 - shapes follow from the weight
+        """Multiply by the weight from the other side."""
+        return s @ weight
+
+    def spread(self, bias: Tensor, rank: int) -> Tensor:
+        """Shape the bias for the last axis."""
+        return bias.reshape(*[1] * (rank - 1), -1)
+
+
+@dataclass(frozen=True)
+class Product(Weighted):
+    """Matrix product of a tensor and a constant, on either side."""
+
+    kind: Kind = "affine"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse a product of two tensors that both depend on the input, as in attention."""
+        if len(step.sources) > 1:
+            return "it multiplies two signals that both depend on the input, as attention does; neither is a gate"
+        if step.op == "aten.addmm" and "self" in step.roles_by_name():
+            return "the added matrix depends on the input"
+        return None
+
+    def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """Return the constant factor, and the added constant of ``addmm``."""
+        (signal,) = call.step.roles_by_name()
+        factors = ("mat1", "mat2") if call.step.op == "aten.addmm" else tuple(call.arguments)[:2]
+        weight = call.weight(next(name for name in factors if name != signal))
+        if call.step.op != "aten.addmm":
+            return weight, None
+        return weight * call.arguments["alpha"], call.weight("self") * call.arguments["beta"]
+
+    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply by another constant."""
+        (signal,) = call.step.roles_by_name()
+        product = torch.matmul(weight, a) if signal in {"mat2", "other"} else torch.matmul(a, weight)
+        return product if bias is None else product + bias
+
+    def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
+        """Transpose by autograd, which knows every rank a product can have."""
+        dummy = torch.zeros(call.shapes[0], dtype=s.dtype, device=s.device, requires_grad=True)
+        with torch.enable_grad():
+            output = self.apply(call, dummy, weight, None)
+        last = s.shape[0] - 1
+        return torch.stack([torch.autograd.grad(output, dummy, s[k], retain_graph=k < last)[0] for k in range(last + 1)])
+
+    def spread(self, bias: Tensor, rank: int) -> Tensor:  # noqa: ARG002 - addmm broadcasts by itself
+        """Return the added constant as it is."""
+        return bias
+
+
+@dataclass(frozen=True)
+class BatchNorm(Weighted):
+    """Batch normalisation in eval mode: a factor and a shift per channel."""
+
+    family: Family = "scale"
+    kind: Kind = "affine"
+    items: frozenset[int] | None = frozenset({0})
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse parameters that depend on the input."""
+        return None if list(step.roles_by_name()) == ["input"] else "its parameters depend on the input"
+
+    def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:
+        """Return the factor and the shift."""
+        return scale_and_shift(
+            call.constant("weight"),
+            call.constant("bias"),
+            call.weight("running_mean"),
+            call.weight("running_var"),
+            call.arguments["eps"],
+        )
+
+    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG002
+        """Apply another factor and shift."""
+        scaled = a * self.spread(weight, a.dim())
+        return scaled if bias is None else scaled + self.spread(bias, a.dim())
+
+    def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
+        """Multiply by the factor."""
+        return s * self.spread(weight, len(call.output_shape))
+
+
+def scale_and_shift(
+    weight: Tensor | None, bias: Tensor | None, mean: Tensor, variance: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """Return the factor and shift per channel to which batch normalisation in eval mode comes down."""
+    scale = torch.rsqrt(variance + eps)
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
