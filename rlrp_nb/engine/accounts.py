@@ -36,7 +36,9 @@ class Account:
     figures: Tensor
 
 
-def account(treatment: Treatment, call: Call, s: Tensor, messages: Sequence[Tensor], batch_dims: Sequence[int]) -> Account:
+def account(
+    treatment: Treatment, call: Call, s: Tensor, messages: Sequence[Tensor], batch_dims: Sequence[int]
+) -> Account:
     """Enter one step into the books.
 
     Parameters
@@ -54,8 +56,8 @@ def account(treatment: Treatment, call: Call, s: Tensor, messages: Sequence[Tens
     total_out = _sum(arrived, axis)
     carries_relevance = isinstance(treatment, Flatten)
     handed = [m if carries_relevance else call.value(i) * m for i, m in enumerate(messages)]
-    total_in = sum(_sum(h, d) for h, d in zip(handed, batch_dims, strict=True))
-    mass_in = sum(_sum(h.abs(), d) for h, d in zip(handed, batch_dims, strict=True))
+    total_in = torch.stack([_sum(h, d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
+    mass_in = torch.stack([_sum(h.abs(), d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
     bias = torch.zeros_like(total_out)
     if isinstance(treatment, Activate):
         expected = treatment.expected(call, arrived)
@@ -76,14 +78,18 @@ def account(treatment: Treatment, call: Call, s: Tensor, messages: Sequence[Tens
     return Account(step.name, step.op.partition(".")[2], torch.stack([total_out, total_in, bias, factor, residual]))
 
 
-def ledger(accounts: Sequence[Account], target: int, sample: int) -> Ledger:
+def rows_of(accounts: Sequence[Account], target: int, sample: int) -> Ledger:
     """Return the rows of one target and one sample."""
     return Ledger([LedgerRow(a.layer, a.op, *a.figures[:, target, sample].tolist()) for a in accounts])
 
 
 def _sum(relevance: Tensor, batch_dim: int) -> Tensor:
     """Sum ``(K, *shape)`` over all axes but target and sample, in float64."""
-    return relevance.movedim(1 + batch_dim, 1).flatten(2).sum(-1, dtype=torch.float64) if relevance.dim() > 2 else relevance.double()  # noqa: PLR2004
+    return (
+        relevance.movedim(1 + batch_dim, 1)
+        .reshape(*relevance.shape[:1], relevance.shape[1 + batch_dim], -1)
+        .sum(-1, dtype=torch.float64)
+    )
 
 
 def _share(part: Tensor, whole: Tensor, empty: float = 0.0) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from rlrp_nb.engine.rule import Call, Kind, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from rlrp_nb.engine.graph import Step
 
@@ -38,7 +38,7 @@ class Activation(Rule):
 
     secant: Callable[..., Tensor]
     reads_output: bool = False
-    refuses: Callable[[dict[str, Any]], str | None] | None = None
+    refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     kind: Kind = "activation"
 
     def problem(self, step: Step) -> str | None:
@@ -68,7 +68,8 @@ def _clamp_refusal(low: float | None, high: float | None) -> str | None:
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         return "its bounds are tensors"
     if (low is not None and low > 0) or (high is not None and high < 0):
-        return f"it maps 0 to {low if low is not None and low > 0 else high}, and R-LRP is defined for activations that keep 0"
+        kept = low if low is not None and low > 0 else high
+        return f"it maps 0 to {kept}, and R-LRP is defined for activations that keep 0"
     return None
 
 

@@ -40,8 +40,8 @@ class RLRP:
         inputs : Tensor or tuple of one Tensor
             ``(B, …)``.
         target : optional
-            As in Captum: an int for all samples; a tensor ``(B,)`` or a list with one int per sample; for outputs of more
-            axes a tuple, or a list with one tuple per sample; None where the network has one output only.
+            As in Captum: an int for all samples; a tensor ``(B,)`` or a list with one int per sample; for outputs of
+            more axes a tuple, or a list with one tuple per sample; None where the network has one output only.
 
         Returns
         -------
@@ -55,14 +55,21 @@ class RLRP:
         """
         if isinstance(inputs, tuple):
             if len(inputs) != 1:
-                raise InputError(f"inputs is a tuple of {len(inputs)}; accepted is one tensor, since R-LRP explains one input.")
+                raise InputError(
+                    f"inputs is a tuple of {len(inputs)}; accepted is one tensor, since R-LRP explains one input."
+                )
             return (self.attribute(inputs[0], target),)
         if isinstance(target, list):
             count = len(inputs)
             if len(target) != count:
-                raise InputError(f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample.")
+                raise InputError(
+                    f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample."
+                )
             if any(isinstance(t, tuple) for t in target):
-                each = [explain(self.network, inputs[i : i + 1], [t], self.method).relevance[:, 0] for i, t in enumerate(target)]
+                each = [
+                    explain(self.network, inputs[i : i + 1], [t], self.method).relevance[:, 0]
+                    for i, t in enumerate(target)
+                ]
                 return torch.cat(each)
             target = torch.as_tensor(target)
         if isinstance(target, Tensor) and target.numel() == 1 and target.dim() < 2:  # noqa: PLR2004 - one class for all
@@ -70,8 +77,8 @@ class RLRP:
         explanation = explain(self.network, inputs, target, self.method)
         if target is None and explanation.logits[0].numel() > 1:
             raise InputError(
-                f"target is None, but the network has {explanation.logits[0].numel()} outputs; accepted is the index of one, "
-                "or a tensor with one per sample."
+                f"target is None, but the network has {explanation.logits[0].numel()} outputs; accepted is the index "
+                "of one, or a tensor with one per sample."
             )
         return explanation.relevance[:, 0]
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 
-def build(program: ExportedProgram, *, batch_size: int | None, fold: bool) -> Graph:
+def build(  # noqa: C901 - one branch per kind of node
+    program: ExportedProgram, *, batch_size: int | None, fold: bool
+) -> Graph:
     """Turn a traced program into a checked graph.
 
     Parameters
@@ -105,26 +107,26 @@ def check(graph: Graph) -> None:
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
             + "\n".join(problems)
-            + "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine "
-            "or a pointwise activation with phi(0) = 0."
+            + "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is "
+            "affine or a pointwise activation with phi(0) = 0."
         )
 
 
-def _problem(step: Step, *, last: bool) -> str | None:
+def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
     rule = step.rule
     if rule is not None and rule.kind == "gate":
         if last:
             return (
-                f"the network ends in {step.op.rpartition('.')[2].strip('_')}; explain its logits instead: remove this last "
-                "step, or pass the network without it"
+                f"the network ends in {step.op.rpartition('.')[2].strip('_')}; explain its logits instead: remove "
+                "this last step, or pass the network without it"
             )
         return "its output is used as a signal, but it does not map 0 to 0; it is supported where it scales a signal"
     if "gate" in step.roles and step.op != "aten.mul":
-        return "it joins a signal and the output of a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
+        return "it joins a signal and a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
     if rule is None:
         return "there is no rule for this op"
     if step.batch_dim is None:
-        return "it moves the samples of the batch into another axis or mixes them, so that no sample can be explained alone"
+        return "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
     if last and step.batch_dim != 0:
         return f"the samples are counted by axis {step.batch_dim} of the output; accepted is axis 0"
     return rule.problem(step)
@@ -149,7 +151,7 @@ def _prune(graph: Graph) -> Graph:
 
 def _output(program: ExportedProgram) -> Node:
     (node,) = (n for n in program.graph.nodes if n.op == "output")
-    outputs = list(node.args[0])  # type: ignore[arg-type] # an output node holds a tuple
+    outputs = list(node.args[0])
     if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:
         raise UnsupportedNetworkError(
             f"the network returns {len(outputs)} values or a container; accepted is one tensor of logits. Wrap it in a "
@@ -222,7 +224,7 @@ def _refer(value: Any, indices: dict[Node, int]) -> Any:  # noqa: ANN401 - an ar
     return value
 
 
-def _batch_dim(value: object, batch: Any) -> int | None:  # noqa: ANN401 - a number or a symbol
+def _batch_dim(value: Any, batch: Any) -> int | None:  # noqa: ANN401 - numbers or symbols
     """Return the axis whose length is the batch size, where no other axis has to do with it."""
     if not isinstance(value, Tensor):
         return None
@@ -230,7 +232,9 @@ def _batch_dim(value: object, batch: Any) -> int | None:  # noqa: ANN401 - a num
         return 0 if value.dim() and value.shape[0] == batch else None
     symbol = batch.node.expr
     touched = [
-        (axis, n.node.expr) for axis, n in enumerate(value.shape) if isinstance(n, torch.SymInt) and not n.node.is_constant()
+        (axis, n.node.expr)
+        for axis, n in enumerate(value.shape)
+        if isinstance(n, torch.SymInt) and n.node.expr.free_symbols
     ]
     if len(touched) != 1:
         return None

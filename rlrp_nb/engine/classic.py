@@ -1,7 +1,8 @@
 """The classic LRP rules for maps with weights, written for sensitivities.
 
-Each takes the sensitivity of a map's output, ``s = R / z``, and returns that of its input. In this form LRP-0 is the plain
-transpose, and the others are a transpose between two element-wise steps. Notation: ``z = W a + b``, ``u+ = max(u, 0)``,
+Each takes the sensitivity of a map's output, ``s = R / z``, and returns that of its input. In this form LRP-0 is the
+plain transpose, and the others are a transpose between two element-wise steps. Notation: ``z = W a + b``,
+``u+ = max(u, 0)``,
 ``u- = min(u, 0)``.
 """
 
@@ -25,7 +26,7 @@ STABILIZER = 1e-6
 
 
 class Passed(NamedTuple):
-    """What a rule sends on, for the ledger: relevance passed on by each output, and the part of it that its bias keeps."""
+    """What a rule sends on, for the ledger: relevance passed on by each output, and the part that its bias keeps."""
 
     relevance: Tensor
     bias: Tensor | None
@@ -102,7 +103,8 @@ class Gamma:
 
     def back(self, rule: Weighted, call: Call, s: Tensor) -> Tensor:
         """Return the sum over outputs of either sign."""
-        return sum(branch.back(rule, call) for branch in self._branches(rule, call, s))  # type: ignore[return-value] # never empty
+        up, down = self._branches(rule, call, s)
+        return up.back(rule, call) + down.back(rule, call)
 
     def passed(self, rule: Weighted, call: Call, s: Tensor) -> Passed:
         """Return what both branches pass on."""
@@ -111,14 +113,19 @@ class Gamma:
 
 @dataclass(frozen=True)
 class AlphaBeta:
-    """LRP-alpha1beta0, also called z-plus: only positive contributions ``w a`` and positive biases count (Bach et al. 2015)."""
+    """LRP-alpha1beta0, also called z-plus: only positive contributions and biases count (Bach et al. 2015)."""
 
     needs: frozenset[Need] = frozenset({"input", "output"})
 
     def _branch(self, rule: Weighted, call: Call, s: Tensor) -> _Branch:
         weight, bias = rule.parameters(call)
         return _Branch.of(
-            rule, call, weight.clamp(min=0), weight.clamp(max=0), None if bias is None else bias.clamp(min=0), call.result() * s
+            rule,
+            call,
+            weight.clamp(min=0),
+            weight.clamp(max=0),
+            None if bias is None else bias.clamp(min=0),
+            call.result() * s,
         )
 
     def back(self, rule: Weighted, call: Call, s: Tensor) -> Tensor:
@@ -148,7 +155,7 @@ class Flat:
 
 @dataclass(frozen=True)
 class _Branch:
-    """Contributions of one kind: weights for positive inputs, for negative ones, a bias, and the shares s' they carry."""
+    """Contributions of one kind: weights for positive and for negative inputs, a bias, and the shares they carry."""
 
     weight: Tensor
     weight_of_negative: Tensor
@@ -157,8 +164,14 @@ class _Branch:
     share: Tensor
 
     @classmethod
-    def of(
-        cls, rule: Weighted, call: Call, weight: Tensor, weight_of_negative: Tensor, bias: Tensor | None, relevance: Tensor
+    def of(  # noqa: PLR0917 - private, and called twice
+        cls,
+        rule: Weighted,
+        call: Call,
+        weight: Tensor,
+        weight_of_negative: Tensor,
+        bias: Tensor | None,
+        relevance: Tensor,
     ) -> _Branch:
         """Divide `relevance` by the sum of the contributions of this kind."""
         a = call.value()

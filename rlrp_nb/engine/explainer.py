@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from rlrp_nb.engine.accounts import Account
     from rlrp_nb.engine.graph import Graph
-    from rlrp_nb.engine.propagate import Record
     from rlrp_nb.models.classifier import Classifier
 
 _HALF = {torch.float16, torch.bfloat16}
@@ -45,12 +44,13 @@ def explain(
     model : nn.Module or Classifier
         A network in eval mode that returns logits ``(B, classes)``, or a classifier from ``load_model``.
     inputs : Tensor or image
-        For a network a floating-point tensor ``(B, …)`` of the network's dtype and device. For a classifier also a picture
+        For a network a floating-point tensor ``(B, …)`` of the network's dtype and device. For a classifier also a
+        picture
         (a path, a PIL image, an array) or a list of pictures.
     targets : optional
-        What to explain. None: the most probable class of each sample. An int, or a list of K ints: these classes for every
-        sample. ``"top5"``: the five most probable. A pair ``(positive, negative)``: the contrast of two classes; pairs can
-        stand in a list. An integer tensor ``(B,)`` or ``(B, K)``: classes for each sample. A float tensor
+        What to explain. None: the most probable class of each sample. An int, or a list of K ints: these classes for
+        every sample. ``"top5"``: the five most probable. A pair ``(positive, negative)``: the contrast of two classes;
+        pairs can stand in a list. An integer tensor ``(B,)`` or ``(B, K)``: classes for each sample. A float tensor
         ``(B, K, classes)``: any seeds. For outputs with more axes, a tuple with one index per axis.
     method : str or Method
         ``"rlrp"`` or another of ``available_methods()``.
@@ -71,16 +71,17 @@ def explain(
 
     Notes
     -----
-    Sensitivities walk back through the network: through affine maps by their transpose, through activations by their secant
-    slope times the relative activation ``|a| / max |a|``. The relevance of a tensor is its value times its sensitivity.
-    This is the project's own reading of the abstract of Nyiri and Gibaru, arXiv 2501.14322 (2025).
+    Sensitivities walk back through the network: through affine maps by their transpose, through activations by their
+    secant slope times the relative activation ``|a| / max |a|``. The relevance of a tensor is its value times its
+    sensitivity. This is the project's own reading of the abstract of Nyiri and Gibaru, arXiv 2501.14322 (2025).
     """
-    network, name, categories = model, type(model).__name__, None
-    images = None
-    if not isinstance(model, nn.Module) and hasattr(model, "network") and hasattr(model, "preprocess"):
-        network, name, categories = model.network, model.name, tuple(model.categories)
+    images, categories = None, None
+    if isinstance(model, nn.Module) or not hasattr(model, "preprocess"):
+        network = unwrap(model)
+        name = type(network).__name__
+    else:
+        network, name, categories = unwrap(model.network), model.name, tuple(model.categories)
         inputs, images = _pictures(model, inputs)
-    network = unwrap(network)
     chosen = resolve(method)
     inputs = check_inputs(network, inputs)
     check_mode(network)
@@ -114,7 +115,7 @@ def explain(
         )
 
 
-def _accounts(
+def _accounts(  # noqa: PLR0917 - private, and called once
     network: nn.Module, graph: Graph, method: Method, inputs: Tensor, logits: Tensor, seeds: Tensor
 ) -> tuple[Account, ...]:
     """Run again for the ledger."""
@@ -122,7 +123,9 @@ def _accounts(
         steps = plan(graph, method, None, ledger=True)
         record = forward(graph, steps, constants_of(network, graph), inputs)
         if not torch.allclose(record.logits, logits, rtol=1e-4, atol=1e-4 * float(logits.abs().max())):
-            raise InputError("the network or its input has changed since this explanation was made; explain again for a ledger.")
+            raise InputError(
+                "the network or its input has changed since this explanation was made; explain again for a ledger."
+            )
         return walk_back(graph, steps, record, inputs, seeds.reshape(-1, *logits.shape)).accounts
 
 
@@ -143,10 +146,15 @@ def _pictures(model: Classifier, inputs: Any) -> tuple[Tensor, Tensor | None]:  
     several = isinstance(inputs, list | tuple) or getattr(inputs, "ndim", 0) == 4  # noqa: PLR2004 - an array of pictures
     items = list(inputs) if several else [inputs]
     if not items:
-        raise InputError("inputs is an empty list; accepted is a picture (path, PIL image, array) or a list of pictures.")
+        raise InputError(
+            "inputs is an empty list; accepted is a picture (path, PIL image, array) or a list of pictures."
+        )
     place = next(iter(model.network.parameters()), torch.empty(0))
     batch = torch.stack([model.preprocess(item) for item in items]).to(place.device, place.dtype)
-    seen = [torch.frombuffer(bytearray(v.tobytes()), dtype=torch.uint8).reshape(v.height, v.width, 3) for v in map(model.preprocess.view, items)]
+    seen = [
+        torch.frombuffer(bytearray(v.tobytes()), dtype=torch.uint8).reshape(v.height, v.width, 3)
+        for v in map(model.preprocess.view, items)
+    ]
     return batch, torch.stack(seen)
 
 
@@ -160,28 +168,37 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
     """
     if not isinstance(inputs, Tensor):
         raise InputError(
-            f"inputs is a {type(inputs).__name__}; accepted for a network is a torch tensor (batch, …). Pictures are accepted "
+            f"inputs is a {type(inputs).__name__}; accepted for a network is a torch tensor (batch, …). Pictures are "
+            f"accepted "
             "with a classifier from rlrp_nb.load_model, or use torch.from_numpy(array)."
         )
     if not inputs.is_floating_point():
         raise InputError(
-            f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's training "
+            f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's "
+            f"training "
             "(for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
         )
     if inputs.layout != torch.strided or inputs.is_quantized or inputs.is_meta:
         raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
     if inputs.dim() == 0 or 0 in inputs.shape:
-        raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is (batch, …) with at least one sample and value.")
+        raise InputError(
+            f"inputs has shape {tuple(inputs.shape)}; accepted is (batch, …) with at least one sample and value."
+        )
     place = next((p for p in network.parameters() if p.is_floating_point()), None)
     if place is not None and (place.dtype != inputs.dtype or place.device != inputs.device):
         raise InputError(
-            f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted is the "
+            f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted "
+            f"is the "
             "same for both: use inputs.to(next(network.parameters()))."
         )
     if not bool(torch.isfinite(inputs).all()):
-        wrong = [int(i) for i in (~torch.isfinite(inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None])).any(1).nonzero()[:5]]
+        wrong = [
+            int(i)
+            for i in (~torch.isfinite(inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None])).any(1).nonzero()[:5]
+        ]
         raise InputError(
-            f"inputs holds NaN or infinite values (in sample {', '.join(map(str, wrong))}); accepted are finite values. "
+            f"inputs holds NaN or infinite values (in sample {', '.join(map(str, wrong))}); accepted are finite "
+            f"values. "
             "Look for a division by zero in the preprocessing, or use torch.nan_to_num."
         )
     return inputs.detach()
@@ -190,13 +207,15 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
 def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tensor) -> None:
     if not bool(torch.isfinite(logits).all()):
         raise UnsupportedNetworkError(
-            f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold NaN or "
+            f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
+            f"NaN or "
             "infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
     hooked = has_forward_hooks(network)
     if hooked and not torch.allclose(network(inputs), logits, rtol=1e-2, atol=1e-2 * float(logits.abs().max()) + 1e-12):
         raise UnsupportedNetworkError(
-            f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation follows "
+            f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation "
+            f"follows "
             "the modules alone: remove the hooks that replace outputs, or write their effect as a module."
         )
 

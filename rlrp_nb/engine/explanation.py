@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine import accounts
+from rlrp_nb.engine.accounts import rows_of
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import InputError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
+    from rlrp_nb.engine.accounts import Account
     from rlrp_nb.engine.ledger import Ledger
 
 
@@ -27,9 +28,9 @@ class Explanation:
     Attributes
     ----------
     relevance : Tensor
-        ``(B, K, *input)``: the contribution of each input value of B samples to K targets, in the unit of the logits up to
-        a positive factor per sample. Same device as the input, and same dtype; float32 for inputs in half precision, in
-        whose range relevance can vanish.
+        ``(B, K, *input)``: the contribution of each input value of B samples to K targets, in the unit of the logits up
+        to a positive factor per sample. Same device as the input, and same dtype; float32 for inputs in half precision,
+        in whose range relevance can vanish.
     logits : Tensor
         ``(B, classes)``: what the network said.
     targets : Tensor
@@ -58,8 +59,8 @@ class Explanation:
     images: Tensor | None = None
     categories: tuple[str, ...] | None = None
     versions: dict[str, str] = field(default_factory=dict)
-    accounts: tuple[accounts.Account, ...] | None = None
-    replay: Callable[[], tuple[accounts.Account, ...]] | None = None
+    accounts: tuple[Account, ...] | None = None
+    replay: Callable[[], tuple[Account, ...]] | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -87,7 +88,11 @@ class Explanation:
         return relevance.sum(0) if relevance.dim() > 1 else relevance
 
     def label(self, target: int = 0, sample: int = 0) -> str:
-        """Return the name of what is explained: ``espresso``, ``espresso − cup`` for a contrast, ``class 7`` without names."""
+        """Return the name of what is explained.
+
+        A class is given by its name, or as ``class 7`` where names are not known; a contrast as two names with a minus
+        sign between them.
+        """
         sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
         positive, negative = int(self.targets[sample, target]), int(self.negatives[sample, target])
         if positive < 0:
@@ -101,7 +106,9 @@ class Explanation:
     def _position(self, index: int, what: str, axis: int) -> int:
         count = self.relevance.shape[axis]
         if not isinstance(index, int) or isinstance(index, bool) or not -count <= index < count:
-            raise InputError(f"{what} {index!r} is not there; this explanation has {count}: accepted is 0 to {count - 1}.")
+            raise InputError(
+                f"{what} {index!r} is not there; this explanation has {count}: accepted is 0 to {count - 1}."
+            )
         return index
 
     def ledger(self, target: int = 0, sample: int = 0) -> Ledger:
@@ -112,18 +119,19 @@ class Explanation:
         Raises
         ------
         InputError
-            There is no such target or sample, the network has changed since, or the explanation comes from a file without
-            a ledger.
+            There is no such target or sample, the network has changed since, or the explanation comes from a file
+            without a ledger.
         """
         sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
         if self.accounts is None:
             if self.replay is None:
                 raise InputError(
-                    "this explanation has no ledger, and its network is not at hand to compute one; explain again, and save "
+                    "this explanation has no ledger, and its network is not at hand to compute one; explain again, "
+                    "and save "
                     "after asking for the ledger."
                 )
             self.accounts = self.replay()
-        return accounts.ledger(self.accounts, target, sample)
+        return rows_of(self.accounts, target, sample)
 
     def plot(self, target: int = 0, sample: int = 0) -> Any:  # noqa: ANN401 - a plotly figure, imported on use
         """Return an interactive plotly figure of one heatmap over its picture."""

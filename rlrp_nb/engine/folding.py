@@ -38,7 +38,12 @@ def fold_batch_norm(graph: Graph) -> Graph:
         if before is None or axis is None or readers[before.index] > 1:
             continue
         parts = {name: norm.arguments[name] for name in _NORM}
-        given = {"conv_weight": before.arguments["weight"], "conv_bias": before.arguments["bias"], **parts, "axis": axis}
+        given = {
+            "conv_weight": before.arguments["weight"],
+            "conv_bias": before.arguments["bias"],
+            **parts,
+            "axis": axis,
+        }
         if not all(v.index in constant for v in given.values() if isinstance(v, Ref)):
             continue
         for offset, function in enumerate((_folded_weight, _folded_bias)):
@@ -73,8 +78,9 @@ def _output_axis(step: Step) -> int | None:
 
 def _factors(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     """Compute factor and shift in float64, so that folding costs no precision."""
-    tensors = [None if arguments[k] is None else arguments[k].double() for k in _NORM[:4]]
-    return scale_and_shift(tensors[0], tensors[1], tensors[2], tensors[3], arguments["eps"])
+    weight, bias = (None if arguments[k] is None else arguments[k].double() for k in ("weight", "bias"))
+    mean, variance = arguments["running_mean"].double(), arguments["running_var"].double()
+    return scale_and_shift(weight, bias, mean, variance, arguments["eps"])
 
 
 def _folded_weight(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401, ARG001

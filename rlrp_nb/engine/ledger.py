@@ -26,12 +26,12 @@ class LedgerRow:
     bias
         The part that the layer's bias keeps, in the same unit.
     factor
-        What the layer lets through of what arrives: for an activation ``sum R_z / sum R_a``, for an affine map the share
-        that it passes on (1 but for rules that damp). Not a number where nothing arrives.
+        What the layer lets through of what arrives: for an activation ``sum R_z / sum R_a``, for an affine map the
+        share that it passes on (1 but for rules that damp). Not a number where nothing arrives.
     residual
         How far the books are from balancing, relative to the sum of absolute values: for an affine map
-        ``in + bias - passed on``, for an activation the largest total deviation from ``R_z = |a| / max |a| * R_a``. Not a
-        number where a method promises no identity (gradient x input at a smooth activation or a gate).
+        ``in + bias - passed on``, for an activation the largest total deviation from ``R_z = |a| / max |a| * R_a``. Not
+        a number where a method promises no identity (gradient x input at a smooth activation or a gate).
     """
 
     layer: str
@@ -80,7 +80,7 @@ class Ledger(Sequence[LedgerRow]):
     @property
     def worst_residual(self) -> float:
         """The largest residual of all rows that have one; 0.0 for an empty ledger."""
-        return max((row.residual for row in self._rows if row.residual == row.residual), default=0.0)  # noqa: PLR0124 - nan
+        return max((row.residual for row in self._rows if row.residual == row.residual), default=0.0)
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Return the columns by name, ready for ``pandas.DataFrame``."""
@@ -94,7 +94,10 @@ class Ledger(Sequence[LedgerRow]):
         ]
         widths = [max(len(line[column]) for line in [_HEAD, *body]) for column in range(len(_HEAD))]
         lines = [
-            "  ".join(cell.ljust(w) if c < 2 else cell.rjust(w) for c, (cell, w) in enumerate(zip(line, widths, strict=True)))  # noqa: PLR2004
+            "  ".join(
+                cell.ljust(width) if head in {"layer", "op"} else cell.rjust(width)
+                for head, cell, width in zip(_HEAD, line, widths, strict=True)
+            )
             for line in [_HEAD, *body]
         ]
         return "\n".join(line.rstrip() for line in [lines[0], "-" * len(lines[0]), *lines[1:]])

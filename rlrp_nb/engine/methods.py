@@ -9,6 +9,8 @@ from typing import Literal
 from rlrp_nb.engine.classic import AlphaBeta, Epsilon, Flat, Gamma, LayerRule, Transpose
 from rlrp_nb.errors import InputError
 
+TRANSPOSE = Transpose()
+
 
 @dataclass(frozen=True)
 class Method:
@@ -21,9 +23,9 @@ class Method:
     title
         What it is called in figures.
     activation
-        What replaces the derivative of an activation a = phi(z): ``relative`` is the secant slope a/z times the relative
-        activation ``|a| / max |a|`` (R-LRP), ``secant`` the secant slope (relevance passes unchanged), ``derivative`` the
-        derivative itself.
+        What replaces the derivative of an activation a = phi(z): ``relative`` is the secant slope a/z times the
+        relative activation ``|a| / max |a|`` (R-LRP), ``secant`` the secant slope (relevance passes unchanged),
+        ``derivative`` the derivative itself.
     convolution, dense, scale
         The rule for convolutions, for dense layers and matrix products, for batch-norm that is not folded.
     first
@@ -33,9 +35,9 @@ class Method:
     name: str
     title: str
     activation: Literal["relative", "secant", "derivative"]
-    convolution: LayerRule = Transpose()
-    dense: LayerRule = Transpose()
-    scale: LayerRule = Transpose()
+    convolution: LayerRule = TRANSPOSE
+    dense: LayerRule = TRANSPOSE
+    scale: LayerRule = TRANSPOSE
     first: Flat | None = None
 
     def __repr__(self) -> str:
@@ -73,13 +75,13 @@ def lrp_gamma(gamma: float = 0.25) -> Method:
         How much more the contributions of the output's own sign count.
     """
     rule = Gamma(gamma)
-    return Method("lrp-gamma", f"LRP-γ ({gamma:g})", "secant", rule, rule, rule)
+    return Method("lrp-gamma", f"LRP-γ ({gamma:g})", "secant", rule, rule, rule)  # noqa: RUF001 - Greek is meant
 
 
 def alpha1beta0() -> Method:
     """Return LRP-alpha1beta0 for all layers."""
     rule = AlphaBeta()
-    return Method("alpha1beta0", "LRP-α1β0", "secant", rule, rule, rule)
+    return Method("alpha1beta0", "LRP-α1β0", "secant", rule, rule, rule)  # noqa: RUF001 - Greek is meant
 
 
 def epsilon_plus_flat(epsilon: float = 1e-6) -> Method:
@@ -96,7 +98,7 @@ def epsilon_plus_flat(epsilon: float = 1e-6) -> Method:
 
 def gradient_x_input() -> Method:
     """Return gradient x input."""
-    return Method("gradient-x-input", "Gradient × input", "derivative")
+    return Method("gradient-x-input", "Gradient × input", "derivative")  # noqa: RUF001 - a product is meant
 
 
 METHODS = {

@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 def name_steps(steps: Sequence[Step]) -> list[Step]:
     """Give every step a unique name and the layers whose output it is.
 
-    A module's output is that of the last op run inside its call, so a container such as ``layer3.2`` has a name too. The
-    second call of a module is called ``relu:2``. An op that was written as a function is named after the module around it
-    and itself: ``layer1.0.add``.
+    A module's output is that of the last op run inside its call, so a container such as ``layer3.2`` has a name too.
+    The second call of a module is called ``relu:2``. An op that was written as a function is named after the module
+    around it and itself: ``layer1.0.add``.
     """
     last = {path: position for position, step in enumerate(steps) if step.sources for path in step.stack}
     taken, named = set(last), []
     for position, step in enumerate(steps):
         ends = [path for path in reversed(step.stack) if last.get(path) == position]
         if ends:
-            # of the names for one tensor, show the deepest that does not count calls: layer3.2 rather than layer3.2.relu:3
+            # of the names for one tensor, show the deepest that does not count calls: layer3.2 rather than
+            # layer3.2.relu:3
             first = next((path for path in ends if ":" not in path), ends[0])
             layers = (first, *(path for path in ends if path != first))
         else:

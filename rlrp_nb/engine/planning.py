@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rlrp_nb.engine.activations import Activation
-from rlrp_nb.engine.classic import Flat, LayerRule, Transpose
+from rlrp_nb.engine.classic import LayerRule, Transpose
 from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Hand, Treatment
 from rlrp_nb.engine.weighted import Weighted
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
@@ -68,7 +68,9 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
     gradient = method.activation == "derivative"
     reached = graph.reached(gates=gradient)
     first = _first(graph) if method.first is not None else frozenset()
-    treatments, receivers, keep = {}, {}, set()
+    treatments: dict[int, Treatment] = {}
+    receivers: dict[int, tuple[int, ...]] = {}
+    keep: set[int] = set()
     for step in graph.steps:
         if step.index not in reached:
             continue
@@ -84,7 +86,7 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
     return Plan(treatments, receivers, frozenset(keep), _frees(graph, keep), wanted, ledger)
 
 
-def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:
+def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa: PLR0911 - one return per case
     rule = step.rule
     if step.self_gated and method.activation != "derivative":
         return Activate(method.activation, frozenset({"output"}))
@@ -93,10 +95,15 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:
         if method.activation == "derivative" and not rule.reads_output:
             return Differentiate()
         slope = "secant" if method.activation == "derivative" else method.activation
-        needs = {"output"} if rule.reads_output else {"input", "output"} if slope == "relative" else {"input"}
-        return Activate(slope, frozenset(needs))
+        if rule.reads_output:
+            return Activate(slope, frozenset({"output"}))
+        return Activate(slope, frozenset({"input", "output"}) if slope == "relative" else frozenset({"input"}))
     if method.activation == "derivative" and (len(step.sources) > 1 or (rule is not None and rule.kind == "gate")):
-        return Hand(Transpose()) if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack"} else Differentiate()
+        return (
+            Hand(Transpose())
+            if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack"}
+            else Differentiate()
+        )
     if method.activation == "derivative" and step.op in {"aten.layer_norm", "aten.native_layer_norm"}:
         return Differentiate()
     if first and method.first is not None:
@@ -130,9 +137,12 @@ def _first(graph: Graph) -> frozenset[int]:
     ]
     direct = [s for s in graph.steps if s.index in reached - first - clear and graph.input in s.signals]
     if direct or between or not first:
-        names = ", ".join(f"{s.name} ({s.op})" for s in [*direct, *between][:3]) or "no convolution or dense layer at all"
+        names = (
+            ", ".join(f"{s.name} ({s.op})" for s in [*direct, *between][:3]) or "no convolution or dense layer at all"
+        )
         raise UnsupportedNetworkError(
-            f"the flat rule needs a convolution or dense layer at the input, but there is {names}. Use another method, such "
+            f"the flat rule needs a convolution or dense layer at the input, but there is {names}. Use another "
+            f"method, such "
             "as 'alpha1beta0'."
         )
     return frozenset(first)

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from rlrp_nb.engine.accounts import Account, account
 from rlrp_nb.engine.graph import Graph, Ref, Step
-from rlrp_nb.engine.planning import Plan
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
-from rlrp_nb.engine.treatments import Flatten, Treatment, rule_of
+from rlrp_nb.engine.treatments import Flatten, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from rlrp_nb.engine.planning import Plan
 
 
 @dataclass
@@ -116,7 +117,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
             for index, message in zip(receivers, messages, strict=True):
                 onto[index] = onto[index] + message if index in onto else message
         if r is not None:
-            carried_on = _carry(treatment, call, r)
+            carried_on = _carry(call, r)
             carried[receivers[0]] = carried[receivers[0]] + carried_on if receivers[0] in carried else carried_on
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
@@ -141,7 +142,7 @@ def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: to
     )
 
 
-def _carry(treatment: Treatment, call: Call, relevance: Tensor) -> Tensor:
+def _carry(call: Call, relevance: Tensor) -> Tensor:
     """Move relevance of a flat first layer towards the input: views by their transpose, element-wise maps unchanged."""
     rule = rule_of(call.step)
     return rule.transpose(call, relevance)[0] if rule.kind == "shape" else unbroadcast(relevance, call.shapes[0])

@@ -74,10 +74,13 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
 def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:
     """Return the constants of `graph` with the network's present weights.
 
-    Parameters and buffers are the network's own tensors. What is computed from them (folded batch-norm) is kept until one
-    of them changes: until PyTorch counts a write, or a sample of the values differs, as after a write through ``.data``.
+    Parameters and buffers are the network's own tensors. What is computed from them (folded batch-norm) is kept until
+    one of them changes: until PyTorch counts a write, or a sample of the values differs, as after a write through
+    ``.data``.
     """
-    tensors = dict(network.named_parameters(remove_duplicate=False)) | dict(network.named_buffers(remove_duplicate=False))
+    tensors = dict(network.named_parameters(remove_duplicate=False)) | dict(
+        network.named_buffers(remove_duplicate=False)
+    )
     state = {index: tensors[name].detach() for index, name in graph.constants.state.items()}
     values: dict[int, Tensor] = {**state, **graph.constants.tensors}
     if graph.constants.steps:

@@ -1,6 +1,7 @@
 """What a backward rule is, and what it knows of the executed op it speaks of.
 
-Sensitivities carry a leading axis of K targets: the sensitivity of a tensor of shape ``(B, …)`` has shape ``(K, B, …)``.
+Sensitivities carry a leading axis of K targets: the sensitivity of a tensor of shape ``(B, …)`` has shape ``(K, B,
+…)``.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ class Call:
                 return [fill(v) for v in value]
             return value
 
-        return self.step.invoke({name: fill(value) for name, value in self.arguments.items()})
+        output: Tensor = self.step.invoke({name: fill(value) for name, value in self.arguments.items()})
+        return output
 
     def value(self, position: int = 0) -> Tensor:
         """Return a kept input in the dtype of the sensitivities."""
@@ -125,7 +127,7 @@ class Rule:
         """Run the op on its filled arguments; return its output and what the way back needs."""
         return step.invoke(arguments), None
 
-    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - affine rules look at both
         """Return the sensitivity of every tensor that receives one, shape ``(K, *shape)`` each."""
         raise TypeError(f"{call.step.op} has no transpose: the method handles an op of kind {self.kind!r}")
 

@@ -42,7 +42,10 @@ class Linear(Rule):
         folded = self.batched and targets > 1
         dummies = [
             torch.zeros(
-                (targets * shape[0], *shape[1:]) if folded else shape, dtype=s.dtype, device=s.device, requires_grad=True
+                (targets * shape[0], *shape[1:]) if folded else shape,
+                dtype=s.dtype,
+                device=s.device,
+                requires_grad=True,
             )
             for shape in call.shapes
         ]
@@ -50,7 +53,7 @@ class Linear(Rule):
             output = call.run(dummies)
         if folded:
             gradients = torch.autograd.grad(output, dummies, s.flatten(0, 1), materialize_grads=True)
-            return tuple(g.unflatten(0, (targets, -1)) for g in gradients)
+            return tuple(g.reshape(targets, -1, *g.shape[1:]) for g in gradients)
         each = [
             torch.autograd.grad(output, dummies, s[k], retain_graph=k + 1 < targets, materialize_grads=True)
             for k in range(targets)
@@ -222,10 +225,10 @@ class MaxPool(Rule):
     kind: Kind = "pooling"
     items: frozenset[int] | None = frozenset({0})
 
-    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ARG002 - another op is run
         """Keep the winners' indices within each plane."""
-        positional = list(arguments.values())
-        return self.pool(*positional)
+        output, winners = self.pool(*arguments.values())
+        return output, winners
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Send the sensitivity of every window to its winner; overlapping windows add up."""
@@ -266,7 +269,7 @@ class Maximum(Rule):
         back = [0] * len(shape)
         for new, old in enumerate([*kept, *axes]):
             back[old] = new
-        return (flat.unflatten(-1, lengths).permute(0, *(d + 1 for d in back)),)
+        return (flat.reshape(*flat.shape[:-1], *lengths).permute(0, *(d + 1 for d in back)),)
 
     def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
         """Return None: nothing is added."""

@@ -1,7 +1,8 @@
 """A twin of a network to trace, and a fingerprint that tells when the network has changed since.
 
-Tracing swaps parameters and calls hooks while it runs. It is done on a structural twin, which has its own module objects
-and shares only the tensors, so that the user's network is never touched, not even for a moment and not by another thread.
+Tracing swaps parameters and calls hooks while it runs. It is done on a structural twin, which has its own module
+objects and shares only the tensors, so that the user's network is never touched, not even for a moment and not by
+another thread.
 """
 
 from collections import OrderedDict
@@ -11,7 +12,7 @@ from typing import Any, cast
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.parameter import is_lazy
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -26,7 +27,7 @@ _EVERY_HOOK = (
 )
 
 
-def unwrap(network: nn.Module) -> nn.Module:
+def unwrap(network: object) -> nn.Module:
     """Return the network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
 
     Raises
@@ -67,14 +68,15 @@ def check_mode(network: nn.Module) -> None:
     random = [
         f"{name or 'the network'} ({type(module).__name__})"
         for name, module in network.named_modules()
-        if module.training and (isinstance(module, _BatchNorm | _DropoutNd) or type(module).__name__ == "StochasticDepth")
+        if module.training
+        and (isinstance(module, _BatchNorm | _DropoutNd) or type(module).__name__ == "StochasticDepth")
     ]
     if random:
         raise UnsupportedNetworkError(
             f"the network is in training mode: {_shortlist(random)} would mix the samples of a batch or act at random. "
             "Call network.eval() first."
         )
-    lazy = [n for n, m in network.named_modules() if isinstance(m, LazyModuleMixin) and m.has_uninitialized_params()]
+    lazy = [name for name, tensor in [*network.named_parameters(), *network.named_buffers()] if is_lazy(tensor)]
     if lazy:
         raise UnsupportedNetworkError(
             f"{_shortlist(lazy)} has no weights yet (lazy layer). Run the network once on a real input first."

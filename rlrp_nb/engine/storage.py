@@ -63,7 +63,9 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         Path(temporary).chmod(0o666 & ~_umask())
         Path(temporary).replace(path)
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable.") from error
+        raise InputError(
+            f"cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable."
+        ) from error
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -94,7 +96,8 @@ def load(path: str | PathLike[str]) -> Explanation:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
                 raise FileFormatError(
-                    f"{path} is a safetensors file, but not an explanation; accepted is a file written by Explanation.save."
+                    f"{path} is a safetensors file, but not an explanation; accepted is a file written by "
+                    f"Explanation.save."
                 )
             header = json.loads(metadata[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

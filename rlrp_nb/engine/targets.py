@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _ACCEPTED = (
-    "accepted are None (the most probable class), a class index, a list of them, 'top5', a (positive, negative) pair for a "
+    "accepted are None (the most probable class), a class index, a list of them, 'top5', a (positive, negative) pair "
+    "for a "
     "contrast, a list of pairs, or an integer tensor of shape (B,) or (B, K)"
 )
 
@@ -29,8 +30,8 @@ class Targets:
     Attributes
     ----------
     positive
-        int64 ``(B, K)``: the class index of each target (for an output of more axes, the flat index); -1 for a seed given
-        as numbers.
+        int64 ``(B, K)``: the class index of each target (for an output of more axes, the flat index); -1 for a seed
+        given as numbers.
     negative
         int64 ``(B, K)``: the class it is contrasted with, -1 where there is none.
     seeds
@@ -81,18 +82,21 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
     seeds = torch.zeros(samples, positive.shape[1], max(1, prod(shape)), dtype=dtype)
     seeds.scatter_(2, positive[..., None], 1.0)
     seeds -= torch.zeros_like(seeds).scatter_(2, negative.clamp(min=0)[..., None], (negative >= 0)[..., None].to(dtype))
-    return Targets(positive, negative, seeds.transpose(0, 1).unflatten(2, shape or (1,)).to(logits.device))
+    return Targets(positive, negative, seeds.transpose(0, 1).reshape(-1, *logits.shape).to(logits.device))
 
 
 def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
     wanted = (logits.shape[0], "K", *logits.shape[1:])
     if seeds.dim() != logits.dim() + 1 or seeds.shape[0] != logits.shape[0] or seeds.shape[2:] != logits.shape[1:]:
         raise InputError(
-            f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the shape "
+            f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the "
+            f"shape "
             f"{wanted}. For class indices pass an integer tensor."
         )
     if not bool(torch.isfinite(seeds).all()):
-        raise InputError("targets, taken as seeds for the logits, holds NaN or infinite numbers; accepted are finite ones.")
+        raise InputError(
+            "targets, taken as seeds for the logits, holds NaN or infinite numbers; accepted are finite ones."
+        )
     none = torch.full(seeds.shape[:2], -1)
     return Targets(none, none.clone(), seeds.detach().transpose(0, 1).to(logits.device, dtype))
 
@@ -103,7 +107,9 @@ def _count(text: str, classes: int) -> int:
         raise InputError(f"targets is {text!r}; {_ACCEPTED}.")
     count = int(match[1])
     if not 1 <= count <= classes:
-        raise InputError(f"targets is {text!r}, but the network has {classes} outputs; accepted is top1 to top{classes}.")
+        raise InputError(
+            f"targets is {text!r}, but the network has {classes} outputs; accepted is top1 to top{classes}."
+        )
     return count
 
 
@@ -113,7 +119,8 @@ def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401
         raise InputError(f"targets has dtype {indices.dtype}; {_ACCEPTED}.")
     if indices.dim() > 2 or indices.shape[0] != samples or 0 in indices.shape:  # noqa: PLR2004 - (B,) or (B, K)
         raise InputError(
-            f"targets is a tensor of shape {tuple(indices.shape)} for {samples} samples; accepted is one class per sample, "
+            f"targets is a tensor of shape {tuple(indices.shape)} for {samples} samples; accepted is one class per "
+            f"sample, "
             f"({samples},), or K classes per sample, ({samples}, K). For the same classes on every sample pass a list."
         )
     for index in indices.flatten().tolist():
@@ -140,7 +147,8 @@ def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an inde
     lengths = shape or (1,)
     if len(entries) != len(lengths):
         raise InputError(
-            f"target {item!r} has {len(entries)} entries; the network's output has {len(lengths)} axes besides the samples, "
+            f"target {item!r} has {len(entries)} entries; the network's output has {len(lengths)} axes besides the "
+            f"samples, "
             f"of lengths {tuple(lengths)}: accepted is a tuple with one index for each."
         )
     flat = 0
@@ -154,5 +162,7 @@ def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an inde
 
 def _in_range(index: int, length: int) -> int:
     if not 0 <= index < length:
-        raise InputError(f"target {index} is out of range; the network has {length} outputs: accepted is 0 to {length - 1}.")
+        raise InputError(
+            f"target {index} is out of range; the network has {length} outputs: accepted is 0 to {length - 1}."
+        )
     return index

@@ -13,7 +13,7 @@ import torch
 from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build
-from rlrp_nb.engine.snapshot import has_forward_hooks, twin_of
+from rlrp_nb.engine.snapshot import twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _trace(network: nn.Module, inputs: Tensor) -> Graph:
     try:
         program = _export(twin_of(network), example, dynamic=True)
     except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-        _check_runs(network, inputs, example)
+        _check_runs(network, inputs)
         try:
             fixed = torch.zeros_like(inputs)
             program = _export(twin_of(network), fixed, dynamic=False)
@@ -67,7 +67,8 @@ def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgr
     with warnings.catch_warnings(), torch.no_grad(), _quiet():
         warnings.simplefilter("ignore")
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
-        return program.run_decompositions({})
+        functional: ExportedProgram = program.run_decompositions({})
+        return functional
 
 
 @contextmanager
@@ -82,7 +83,7 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _check_runs(network: nn.Module, inputs: Tensor, example: Tensor) -> None:
+def _check_runs(network: nn.Module, inputs: Tensor) -> None:
     """Find out whether the network fails by itself on this input, and in which layer.
 
     Raises
@@ -113,9 +114,11 @@ def _untraceable(error: Exception) -> UnsupportedNetworkError:
     text = str(error)
     if any(word in text.lower() for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
         return UnsupportedNetworkError(
-            "the network decides by the values of a tensor which ops it runs (an if or a loop on data, .item(), or indexing "
+            "the network decides by the values of a tensor which ops it runs (an if or a loop on data, .item(), or "
+            "indexing "
             "by a mask), so that it has no fixed graph to explain. Write that part without branching on values, for "
-            f"instance with torch.where, or explain the branch you mean as a network of its own. PyTorch says: {_first_line(text)}"
+            f"instance with torch.where, or explain the branch you mean as a network of its own. PyTorch says: "
+            f"{_first_line(text)}"
         )
     return UnsupportedNetworkError(
         f"the network could not be traced by torch.export ({type(error).__name__}: {_first_line(text)}). Check that "

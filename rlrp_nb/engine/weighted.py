@@ -72,7 +72,8 @@ class Convolution(Weighted):
 
     def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with another weight and bias."""
-        return call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias})
+        output: Tensor = call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias})
+        return output
 
     def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the convolution with respect to its input alone."""
@@ -80,7 +81,7 @@ class Convolution(Weighted):
         dilation = _each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
         padded = torch.Size([s.shape[0] * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
-        (pulled, _, _) = torch.ops.aten.convolution_backward(
+        pulled: Tensor = torch.ops.aten.convolution_backward(
             s.flatten(0, 1),
             s.new_empty(1).expand(padded),  # only its shape is read, since no weight gradient is asked for
             weight,
@@ -92,10 +93,10 @@ class Convolution(Weighted):
             _each(arguments.get("output_padding", 0), rank),
             arguments["groups"],
             [True, False, False],
-        )
+        )[0]
         for axis, n in enumerate(shape[2:], start=2):
             pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
-        return pulled.unflatten(0, (s.shape[0], shape[0]))
+        return pulled.reshape(s.shape[0], shape[0], *pulled.shape[1:])
 
 
 def _each(value: int | list[int], rank: int) -> list[int]:
@@ -171,7 +172,9 @@ class Product(Weighted):
         with torch.enable_grad():
             output = self.apply(call, dummy, weight, None)
         last = s.shape[0] - 1
-        return torch.stack([torch.autograd.grad(output, dummy, s[k], retain_graph=k < last)[0] for k in range(last + 1)])
+        return torch.stack(
+            [torch.autograd.grad(output, dummy, s[k], retain_graph=k < last)[0] for k in range(last + 1)]
+        )
 
     def spread(self, bias: Tensor, rank: int) -> Tensor:  # noqa: ARG002 - addmm broadcasts by itself
         """Return the added constant as it is."""
