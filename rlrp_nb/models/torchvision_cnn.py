@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torchvision import models
 
 from rlrp_nb.errors import UnsupportedNetworkError, WeightsError
@@ -89,6 +90,25 @@ def official(name: str, path: Path) -> models.WeightsEnum | None:
     return None
 
 
+class _Weightless(TorchFunctionMode):
+    """Put what layers allocate on the meta device, where it takes no memory; all other tensors stay real.
+
+    ``torch.device("meta")`` would do, but RegNet computes the widths of its layers with tensors.
+    """
+
+    def __torch_function__(
+        self,
+        func: "Callable[..., object]",
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: dict[str, object] | None = None,
+    ) -> object:
+        kwargs = kwargs or {}
+        if func in {torch.empty, torch.ones, torch.zeros}:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
+
+
 def build(name: str) -> nn.Module:
     """Build a network without weights, on the meta device, as its official weights need it."""
     options: dict[str, object] = {}
@@ -96,7 +116,7 @@ def build(name: str) -> nn.Module:
         # the official weights were ported from TensorFlow and want its scaling of the input inside the network
         options = {"aux_logits": False, "init_weights": False, "transform_input": True}
     builder: Callable[..., nn.Module] = models.get_model_builder(name)
-    with torch.device("meta"):
+    with _Weightless():
         return builder(weights=None, **options)
 
 

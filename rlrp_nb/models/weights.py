@@ -8,7 +8,7 @@ import uuid
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
@@ -57,15 +57,17 @@ def fetch_weights(url: str) -> Path:
         The file in the cache is damaged, or the download did not succeed.
     """
     path = cached_path(url)
-    if path.exists():
-        check_hash(path, f"Delete it (rm '{path}') and it is downloaded again from {url}")
-        return path
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
+        if path.exists():
+            check_hash(path, f"Delete it (rm '{path}') and it is downloaded again from {url}")
+            return path
         path.parent.mkdir(parents=True, exist_ok=True)
         _download(url, partial, path)
         partial.replace(path)
     except (OSError, HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", None) or error
         raise WeightsError(
             f"the weights {path.name} are not there, and downloading them failed ({reason}).\n"
@@ -75,7 +77,8 @@ def fetch_weights(url: str) -> Path:
             f"{_EMBEDDED}."
         ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
     return path
 
 
@@ -203,7 +206,7 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
     network : torch.nn.Module
         Usually built on the meta device. Changed in place: every parameter and buffer is replaced, in float32.
     state : OrderedDict of str to torch.Tensor
-        As :func:`read_state` gives it.
+        As :func:`read_state` gives it. Counters of training steps that it lacks are added to it.
     source : str
         Where the weights come from, for the error.
 
@@ -213,18 +216,18 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
         Names or shapes do not fit the network, or a value is NaN or infinite.
     """
     wanted = network.state_dict()
-    # checkpoints older than torch 0.4.1 have no batch counters; torch fills them in, and they are not weights
-    missing = [key for key in wanted if key not in state and not key.endswith("num_batches_tracked")]
+    for key in wanted:
+        if key.endswith(".num_batches_tracked"):  # counts training steps; files from before torch 0.4.1 lack it
+            state.setdefault(key, torch.tensor(0))
+    missing = [key for key in wanted if key not in state]
     unknown = [key for key in state if key not in wanted]
     shapes = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
+        f"{key} {_form(state[key])} instead of {_form(wanted[key])}" for key in wanted if _differ(key, state, wanted)
     ]
     if missing or unknown or shapes:
         problems = [
             f"{len(keys)} {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
-            for what, keys in (("missing", missing), ("not in the network", unknown), ("of another shape", shapes))
+            for what, keys in (("missing", missing), ("not in the network", unknown), ("of another form", shapes))
             if keys
         ]
         raise WeightsError(
@@ -241,6 +244,14 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
         state._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined] # noqa: SLF001
     network.load_state_dict(state, assign=True)
     network.float()  # Preprocess makes float32; a no-op for files that hold it already
+
+
+def _form(tensor: torch.Tensor) -> str:
+    return f"{tuple(tensor.shape)} {'float' if tensor.is_floating_point() else tensor.dtype}"
+
+
+def _differ(key: str, state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> bool:
+    return key in state and _form(state[key]) != _form(wanted[key])
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

@@ -204,9 +204,16 @@ def test_float_tiff_outside_0_to_1_is_refused(tmp_path):
         load_image(path)
 
 
+def write_cut_jpeg(folder):
+    path = folder / "cut.jpg"
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[:-800])
+    return path
+
+
 def test_a_pil_image_that_cannot_be_decoded(tmp_path):
-    path = tmp_path / "cut.png"
-    write_png(path, (9, 9), 8, 0, bytes(10))
+    path = write_cut_jpeg(tmp_path)
     with Image.open(path) as opened, pytest.raises(InputError, match=r"the PIL image cannot be decoded \(OSError: "):
         load_image(opened)
 
@@ -350,10 +357,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_truncated_jpeg(tmp_path):
-    path = tmp_path / "cut.jpg"
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(path)
-    path.write_bytes(path.read_bytes()[:-800])
+    path = write_cut_jpeg(tmp_path)
     with pytest.raises(InputError, match=r"cut.jpg' is damaged.*truncated"):
         load_image(path)
 

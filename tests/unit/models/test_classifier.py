@@ -1,0 +1,114 @@
+"""A classifier that cannot be explained is refused when it is made, with the reason."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.models.classifier import Classifier
+from rlrp_nb.models.preprocess import Preprocess
+
+PREPROCESS = Preprocess(size=8)
+
+
+def tiny(classes=2):
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, classes)).eval()
+
+
+def wrap(network, **changes):
+    arguments = {"categories": ("cat", "dog"), "preprocess": PREPROCESS, "weights": "random numbers"}
+    return Classifier("tiny", network, **(arguments | changes))
+
+
+def test_a_network_of_ones_own():
+    network = tiny()
+    model = wrap(network, categories=["cat", "dog"])
+    assert model.network is network
+    assert model.categories == ("cat", "dog")
+    assert repr(model) == "Classifier('tiny', 2 categories, input (3, 8, 8))"
+
+
+def test_the_network_is_left_as_it_was():
+    network = tiny()
+    network[4].weight.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+    calls = []
+    network.register_forward_hook(lambda *_: calls.append(1))
+    before = copy.deepcopy(network.state_dict())
+    wrap(network)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    assert [parameter.requires_grad for parameter in network.parameters()] == [True] * 4 + [False, True]
+    assert not any(parameter.is_meta for parameter in network.parameters())
+    assert not any(module.training for module in network.modules())
+
+
+def test_double_precision():
+    assert wrap(tiny().double()).network[0].weight.dtype == torch.float64
+
+
+class NeedsNumbers(nn.Module):
+    """Cannot run on shapes alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(192, 2)
+
+    def forward(self, images):
+        scale = float(images.abs().max()) + 1
+        return self.linear(images.flatten(1) / scale)
+
+
+def test_a_network_that_needs_numbers():
+    assert len(wrap(NeedsNumbers().eval()).categories) == 2
+
+
+def test_a_network_without_parameters():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()).eval()
+    assert wrap(network, categories=["r", "g", "b"]).categories == ("r", "g", "b")
+
+
+@pytest.mark.parametrize("part", [(), (1,)])
+def test_training_mode(part):
+    network = tiny()
+    (network[part[0]] if part else network).train()
+    with pytest.raises(UnsupportedNetworkError, match=r"training mode \((the network|1).*network.eval\(\)"):
+        wrap(network)
+
+
+def test_number_of_categories():
+    with pytest.raises(InputError, match="tiny has 3 outputs, but 2 categories"):
+        wrap(tiny(3))
+
+
+@pytest.mark.parametrize(
+    ("network", "returned"),
+    [
+        (nn.Identity(), r"\(1, 3, 8, 8\)"),
+        (nn.Flatten(0), r"\(192,\)"),
+        (nn.LSTM(8, 2), "does not accept"),
+        (nn.Linear(5, 2), r"does not accept an input of shape \(1, 3, 8, 8\).*RuntimeError"),
+    ],
+)
+def test_no_logits(network, returned):
+    with pytest.raises(UnsupportedNetworkError, match=returned):
+        wrap(network.eval())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"categories": "cat"}, "categories is a str"),
+        ({"categories": 2}, "categories is a int"),
+        ({"categories": ("cat", 2)}, "not a str"),
+        ({"preprocess": lambda image: image}, "preprocess is a function"),
+    ],
+)
+def test_wrong_types(changes, message):
+    with pytest.raises(InputError, match=message):
+        wrap(tiny(), **changes)
+
+
+def test_not_a_network():
+    with pytest.raises(InputError, match="network is a function"):
+        wrap(lambda images: images)

@@ -1,0 +1,113 @@
+"""What the network sees is what torchvision would give it, and the view is exactly that picture."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import models
+
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.errors import InputError
+from rlrp_nb.models import torchvision_cnn
+from rlrp_nb.models.preprocess import Preprocess
+
+
+def noise(width, height):
+    return Image.fromarray(np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        models.ResNet50_Weights.IMAGENET1K_V1,  # bilinear, 256 to 224
+        models.ResNet50_Weights.IMAGENET1K_V2,  # bilinear, 232 to 224
+        models.EfficientNet_B0_Weights.DEFAULT,  # bicubic
+        models.EfficientNet_V2_L_Weights.DEFAULT,  # bicubic, other mean, no crop
+        models.Inception_V3_Weights.DEFAULT,  # 342 to 299: an odd border
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("picture", [sample_image("coffee"), noise(333, 500), noise(91, 40)], ids=str)
+def test_equals_torchvision_bit_by_bit(entry, picture):
+    ours = torchvision_cnn.preprocess(entry)(picture)
+    assert torch.equal(ours, entry.transforms()(picture))
+
+
+@given(
+    width=st.integers(1, 80),
+    height=st.integers(1, 80),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    resize=st.one_of(st.none(), st.integers(20, 30)),
+    grey=st.booleans(),
+)
+def test_the_view_is_what_the_network_saw(width, height, size, resize, grey):
+    preprocess = Preprocess(size=size, mean=0.4, std=0.3, resize=resize, grey=grey)
+    picture = noise(width, height)
+    view, tensor = preprocess.view(picture), preprocess(picture)
+    assert view.mode == "RGB"
+    assert view.size == (size[1], size[0])
+    assert tensor.shape == preprocess.shape == (1 if grey else 3, *size)
+    assert tensor.dtype == torch.float32
+    seen = torch.from_numpy(np.array(view)).permute(2, 0, 1) / 255
+    torch.testing.assert_close((tensor * 0.3 + 0.4).expand(3, -1, -1), seen, atol=1e-6, rtol=0)
+
+
+def test_a_picture_of_the_right_size_is_not_touched():
+    picture = noise(28, 20)
+    assert np.array_equal(Preprocess(size=(20, 28)).view(picture), picture)
+
+
+def test_without_resize_as_much_as_possible_is_seen():
+    picture = Image.new("RGB", (200, 100), (0, 0, 255))
+    picture.paste((255, 0, 0), (0, 0, 200, 5))
+    picture.paste((255, 0, 0), (0, 95, 200, 100))
+    view = np.asarray(Preprocess(size=40, interpolation="box").view(picture))
+    assert (view[0] == (255, 0, 0)).all()
+    assert (view[-1] == (255, 0, 0)).all()
+    assert (view[2:-2] == (0, 0, 255)).all()
+
+
+def test_digits_keep_their_greys():
+    digit = np.arange(784, dtype=np.uint16).astype(np.uint8).reshape(28, 28)
+    tensor = Preprocess(size=28, grey=True)(digit)
+    assert torch.equal((tensor[0] * 255).round().to(torch.uint8), torch.from_numpy(digit))
+
+
+def test_everything_that_load_image_reads(tmp_path):
+    preprocess = Preprocess(size=8)
+    picture = noise(8, 8)
+    picture.save(tmp_path / "picture.png")
+    for source in (str(tmp_path / "picture.png"), np.asarray(picture), picture):
+        assert torch.equal(preprocess(source), preprocess(picture))
+
+
+def test_one_number_serves_all_channels():
+    assert Preprocess(size=8, mean=0.5, std=0.25) == Preprocess(size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+
+
+def test_a_picture_too_narrow_to_enlarge():
+    with pytest.raises(InputError, match=r"is 1 x 20000 pixels, too long and narrow.*224 x 4480000"):
+        Preprocess(size=224)(Image.new("RGB", (1, 20_000)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0}, "size=0"),
+        ({"size": 2.5}, r"size=2\.5"),
+        ({"size": (8, 8, 8)}, r"size=\(8, 8, 8\)"),
+        ({"size": 8, "resize": 7}, "resize=7 .* at least 8"),
+        ({"size": (8, 9), "resize": 8.5}, r"resize=8\.5"),
+        ({"size": 8, "mean": (0.5, 0.5)}, r"mean=\(0\.5, 0\.5\) has to be one finite number or 3"),
+        ({"size": 8, "mean": "grey"}, "mean='grey'"),
+        ({"size": 8, "grey": True, "std": (1.0, 1.0, 1.0)}, "one finite number or 1"),
+        ({"size": 8, "std": 0.0}, "std=.*positive"),
+        ({"size": 8, "std": float("nan")}, "std=nan"),
+        ({"size": 8, "interpolation": "cubic"}, "interpolation='cubic'.*bicubic"),
+    ],
+)
+def test_parameters_out_of_range(arguments, message):
+    with pytest.raises(InputError, match=message):
+        Preprocess(**arguments)

@@ -1,0 +1,336 @@
+"""Weights arrive whole or not at all: real downloads from a local server, real files of torchvision's layout."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torchvision import models
+
+from rlrp_nb.errors import WeightsError
+from rlrp_nb.models.weights import cached_path, check_hash, fetch_weights, load_state, read_state
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A file of the true layout: the state dict of a real torchvision network, saved by torch."""
+    path = tmp_path_factory.mktemp("origin") / "file.pth"
+    torch.manual_seed(0)
+    torch.save(models.squeezenet1_1(weights=None).state_dict(), path)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def name(content):
+    return f"squeezenet1_1-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one file in several states of health, and counts what it is asked for."""
+
+    def __init__(self, content):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.requests = content, []
+        self.address = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        content, kind = self.server.content, self.path.split("/")[1]
+        if kind == "missing":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        if kind != "unannounced":
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if kind == "corrupted":
+            middle = len(content) // 2
+            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        elif kind in {"truncated", "unannounced"}:
+            content = content[: len(content) // 2]
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server(content):
+    with Server(content) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """An empty cache of torch.hub, and no proxy between the test and its server."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path / "home" / "hub" / "checkpoints"
+
+
+def test_download(server, cache, content, name, capsys):
+    path = fetch_weights(f"{server.address}/good/{name}")
+    assert path == cache / name
+    assert path.read_bytes() == content
+    assert list(cache.iterdir()) == [path]
+    progress = capsys.readouterr().err
+    assert name in progress
+    assert "100%" in progress
+
+
+def test_the_second_time_nothing_is_downloaded(server, name):
+    url = f"{server.address}/good/{name}"
+    assert fetch_weights(url) == fetch_weights(url)
+    assert len(server.requests) == 1
+
+
+def test_the_cache_is_the_one_of_torch_hub(server, cache, name):
+    url = f"{server.address}/good/{name}"
+    torch.hub.load_state_dict_from_url(url, check_hash=True, progress=False)
+    assert fetch_weights(url) == cache / name
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("truncated", r"broke off after [\d,]+ of [\d,]+ bytes, and was discarded"),
+        ("unannounced", "is damaged, and was discarded: its SHA-256 begins with"),
+        ("corrupted", "is damaged, and was discarded: its SHA-256 begins with"),
+        ("missing", r"failed \(Not Found\)"),
+    ],
+)
+def test_a_failed_download_leaves_nothing_behind(server, cache, name, kind, message):
+    url = f"{server.address}/{kind}/{name}"
+    with pytest.raises(WeightsError, match=message) as caught:
+        fetch_weights(url)
+    assert list(cache.iterdir()) == []
+    for part in (str(cache / name), url, "load_model('efficientnet_lite0')"):
+        assert part in str(caught.value)
+    assert fetch_weights(f"{server.address}/good/{name}").is_file()  # the next attempt is not hindered
+
+
+def test_no_connection(cache, name):
+    with Server(b"") as closed:
+        address = closed.address
+    with pytest.raises(WeightsError, match="Connection refused") as caught:
+        fetch_weights(f"{address}/good/{name}")
+    message = str(caught.value)
+    assert f"looked for at:   {cache / name}" in message
+    assert f"downloaded from: {address}/good/{name}" in message
+    assert "copy the file there" in message
+    assert "load_model('efficientnet_lite0')" in message
+    assert list(cache.iterdir()) == []
+
+
+def test_an_interrupted_download_leaves_nothing_behind(server, cache, name, monkeypatch):
+    class Interrupted:
+        def update(self, _):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlrp_nb.models.weights.hashlib.sha256", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_weights(f"{server.address}/good/{name}")
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_written(server, cache, name):
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(WeightsError, match="downloading them failed"):
+        fetch_weights(f"{server.address}/good/{name}")
+
+
+def test_a_damaged_file_in_the_cache(server, cache, content, name):
+    cache.mkdir(parents=True)
+    (cache / name).write_bytes(content[:-100])
+    with pytest.raises(WeightsError, match=r"squeezenet1_1-.* is damaged.*Delete it \(rm '") as caught:
+        fetch_weights(f"{server.address}/good/{name}")
+    assert str(cache / name) in str(caught.value)
+    assert server.requests == []
+    assert (cache / name).exists()  # a person's file is not deleted for them
+
+
+@pytest.mark.parametrize(
+    ("file", "checked"),
+    [
+        ("resnet18-f37072fd.pth", True),
+        ("alexnet-owt-7be5be79.pth", True),
+        ("mnasnet0.5_top1_67.823-3ffadce67e.pth", True),
+        ("my-network.pth", False),
+        ("network.safetensors", False),
+    ],
+)
+def test_the_hash_is_in_the_name(tmp_path, file, checked):
+    path = tmp_path / file
+    path.write_bytes(b"anything")
+    if checked:
+        with pytest.raises(WeightsError, match=r"is damaged.* Copy it again"):
+            check_hash(path, "Copy it again")
+    else:
+        check_hash(path, "Copy it again")
+
+
+def test_every_official_file_is_checked(tmp_path):
+    for model in models.list_models(module=models):
+        for entry in models.get_model_weights(model):
+            path = tmp_path / cached_path(entry.url).name
+            path.write_bytes(b"")
+            with pytest.raises(WeightsError):
+                check_hash(path, "")
+            path.unlink()
+
+
+# reading
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+
+
+def fresh():
+    with torch.device("meta"):
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2))
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def write(state, path, kind):
+    if kind == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state, path, _use_new_zipfile_serialization=kind == "zip")
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_round_trip(tmp_path, network, kind):
+    path = tmp_path / f"file.{'safetensors' if kind == 'safetensors' else 'pth'}"
+    write(network.state_dict(), path, kind)
+    loaded = fresh()
+    load_state(loaded, read_state(path), "the file")
+    assert_same(loaded.state_dict(), network.state_dict())
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
+
+
+@pytest.mark.parametrize("kind", ["zip", "safetensors"])
+def test_the_weights_are_in_memory_once(tmp_path, network, kind):
+    path = tmp_path / f"file.{'safetensors' if kind == 'safetensors' else 'pth'}"
+    write(network.state_dict(), path, kind)
+    state = read_state(path)
+    assert str(path) in Path("/proc/self/maps").read_text()  # mapped, not read
+    loaded = fresh()
+    load_state(loaded, state, "the file")
+    for key, tensor in loaded.state_dict().items():
+        assert tensor.data_ptr() == state[key].data_ptr()
+
+
+def test_writing_to_the_network_does_not_write_to_the_file(tmp_path, network):
+    path = tmp_path / "file.pth"
+    torch.save(network.state_dict(), path)
+    before = path.read_bytes()
+    loaded = fresh()
+    load_state(loaded, read_state(path), "the file")
+    with torch.no_grad():
+        loaded[0].weight.fill_(7)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_every_precision_becomes_float32(network, dtype):
+    loaded = fresh()
+    load_state(loaded, network.to(dtype).state_dict(), "the file")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded[0].weight, network[0].weight.float())
+
+
+def test_counters_of_training_steps_may_be_missing(network):
+    state = OrderedDict(network.state_dict())
+    del state["1.num_batches_tracked"]
+    loaded = fresh()
+    load_state(loaded, state, "the file")
+    assert loaded[1].num_batches_tracked == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda s: s.pop("3.bias"), r"the file does not fit Sequential \(1 missing: 3.bias\)"),
+        (lambda s: s.update({"4.bias": torch.zeros(1)}), "1 not in the network: 4.bias"),
+        (lambda s: s.update({"3.bias": torch.zeros(5)}), r"3.bias \(5,\) float instead of \(2,\) float"),
+        (lambda s: s.update({"3.bias": torch.zeros(2, dtype=torch.int8)}), r"3.bias \(2,\) torch.int8 instead of"),
+        (lambda s: s["3.bias"].fill_(torch.nan), "NaN or infinite values in 3.bias"),
+        (lambda s: s["1.running_var"].fill_(torch.inf), "NaN or infinite values in 1.running_var"),
+    ],
+)
+def test_what_does_not_fit_is_refused(network, change, message):
+    state = OrderedDict(network.state_dict())
+    change(state)
+    with pytest.raises(WeightsError, match=message):
+        load_state(fresh(), state, "the file")
+
+
+def test_only_the_first_few_keys_are_named(network):
+    state = OrderedDict((f"module.{key}", tensor) for key, tensor in network.state_dict().items())
+    with pytest.raises(
+        WeightsError, match=r"8 missing: 0.weight, 0.bias, 1.weight, ...; 9 not in the network: module.0"
+    ) as e:
+        load_state(fresh(), state, "the file")
+    assert len(str(e.value)) < 400
+
+
+@pytest.mark.parametrize(
+    ("file", "make", "message"),
+    [
+        ("none.pth", lambda _: None, "there is no weights file"),
+        ("empty.pth", lambda path: path.write_bytes(b""), "damaged"),
+        ("text.pth", lambda path: path.write_text("<html>not found</html>"), "damaged"),
+        ("text.safetensors", lambda path: path.write_text("<html>not found</html>"), "safetensors"),
+        ("empty.safetensors", lambda path: path.write_bytes(b""), "safetensors"),
+        ("network.pth", lambda path: torch.save(nn.Linear(1, 1), path), r"torch.save\(network.state_dict\(\), path\)"),
+        ("list.pth", lambda path: torch.save([1, 2], path), "does not hold a state dict .*but list"),
+        ("nested.pth", lambda path: torch.save({"epoch": 3, "model": {}}, path), "but a dict of epoch, model"),
+    ],
+)
+def test_files_that_are_no_weights(tmp_path, file, make, message):
+    make(tmp_path / file)
+    with pytest.raises(WeightsError, match=message) as caught:
+        read_state(tmp_path / file)
+    assert str(tmp_path / file) in str(caught.value)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.999])
+@pytest.mark.parametrize("kind", ["zip", "legacy", "safetensors"])
+def test_truncated_files(tmp_path, network, kind, kept):
+    path = tmp_path / f"file.{'safetensors' if kind == 'safetensors' else 'pth'}"
+    write(network.state_dict(), path, kind)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(WeightsError, match="is damaged"):
+        read_state(path)
+
+
+def test_no_code_in_a_file_is_run(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "harm",))
+
+    torch.save({"weight": Harm()}, tmp_path / "file.pth")
+    with pytest.raises(WeightsError, match="damaged, or it is not a file of tensors"):
+        read_state(tmp_path / "file.pth")
+    assert not (tmp_path / "harm").exists()

@@ -1,0 +1,143 @@
+"""Training learns, depends on the seed alone, and leaves the world as it was."""
+
+import pytest
+import torch
+from torch import nn
+
+from rlrp_nb.errors import InputError
+from rlrp_nb.training import fit, jitter, measure_accuracy
+
+
+def make_network(dropout=0.0):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()]
+        return nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(8 * 9, 2))
+
+
+def make_bars(count=200):
+    """Upright and level bars in noise, 8 x 8."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, 1, 8, 8, generator=generator) * 0.5
+    labels = torch.arange(count) % 2
+    where = torch.randint(1, 7, (count,), generator=generator)
+    for image, label, position in zip(images, labels, where, strict=True):
+        if label:
+            image[:, position] += 0.5
+        else:
+            image[:, :, position] += 0.5
+    return images, labels
+
+
+def test_it_learns():
+    images, labels = make_bars()
+    network = make_network()
+    history = fit(network, images[:100], labels[:100], epochs=15, batch_size=20, learning_rate=1e-2)
+    assert len(history) == 15
+    assert history[-1].loss < history[0].loss / 2
+    assert history[-1].accuracy > 0.9
+    assert measure_accuracy(network, images[100:], labels[100:]) > 0.9
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_the_seed_decides(dropout):
+    images, labels = make_bars(40)
+
+    def train(seed):
+        network = make_network(dropout)
+        history = fit(network, images, labels, epochs=2, batch_size=8, augment=jitter, seed=seed)
+        return history, torch.cat([parameter.flatten() for parameter in network.parameters()])
+
+    first, again, other = train(3), train(3), train(4)
+    assert first[0] == again[0]
+    assert torch.equal(first[1], again[1])
+    assert not torch.equal(first[1], other[1])
+
+
+def test_the_world_is_left_as_it_was():
+    images, labels = make_bars(20)
+    before = images.clone()
+    torch.manual_seed(9)
+    expected = torch.rand(3)
+    torch.manual_seed(9)
+    network = make_network(0.5)
+    fit(network, images, labels, epochs=1, augment=jitter)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(images, before)
+    assert not any(module.training for module in network.modules())
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_eval_mode_even_after_an_error():
+    images, labels = make_bars(20)
+    network = make_network()
+    with pytest.raises(IndexError, match="out of bounds"):
+        fit(network, images, labels + 5, epochs=1)
+    assert not network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_every_image_is_seen_once_per_epoch():
+    seen = []
+    images, labels = make_bars(30)
+    images[:, 0, 0, 0] = torch.arange(30)
+
+    def watch(batch, _):
+        seen.extend(batch[:, 0, 0, 0].int().tolist())
+        return batch
+
+    fit(make_network(), images, labels, epochs=2, batch_size=7, augment=watch)
+    assert sorted(seen[:30]) == sorted(seen[30:]) == list(range(30))
+    assert seen[:30] != seen[30:] != list(range(30))
+
+
+def test_a_progress_bar_is_shown(capsys):
+    images, labels = make_bars(20)
+    fit(make_network(), images, labels, epochs=2)
+    assert "training: 100%" in capsys.readouterr().err
+
+
+def test_jitter_moves_a_little():
+    images = torch.zeros(50, 2, 21, 21)
+    images[:, :, 10, 10] = 1
+    moved = jitter(images, torch.Generator().manual_seed(0))
+    assert moved.shape == images.shape
+    assert torch.equal(moved[:, 0], moved[:, 1])
+    rows, columns = torch.meshgrid(torch.arange(21.0), torch.arange(21.0), indexing="ij")
+    mass = moved[:, 0].sum(dim=(1, 2))
+    centres = torch.stack([(moved[:, 0] * axis).sum(dim=(1, 2)) / mass - 10 for axis in (rows, columns)])
+    assert centres.abs().max() < 0.07 * 21 * 1.12 + 0.5
+    assert (centres.std(dim=1) > 0.3).all()  # every image by its own amount
+
+
+def test_accuracy_is_the_share_that_is_right():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten()).eval()
+    network.register_parameter("unused", nn.Parameter(torch.zeros(1)))
+    images = torch.zeros(5, 1, 2, 2)
+    images[:, :, :, 1] = torch.tensor([1.0, 1, -1, -1, -1])[:, None, None]
+    labels = torch.tensor([1, 1, 1, 0, 0])
+    for batch_size in (1, 2, 5, 100):
+        assert measure_accuracy(network, images, labels, batch_size=batch_size) == 0.8
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "options", "message"),
+    [
+        (torch.zeros(4, 8, 8), torch.zeros(4, dtype=torch.int64), {}, r"images of shape \(4, 8, 8\)"),
+        (torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64), {}, "type torch.uint8"),
+        (torch.zeros(0, 1, 8, 8), torch.zeros(0, dtype=torch.int64), {}, "at least one"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(3, dtype=torch.int64), {}, r"labels of shape \(3,\)"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(4), {}, "one int64 class index for each of the 4 images"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), {"epochs": 0}, "epochs=0"),
+        (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), {"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_wrong_input(images, labels, options, message):
+    with pytest.raises(InputError, match=message):
+        fit(make_network(), images, labels, **options)
+
+
+def test_accuracy_in_training_mode_is_refused():
+    images, labels = make_bars(4)
+    with pytest.raises(InputError, match=r"network.eval\(\)"):
+        measure_accuracy(make_network(), images, labels)
