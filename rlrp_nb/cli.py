@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 import rlrp_nb
 from rlrp_nb.class_name import read_targets
-from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
+from rlrp_nb.errors import InputError, MissingPackageError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.output_file import check_output, write_whole
-from rlrp_nb.report import as_data, as_text
+from rlrp_nb.report import as_data, class_bars, ledger_in_words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -58,7 +58,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a sign shows a question mark instead of a traceback
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, options.rest = parser.parse_known_args(arguments)
+    if options.rest and options.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
     try:
         code: int = options.run(options)
         sys.stdout.flush()
@@ -105,8 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("models", nargs="+", metavar="MODEL", help="one of 'rlrp-nb models'")
     fetch.set_defaults(run=_fetch)
 
-    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab")
-    lab.add_argument("arguments", nargs=argparse.REMAINDER, help="passed on to JupyterLab, such as --no-browser")
+    lab = commands.add_parser("lab", help="open the notebooks in JupyterLab", epilog="More options go to JupyterLab.")
     lab.set_defaults(run=_lab)
 
     commands.add_parser("models", help="list the networks").set_defaults(run=_models)
@@ -144,8 +146,10 @@ def _compare(options: argparse.Namespace) -> int:
     from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - loads torch
     from rlrp_nb.plots.picture import comparison, stack  # noqa: PLC0415 - loads NumPy and Pillow
 
-    methods = available_methods() if options.methods == "all" else _split(options.methods, "--methods")
-    explanations, classifier = _explanations(options, methods, None)
+    # Of all methods, those that do not fit the network are left out; one that was asked for by name must not be.
+    everything = options.methods == "all"
+    methods = available_methods() if everything else _split(options.methods, "--methods")
+    explanations, classifier = _explanations(options, methods, everything=everything)
     if options.out:
         count = explanations[0].targets.shape[1]
         _save(stack([comparison(explanations, k, theme=options.theme) for k in range(count)]), options.out)
@@ -172,7 +176,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _explanations(
-    options: argparse.Namespace, methods: Sequence[str], layers: str | list[str] | None
+    options: argparse.Namespace,
+    methods: Sequence[str],
+    layers: str | list[str] | None = None,
+    *,
+    everything: bool = False,
 ) -> "tuple[list[Explanation], Classifier]":
     if options.out:
         options.out = check_output(options.out, PICTURES)
@@ -195,11 +203,21 @@ def _explanations(
         ranking = logits.argsort(descending=True).tolist()
         targets: Any = read_targets(options.target or ["top1"], classifier.categories, ranking)
         bar.update()
-        explanations = []
+        explanations: list[Explanation] = []
+        refused: dict[str, UnsupportedNetworkError] = {}
         for method in methods:
             bar.set_description(f"explaining by {method}")
-            explanations.append(explain(classifier, image, targets=targets, method=method, layers=layers))
+            try:
+                explanations.append(explain(classifier, image, targets=targets, method=method, layers=layers))
+            except UnsupportedNetworkError as error:
+                if not everything:
+                    raise
+                refused[method] = error
             bar.update()
+    if not explanations:
+        raise next(iter(refused.values()))
+    for method, reason in refused.items():
+        print(f"rlrp-nb: left out {method}: {reason}", file=sys.stderr)
     return explanations, classifier
 
 
@@ -243,8 +261,14 @@ def _print(options: argparse.Namespace, explanations: "list[Explanation]", class
         }
         print(json.dumps(data, indent=2, allow_nan=False))
         return
-    print(f"{classifier.name}, {classifier.weights}\n")
-    print(as_text(explanations))
+    print(f"{classifier.name}: {classifier.weights}\n")
+    print(class_bars(explanations[0]))
+    # the demo explains five classes for its page, and speaks of the first
+    count = 1 if options.run is _demo else explanations[0].targets.shape[1]
+    for explanation in explanations:
+        for target in range(count):
+            print(f"\n{ledger_in_words(explanation, target)}")
+    print()
     for name, path in files.items():
         print(f"{name:8} {path}")
     if not files:
@@ -275,7 +299,7 @@ def _lab(options: argparse.Namespace) -> int:
         raise MissingPackageError(
             "the notebooks open in JupyterLab, which is not installed: pip install 'rlrp-nb[lab]'."
         )
-    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(folder), *options.arguments])  # noqa: S603
+    process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(folder), *options.rest])  # noqa: S603
     code: int | None = None
     while code is None:
         # Ctrl-C reaches JupyterLab too, which asks whether to shut down: the answer is its own

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rlrp_nb.plots.caption import headline, method_title, percent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from rlrp_nb.engine.explanation import Explanation
     from rlrp_nb.engine.ledger import Ledger
 
@@ -59,33 +57,53 @@ def summarize(ledger: "Ledger") -> LedgerSummary:
     return LedgerSummary(len(ledger), worst[0], worst[1], middle, biased[1], biased[0])
 
 
-def as_text(explanations: "Sequence[Explanation]", sample: int = 0) -> str:
-    """Describe explanations of one picture: the most probable classes as bars, then each ledger in brief.
+def class_bars(explanation: "Explanation", sample: int = 0) -> str:
+    """Draw the most probable classes as bars of text.
 
     Parameters
     ----------
-    explanations : sequence of Explanation
-        One or more, of the same picture and network.
+    explanation : Explanation
+        What :func:`rlrp_nb.explain` returned.
     sample : int
         Position in the batch.
 
     Returns
     -------
     str
-        Several lines, ending in a line feed.
+        One line per class.
     """
-    top = _top(explanations[0], sample)
+    top = _top(explanation, sample)
     wide = max(len(entry["name"]) for entry in top)
-    lines = [
-        f"  {entry['name']:{wide}}  {percent(entry['probability']):>8}  {_bar(entry['probability'])}".rstrip()
-        for entry in top
-    ]
-    for explanation in explanations:
-        for target in range(explanation.targets.shape[1]):
-            title = headline(explanation, target, sample)
-            lines += ["", f"{title}: explained by {method_title(explanation.method)}"]
-            lines += [f"  {line}" for line in _sentences(summarize(explanation.ledger(target, sample)))]
-    return "\n".join(lines) + "\n"
+    lines = (f"  {e['name']:{wide}}  {percent(e['probability']):>8}  {_bar(e['probability'])}".rstrip() for e in top)
+    return "\n".join(lines)
+
+
+def ledger_in_words(explanation: "Explanation", target: int = 0, sample: int = 0) -> str:
+    """Say what was explained, by which method, and what its ledger shows.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        What :func:`rlrp_nb.explain` returned.
+    target : int
+        Position among the explained targets, not a class index.
+    sample : int
+        Position in the batch.
+
+    Returns
+    -------
+    str
+        A few lines.
+    """
+    summary = summarize(explanation.ledger(target, sample))
+    lines = [f"{headline(explanation, target, sample)}: explained by {method_title(explanation.method)}"]
+    if summary.worst_residual is not None:
+        worst = f"{summary.worst_residual:.1e} or better (worst: {summary.worst_layer})"
+        lines.append(f"  the books of {summary.layers} layers balance to {worst}")
+    if summary.bias_share is not None and summary.most_biased_share is not None:
+        most = f"{percent(summary.most_biased_share)} in {summary.most_biased_layer}"
+        lines.append(f"  biases absorb {percent(summary.bias_share)} at the median layer (most: {most})")
+    return "\n".join(lines)
 
 
 def as_data(explanation: "Explanation", sample: int = 0) -> dict[str, Any]:
@@ -101,9 +119,9 @@ def as_data(explanation: "Explanation", sample: int = 0) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``method``; ``top``, the most probable classes; ``targets``, each with its class, the class it is held against or
-        None, the sum and the extremes of its heatmap, the sum of the relevance at each layer that was kept, and its
-        ledger in brief; ``versions``.
+        ``method``; ``top``, the most probable classes; ``targets``, each with its class (None for a seed given as
+        numbers), the class it is held against or None, the sum and the extremes of its heatmap, the sum of the
+        relevance at each layer that was kept, and its ledger in brief; ``versions``.
     """
     return {
         "method": explanation.method,
@@ -115,9 +133,10 @@ def as_data(explanation: "Explanation", sample: int = 0) -> dict[str, Any]:
 
 def _target(explanation: "Explanation", target: int, sample: int) -> dict[str, Any]:
     heatmap = explanation.heatmap(target, sample).double()
-    other = int(explanation.negatives[sample, target])
+    index, other = int(explanation.targets[sample, target]), int(explanation.negatives[sample, target])
+    seed = {"class": None, "name": explanation.label(target, sample), "probability": None, "logit": None}
     return {
-        **_class(explanation, int(explanation.targets[sample, target]), sample),
+        **(_class(explanation, index, sample) if index >= 0 else seed),
         "against": _class(explanation, other, sample) if other >= 0 else None,
         "relevance": {"sum": float(heatmap.sum()), "min": float(heatmap.min()), "max": float(heatmap.max())},
         "layers": {name: float(kept[sample, target].double().sum()) for name, kept in explanation.layers.items()},
@@ -137,17 +156,6 @@ def _class(explanation: "Explanation", index: int, sample: int) -> dict[str, Any
         "probability": float(explanation.probabilities[sample, index]),
         "logit": float(explanation.logits[sample, index]),
     }
-
-
-def _sentences(summary: LedgerSummary) -> list[str]:
-    lines = [f"ledger of {summary.layers} layers"]
-    if summary.worst_residual is not None:
-        lines.append(f"  balanced to {summary.worst_residual:.1e} of its sum of absolute values or better")
-        lines[-1] += f" (worst: {summary.worst_layer})"
-    if summary.bias_share is not None and summary.most_biased_share is not None:
-        lines.append(f"  biases keep {percent(summary.bias_share)} at the median layer")
-        lines[-1] += f" (most: {percent(summary.most_biased_share)} in {summary.most_biased_layer})"
-    return lines
 
 
 def _bar(share: float) -> str:

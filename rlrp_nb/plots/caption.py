@@ -63,12 +63,11 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> st
     str
         Such as ``espresso, 94.0 %`` or, for a contrast, ``espresso - cup, 94.0 % and 1.7 %``.
     """
-    probabilities = explanation.probabilities[sample]
-    shown = percent(float(probabilities[int(explanation.targets[sample, target])]))
-    other = int(explanation.negatives[sample, target])
-    if other >= 0:
-        shown += f" and {percent(float(probabilities[other]))}"
-    return f"{explanation.label(target, sample)}, {shown}"
+    probabilities = explanation.probabilities[sample].flatten()
+    classes = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
+    # a seed given as numbers has no class, and so no probability
+    shown = " and ".join(percent(float(probabilities[index])) for index in classes if index >= 0)
+    return f"{explanation.label(target, sample)}, {shown}" if shown else explanation.label(target, sample)
 
 
 def method_title(name: str) -> str:

@@ -5,7 +5,6 @@ import html
 import io
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from rlrp_nb.errors import InputError, MissingPackageError
@@ -13,6 +12,7 @@ from rlrp_nb.plots import colormap
 from rlrp_nb.plots.caption import headline, method_title
 
 if TYPE_CHECKING:
+    import numpy as np
     from plotly.graph_objects import Figure
 
     from rlrp_nb.engine.explanation import Explanation
@@ -21,7 +21,12 @@ _HOVER = "row %{y}, column %{x}<br>relevance %{z:.3e}<extra></extra>"
 
 
 def figure(
-    explanation: "Explanation", sample: int = 0, *, percentile: float = 99.5, theme: colormap.Theme = "light"
+    explanation: "Explanation",
+    target: int = 0,
+    sample: int = 0,
+    *,
+    percentile: float = 99.5,
+    theme: colormap.Theme = "light",
 ) -> "Figure":
     """Draw every explained target of one picture, with a menu to switch between targets.
 
@@ -29,6 +34,8 @@ def figure(
     ----------
     explanation : Explanation
         What :func:`rlrp_nb.explain` returned.
+    target : int
+        Position of the target that is shown first, not a class index.
     sample : int
         Position in the batch.
     percentile : float
@@ -56,6 +63,7 @@ def figure(
             "the interactive figure is drawn by plotly, which is not installed: pip install 'rlrp-nb[lab]'. "
             "rlrp_nb.plots.picture.picture draws a still one without it."
         ) from error
+    explanation.label(target, sample)  # refuses a position that is not there
     scale = [
         [k / 254, f"rgb({r},{g},{b})"] for k, (r, g, b) in enumerate(colormap.table(theme)[1:].astype(int).tolist())
     ]
@@ -65,8 +73,9 @@ def figure(
     if photo is not None:
         drawn.add_trace(go.Image(source=_data_uri(photo), hovertemplate="row %{y}, column %{x}<extra></extra>"), 1, 1)
     count = explanation.targets.shape[1]
-    for target in range(count):
-        values = explanation.heatmap(target, sample).detach().cpu().double().numpy()
+    titles = [html.escape(headline(explanation, k, sample)) for k in range(count)]
+    for k in range(count):
+        values = explanation.heatmap(k, sample).detach().cpu().double().numpy()
         if values.ndim != 2:  # noqa: PLR2004 - a picture has two dimensions
             raise InputError(
                 f"a figure needs a heatmap of shape (height, width), and this one has shape {values.shape}: "
@@ -76,18 +85,18 @@ def figure(
         limit = colormap.symmetric_limit(values, percentile) or 1.0
         bar = {"title": {"text": "relevance"}, "exponentformat": "e", "showexponent": "all"}
         trace = go.Heatmap(
-            z=values.astype(np.float32), zmin=-limit, zmax=limit, colorscale=scale, colorbar=bar,
-            hovertemplate=_HOVER, visible=target == 0,
+            z=values, zmin=-limit, zmax=limit, colorscale=scale, colorbar=bar, hovertemplate=_HOVER,
+            visible=k == target % count,
         )  # fmt: skip
         drawn.add_trace(trace, 1, columns)
-    titles = [html.escape(headline(explanation, target, sample)) for target in range(count)]
     if count > 1:
-        drawn.update_layout(updatemenus=[{"buttons": _buttons(titles, columns - 1), "x": 1, "y": 1.16}])
+        menu = {"buttons": _buttons(titles, columns - 1), "active": target % count, "x": 1, "y": 1.16}
+        drawn.update_layout(updatemenus=[menu])
     drawn.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, constrain="domain")
     drawn.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, autorange="reversed", scaleanchor="x")
     origin = html.escape(f"{explanation.network} · {method_title(explanation.method)}")
     drawn.update_layout(
-        title={"text": titles[0], "x": 0.02, "subtitle": {"text": origin}},
+        title={"text": titles[target], "x": 0.02, "subtitle": {"text": origin}},
         template="plotly_white" if theme == "light" else "plotly_dark",
         margin={"l": 20, "r": 20, "t": 90, "b": 20}, width=470 * columns + 100, height=560,
     )  # fmt: skip

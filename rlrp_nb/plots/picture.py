@@ -160,10 +160,10 @@ def comparison(
         raise InputError("there is nothing to compare: the list of explanations is empty. Pass at least one.")
     look = _Look(opacity, percentile, theme)
     look.check()
+    heatmaps = [_heatmap(explanation, target, sample) for explanation in explanations]
     first, photo = explanations[0], _photo(explanations[0], sample)
     for other in explanations[1:]:
         _check_alike(first, other, target, sample)
-    heatmaps = [_heatmap(explanation, target, sample) for explanation in explanations]
     scale = _scale(heatmaps[0], len(heatmaps) + 1)
     side, height = (scale * length for length in reversed(heatmaps[0].shape))
     columns = len(heatmaps) + (photo is not None)
@@ -375,5 +375,5 @@ def _fitting(text: str, width: int, size: int) -> str:
 
 def _printable(text: str) -> str:
     """Replace what Pillow's own font cannot draw: signs by plain ones, accents dropped, other scripts by ``?``."""
-    bare = "".join(c for c in unicodedata.normalize("NFKD", text.translate(_PLAIN)) if not unicodedata.combining(c))
+    bare = "".join(c for c in unicodedata.normalize("NFD", text.translate(_PLAIN)) if not unicodedata.combining(c))
     return "".join(c if c.isascii() or c in _DRAWN else "?" for c in bare)

@@ -1,0 +1,65 @@
+"""The words on a picture."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.plots.caption import headline, method_title, number, percent
+
+
+@pytest.mark.parametrize(
+    ("probability", "words"),
+    [
+        (0.0, "0.0 %"),
+        (0.0004, "< 0.1 %"),
+        (0.0017, "0.2 %"),
+        (0.94, "94.0 %"),
+        (0.99951, "> 99.9 %"),
+        (1.0, "100.0 %"),
+    ],
+)
+def test_percent(probability, words):
+    assert percent(probability) == words
+
+
+@given(st.floats(0, 1, exclude_min=True, exclude_max=True))
+def test_a_percentage_never_claims_certainty(probability):
+    assert percent(probability) not in {"0.0 %", "100.0 %"}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0.0, "0"),
+        (1.5e-5, "+1.5e-05"),
+        (-1.5e-5, "\N{MINUS SIGN}1.5e-05"),
+        (-0.25, "\N{MINUS SIGN}0.25"),
+        (123.4, "+123"),
+        (999.4, "+999"),
+        (2.5e30, "+2.5e+30"),
+        (5e-324, "+4.9e-324"),
+    ],
+)
+def test_number(value, words):
+    assert number(value).replace("e\N{MINUS SIGN}", "e-") == words
+
+
+def test_headline_of_a_class_and_of_a_contrast(explanation):
+    probabilities = explanation.probabilities[0]
+    assert headline(explanation) == f"cat, {percent(float(probabilities[2]))}"
+    ant, eel = (percent(float(probabilities[k])) for k in (0, 4))
+    assert headline(explanation, 1) == f"{explanation.label(1)}, {ant} and {eel}"
+    assert "ant" in headline(explanation, 1)
+    assert "eel & co" in headline(explanation, 1)
+
+
+def test_headline_of_a_seed_that_is_no_class(classifier, photo):
+    explanation = explain(classifier, photo, targets=torch.eye(5)[None, :1])
+    assert headline(explanation) == explanation.label()
+
+
+def test_methods_are_called_by_their_titles():
+    assert method_title("rlrp") == "R-LRP"
+    assert method_title("my own") == "my own"

@@ -1,0 +1,215 @@
+"""The still pictures: every pixel of a heatmap where it belongs, zero in the middle of the bar, and clear refusals."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import ImageFont
+
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.errors import InputError
+from rlrp_nb.plots import colormap
+from rlrp_nb.plots.picture import _fitting, _Look, _overlay, _printable, _smoothed, comparison, picture, stack
+
+THEMES = ("dark", "light")
+
+
+def pixels_of(values, scale, limit=None, theme="dark"):
+    return colormap.paint(values, limit, theme).repeat(scale, 0).repeat(scale, 1)
+
+
+def find(sheet, patch):
+    """Return where a patch stands in a picture, as (top, left) of every place."""
+    sheet, patch = np.asarray(sheet), np.asarray(patch)
+    height, width = patch.shape[:2]
+    corner = (sheet == patch[0, 0]).all(2)[: len(sheet) - height + 1, : sheet.shape[1] - width + 1]
+    return [
+        (top, left)
+        for top, left in np.argwhere(corner)
+        if (sheet[top : top + height, left : left + width] == patch).all()
+    ]
+
+
+def scaled(explanation, factor):
+    return replace(explanation, relevance=explanation.relevance.double() * factor)
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("target", [0, 1])
+def test_the_heatmap_is_exact_and_once_there(explanation, theme, target):
+    values = explanation.heatmap(target).double().numpy()
+    sheet = picture(explanation, target, percentile=100, theme=theme)
+    assert sheet.mode == "RGB"
+    assert len(find(sheet, pixels_of(values, 14, theme=theme))) == 1
+
+
+def test_the_photograph_is_exact_and_left_of_overlay_and_heatmap(explanation, photo):
+    sheet = picture(explanation, percentile=100)
+    ((top, left),) = find(sheet, photo.repeat(14, 0).repeat(14, 1))
+    ((heat_top, heat_left),) = find(sheet, pixels_of(explanation.heatmap().double().numpy(), 14))
+    assert heat_top == top
+    assert heat_left > left + 2 * 14 * photo.shape[1]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_the_colour_bar_has_zero_exactly_in_the_middle(explanation, theme):
+    table = colormap.table(theme)
+    height = 14 * explanation.heatmap().shape[0]
+    rows = np.asarray(picture(explanation, theme=theme))
+    middle = [
+        column[start : start + height]
+        for column in rows.transpose(1, 0, 2)
+        for start in np.flatnonzero((column == table[255]).all(1))[:1]
+        if len(column) >= start + height and (column[start + height - 1] == table[1]).all()
+    ]
+    bars = [bar for bar in middle if (bar[height // 2] == table[128]).all()]
+    assert len(bars) >= 18
+    order = {tuple(colour): k for k, colour in reversed(list(enumerate(table.tolist())))}
+    entries = np.array([order[tuple(colour)] for colour in bars[0].tolist()])
+    assert (np.diff(entries) <= 0).all()
+
+
+def test_without_opacity_the_overlay_is_the_photograph_in_paler_colours(explanation, photo):
+    heatmap = explanation.heatmap().double().numpy()
+    plain = np.asarray(_overlay(heatmap, photo, 14, _Look(0.0, 100, "dark")))
+    nothing = np.asarray(_overlay(heatmap * 0, photo, 14, _Look(1.0, 100, "dark")))
+    assert (plain == nothing).all()
+    assert plain.mean() < photo.mean()
+    assert np.ptp(plain.astype(int), axis=2).max() < np.ptp(photo.astype(int), axis=2).max()
+
+
+def test_the_overlay_is_orange_where_relevance_is_positive_and_blue_where_it_is_negative():
+    heatmap, grey = np.zeros((40, 40)), np.full((40, 40, 3), 128, np.uint8)
+    heatmap[5:15, 5:15], heatmap[25:35, 25:35] = 1.0, -1.0
+    for theme in THEMES:
+        drawn = np.asarray(_overlay(heatmap, grey, 1, _Look(0.95, 100, theme)), np.int64)
+        assert drawn[10, 10, 0] - drawn[10, 10, 2] > 60
+        assert drawn[30, 30, 2] - drawn[30, 30, 0] > 60
+        assert np.ptp(drawn[20, 20]) == 0
+
+
+@pytest.mark.parametrize("factor", [1e-40, 1e-300, 1e300])
+def test_the_scale_of_relevance_does_not_change_the_colours(explanation, photo, factor):
+    heatmap = explanation.heatmap().double().numpy()
+    look = _Look(0.9, 99.5, "dark")
+    one, other = (np.asarray(_overlay(values, photo, 2, look), np.int64) for values in (heatmap, heatmap * factor))
+    assert np.abs(one - other).max() <= 1
+    assert find(picture(scaled(explanation, factor), percentile=100), pixels_of(heatmap, 14))
+
+
+def test_smoothing_keeps_a_constant_and_the_sum():
+    assert np.allclose(_smoothed(np.full((9, 7), 3.0), 1.2), 3.0)
+    spike = np.zeros((21, 21))
+    spike[10, 10] = 1.0
+    smooth = _smoothed(spike, 1.0)
+    assert np.isclose(smooth.sum(), 1.0)
+    assert np.isclose(smooth[10, 11] / smooth[10, 10], np.exp(-0.5))
+    assert np.allclose(smooth, smooth.T)
+
+
+def test_a_heatmap_of_zeros_is_drawn_in_the_colour_of_zero(explanation):
+    sheet = picture(scaled(explanation, 0.0))
+    assert len(find(sheet, pixels_of(np.zeros((24, 32)), 14))) >= 1
+
+
+def test_without_a_photograph_there_is_the_heatmap_alone(explanation, without_photo):
+    sheet = picture(without_photo, percentile=100)
+    assert sheet.width < picture(explanation).width / 2
+    assert find(sheet, pixels_of(without_photo.heatmap().double().numpy(), 14))
+    assert comparison([without_photo, without_photo]).height < comparison([explanation, explanation]).height
+
+
+def test_the_heading_says_which_class_it_is(explanation):
+    first, other = (np.asarray(picture(explanation, target)) for target in (0, 2))
+    assert (first[:90] != other[:90]).any()
+
+
+def test_pictures_are_the_same_every_time(explanation):
+    assert picture(explanation).tobytes() == picture(explanation).tobytes()
+
+
+def test_a_comparison_shows_each_method_on_its_own_scale(explanation, by_gradient):
+    sheet = comparison([explanation, by_gradient], percentile=100)
+    scale = round(min(448, 1700 // 3) / 32)
+    places = [find(sheet, pixels_of(each.heatmap().double().numpy(), scale))[0] for each in (explanation, by_gradient)]
+    assert places[0][0] == places[1][0]
+    assert places[0][1] + scale * 32 < places[1][1]
+    alone = comparison([scaled(explanation, 1e6), by_gradient], percentile=100)
+    assert find(alone, pixels_of(explanation.heatmap().double().numpy(), scale))
+
+
+def test_a_comparison_of_many_methods_stays_within_a_screen(explanation):
+    assert comparison([explanation] * 7).width < 2100
+
+
+@pytest.mark.parametrize("call", [picture, lambda e, **options: comparison([e, e], **options)])
+def test_impossible_options_are_refused(explanation, call):
+    with pytest.raises(InputError, match=r"opacity is 1\.5"):
+        call(explanation, opacity=1.5)
+    with pytest.raises(InputError, match="percentile is 0"):
+        call(explanation, percentile=0)
+    with pytest.raises(InputError, match="no colour theme 'jet'"):
+        call(explanation, theme="jet")
+    with pytest.raises(InputError):
+        call(explanation, target=7)
+    with pytest.raises(InputError):
+        call(explanation, sample=3)
+
+
+def test_relevance_that_is_not_finite_is_refused(explanation):
+    with pytest.raises(InputError, match="NaN or infinite"):
+        picture(scaled(explanation, float("nan")))
+
+
+def test_a_comparison_needs_the_same_image_and_class(classifier, explanation, photo):
+    with pytest.raises(InputError, match="empty"):
+        comparison([])
+    with pytest.raises(InputError, match="different images"):
+        comparison([explanation, explain(classifier, 255 - photo, targets=2)])
+    with pytest.raises(InputError, match=r"different classes \(cat and dog\)"):
+        comparison([explanation, explain(classifier, photo, targets=3)])
+
+
+def test_a_heatmap_that_is_not_flat_is_refused():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+    with pytest.raises(InputError, match=r"shape \(height, width\)"):
+        picture(explain(network, torch.rand(1, 3, 4), targets=0))
+
+
+def test_stacking(explanation):
+    one, two = picture(explanation), comparison([explanation] * 4)
+    both = stack([one, two])
+    assert both.size == (max(one.width, two.width), one.height + two.height)
+    assert (np.asarray(both)[one.height :, : two.width] == np.asarray(two)).all()
+    assert (np.asarray(both)[: one.height, : one.width] == np.asarray(one)).all()
+    with pytest.raises(InputError, match="empty"):
+        stack([])
+
+
+@pytest.mark.parametrize(
+    ("text", "drawn"),
+    [
+        ("café \N{MINUS SIGN} crème", "cafe - creme"),
+        ("LRP-\N{GREEK SMALL LETTER GAMMA} \N{MULTIPLICATION SIGN}", "LRP-gamma x"),
+        ("猫", "?"),
+        ("a · b ± 1…", "a · b ± 1…"),
+    ],
+)
+def test_what_the_font_lacks_is_replaced(text, drawn):
+    assert _printable(text) == drawn
+
+
+def test_the_font_has_every_sign_that_is_left():
+    font = ImageFont.load_default(40)
+    empty = bytes(font.getmask("\N{MULTIPLICATION SIGN}"))
+    for sign in "·…±°":
+        assert bytes(font.getmask(sign)) != empty, sign
+
+
+def test_a_long_name_is_cut_where_its_room_ends():
+    font = ImageFont.load_default(20)
+    long = "a very long name of a class that nobody can pronounce"
+    assert font.getlength(_fitting(long, 200, 20)) <= 200
+    assert _fitting(long, 200, 20).endswith("…")
+    assert _fitting("short", 200, 20) == "short"

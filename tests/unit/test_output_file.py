@@ -1,0 +1,59 @@
+"""Files are refused before the work, and whole or not there after it."""
+
+import os
+
+import pytest
+
+from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.output_file import check_output, write_whole
+
+
+def test_a_file_is_written_whole(tmp_path):
+    path = write_whole(tmp_path / "a.txt", lambda file: file.write(b"all"))
+    assert path.is_absolute()
+    assert path.read_bytes() == b"all"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_broken_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"old")
+
+    def write(file):
+        file.write(b"half")
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        write_whole(path, write)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    usual = tmp_path / "usual"
+    usual.touch()
+    path = write_whole(tmp_path / "a.txt", lambda file: file.write(b""))
+    assert path.stat().st_mode == usual.stat().st_mode
+
+
+def test_a_path_that_can_be_written_is_returned(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "old.PNG").touch()
+    for name in ("new.png", "old.PNG"):
+        assert check_output(tmp_path / name, (".png",)) == tmp_path / name
+    assert check_output(type(tmp_path)("~/new.png"), (".png",)) == tmp_path / "new.png"
+
+
+def test_a_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(FileFormatError, match=r"a\.txt' does not end in \.png or \.jpg"):
+        check_output(tmp_path / "a.txt", (".png", ".jpg"))
+    with pytest.raises(InputError, match=r"nowhere' does not exist"):
+        check_output(tmp_path / "nowhere" / "a.png", (".png",))
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(InputError, match="is not a file"):
+        check_output(tmp_path / "folder.png", (".png",))
+    # an administrator may write anywhere, so the answer of the system is put in its place
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(InputError, match="nothing can be written into the folder"):
+        check_output(tmp_path / "a.png", (".png",))
