@@ -1,0 +1,243 @@
+"""Explanations as one tree of plain values and bytes: what the page carries and what the widgets are sent.
+
+Whole relevance tensors would be hundreds of megabytes. A person looks at where relevance sits, so each layer is sent as
+its sum over channels, and a layer without extent in space as its strongest neurons.
+"""
+
+import io
+import math
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from rlrp_nb.errors import InputError
+from rlrp_nb.widgets.buffers import Dtype, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from rlrp_nb.engine.explanation import Explanation
+
+Tree: TypeAlias = dict[str, Any]
+Floats: TypeAlias = NDArray[np.float64]
+
+FORMAT = 1
+INPUT = "input"
+_STRONGEST = 24
+_LIKELIEST = 10
+_FLOAT16_BUDGET = 5_000_000  # bytes; where the layers would be larger together, they are sent as int8
+_CHANNELS_AND_PLANE = 3
+_BATCH_TARGETS_IMAGE = 5
+
+
+def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = None) -> Tree:
+    """Gather explanations of one network into a tree that the browser can show.
+
+    Explanations of the same photograph stand together, whatever their methods and targets.
+
+    Parameters
+    ----------
+    explanations : sequence of Explanation
+        At least one. All of the same network.
+    title : str or None
+        Heading; None asks why the first image got its class.
+
+    Returns
+    -------
+    dict
+        Plain values, and bytes under the keys ``data``.
+
+    Raises
+    ------
+    InputError
+        If there is no explanation, something else stands in the list, or the networks differ.
+    """
+    _check(explanations)
+    first = explanations[0]
+    numbers = sum(_size(explanation) for explanation in explanations)
+    dtype: Dtype = "float16" if 2 * numbers <= _FLOAT16_BUDGET else "int8"
+    pictures: dict[bytes, Tree] = {}
+    for explanation in explanations:
+        for sample in range(len(explanation.logits)):
+            _add_sample(pictures, explanation, sample, dtype)
+    images = list(pictures.values())
+    for position, image in enumerate(images, 1):
+        image["name"] = f"Image {position}"
+    return {
+        "format": FORMAT,
+        "title": title if title is not None else _question(images),
+        "network": first.network,
+        "versions": dict(first.versions),
+        "methods": list(dict.fromkeys(result["method"] for image in images for result in image["results"])),
+        "images": images,
+    }
+
+
+def _check(explanations: "Sequence[Explanation]") -> None:
+    if not explanations:
+        raise InputError("There is nothing to show: the list of explanations is empty. Pass at least one.")
+    for position, explanation in enumerate(explanations):
+        if not all(hasattr(explanation, name) for name in ("relevance", "targets", "heatmap", "layers", "ledger")):
+            kind = type(explanation).__name__
+            raise InputError(f"Item {position} is a {kind}, not an Explanation; pass what rlrp_nb.explain returned.")
+        if explanation.relevance.ndim != _BATCH_TARGETS_IMAGE:
+            raise InputError(
+                f"Item {position} has relevance of shape {tuple(explanation.relevance.shape)}; only explanations of "
+                "images, (samples, targets, channels, height, width), can be shown."
+            )
+    networks = sorted({explanation.network for explanation in explanations})
+    if len(networks) > 1:
+        raise InputError(
+            f"The explanations are of {len(networks)} networks ({', '.join(networks)}); write one page each."
+        )
+
+
+def _size(explanation: "Explanation") -> int:
+    """Return how many numbers the layers of an explanation hold once channels are summed."""
+    samples, targets = explanation.targets.shape
+    planes = (_plane(tuple(layer.shape[2:])) for layer in explanation.layers.values())
+    return samples * targets * sum(math.prod(plane) for plane in planes)
+
+
+def _add_sample(pictures: dict[bytes, Tree], explanation: "Explanation", sample: int, dtype: Dtype) -> None:
+    height, width = explanation.relevance.shape[-2:]
+    probabilities = _array(explanation.probabilities[sample])
+    photo, identity = _photo(explanation, sample, probabilities)
+    image = pictures.setdefault(
+        identity,
+        {
+            "name": "",
+            "width": width,
+            "height": height,
+            "photo": photo,
+            "classes": _likeliest(explanation, probabilities),
+            "targets": [],
+            "results": [],
+        },
+    )
+    names = [INPUT, *(name for name in explanation.layers if name != INPUT)]
+    ledgers = [_ledger(explanation, target, sample) for target in range(explanation.targets.shape[1])]
+    layers = [_layer(explanation, name, ledgers[0]) for name in names]
+    result = next((each for each in image["results"] if each["method"] == explanation.method), None)
+    if result is None:
+        result = {"method": explanation.method, "layers": layers, "targets": {}}
+        image["results"].append(result)
+    elif [layer["name"] for layer in result["layers"]] != names:
+        raise InputError(
+            f"Two explanations by {explanation.method!r} of one image have different layers; "
+            "compute both with the same `layers`."
+        )
+    for target, ledger in enumerate(ledgers):
+        index, negative = int(explanation.targets[sample, target]), int(explanation.negatives[sample, target])
+        key = f"seed-{target}" if index < 0 else str(index) if negative < 0 else f"{index}-{negative}"
+        result["targets"][key] = {
+            "pieces": [_piece(explanation, name, target, sample, dtype) for name in names],
+            "ledger": ledger,
+        }
+        if all(each["key"] != key for each in image["targets"]):
+            image["targets"].append(
+                {
+                    "key": key,
+                    "index": index,
+                    "negative": negative,
+                    "label": explanation.label(target, sample),
+                    "probability": float(probabilities[index]) if index >= 0 and negative < 0 else None,
+                }
+            )
+
+
+def _photo(explanation: "Explanation", sample: int, probabilities: Floats) -> tuple[Tree | None, bytes]:
+    """Return the photograph as PNG, and what tells it from the other images."""
+    if explanation.images is None:
+        # Without a picture, two samples are the same input if the network says the same about them.
+        return None, probabilities.tobytes()
+    pixels = explanation.images[sample].cpu().numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", optimize=True)
+    return {"media": "image/png", "data": file.getvalue()}, pixels.tobytes()
+
+
+def _likeliest(explanation: "Explanation", probabilities: Floats) -> list[Tree]:
+    order = np.argsort(-probabilities, kind="stable")[:_LIKELIEST]
+    return [
+        {"index": int(index), "label": _category(explanation, int(index)), "probability": float(probabilities[index])}
+        for index in order
+    ]
+
+
+def _category(explanation: "Explanation", index: int) -> str:
+    return explanation.categories[index] if explanation.categories is not None else f"class {index}"
+
+
+def _layer(explanation: "Explanation", name: str, ledger: dict[str, Tree]) -> Tree:
+    shape = tuple((explanation.relevance if name == INPUT else explanation.layers[name]).shape[2:])
+    operation = "the picture" if name == INPUT else ledger.get(name, {}).get("op", "")
+    return {"name": name, "op": operation, "shape": list(shape), "kind": "map" if _is_map(shape) else "units"}
+
+
+def _piece(explanation: "Explanation", name: str, target: int, sample: int, dtype: Dtype) -> Tree:
+    if name == INPUT:
+        # The map that everybody looks at keeps its precision: int8 would show steps where few pixels carry the peak.
+        return dict(pack(_array(explanation.heatmap(target, sample)), "float16"))
+    relevance = _array(explanation.layers[name][sample, target])
+    if _is_map(relevance.shape):
+        return dict(pack(relevance.sum(axis=_channel_axis(relevance.shape)), dtype))
+    values = relevance.reshape(-1)
+    strongest = np.argsort(-np.abs(values), kind="stable")[:_STRONGEST]
+    last = name == list(explanation.layers)[-1] and values.size == explanation.logits.shape[1]
+    return {
+        "indices": strongest.tolist(),
+        "labels": [_category(explanation, int(index)) for index in strongest] if last else None,
+        "values": dict(pack(values[strongest])),
+        "size": values.size,
+        "positive": float(values.clip(min=0).sum()),
+        "negative": float(-values.clip(max=0).sum()),
+    }
+
+
+def _ledger(explanation: "Explanation", target: int, sample: int) -> dict[str, Tree]:
+    if not explanation.layers:
+        # Without layers there is nowhere to show it, and asking for it would run the network again.
+        return {}
+    columns = explanation.ledger(target, sample).to_dict()
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {row.pop("layer"): {key: _plain(value) for key, value in row.items()} for row in rows}
+
+
+def _plain(value: object) -> object:
+    """Return a number that JSON can write: infinite and undefined ones become null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_map(shape: tuple[int, ...]) -> bool:
+    return len(shape) == _CHANNELS_AND_PLANE and math.prod(_plane(shape)) > 1
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int:
+    """Return which axis holds the channels: the first, or in layers that ConvNeXt permutes the last.
+
+    A plane is about square and its extents are small; channels are the axis that does not match the others.
+    """
+    first, middle, last = shape
+    return 2 if abs(math.log(first / middle)) < abs(math.log(middle / last)) else 0
+
+
+def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) != _CHANNELS_AND_PLANE:
+        return shape[-2:]
+    return shape[:2] if _channel_axis(shape) == 2 else shape[1:]  # noqa: PLR2004 - the last of three axes
+
+
+def _array(tensor: "Tensor") -> Floats:
+    values: Floats = tensor.detach().cpu().double().numpy()
+    return values
+
+
+def _question(images: list[Tree]) -> str:
+    if len(images) > 1:
+        return "Why these answers?"
+    return f"Why {images[0]['targets'][0]['label']}?"

@@ -1,0 +1,130 @@
+"""From explanations to what the browser is sent: the numbers of the engine, summed over channels, and small."""
+
+import numpy as np
+import pytest
+
+import rlrp_nb as rn
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.errors import InputError
+from rlrp_nb.widgets import scene as scene_module
+from rlrp_nb.widgets.buffers import detach, unpack
+from rlrp_nb.widgets.scene import build_scene
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return rn.load_model("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def explanation(classifier):
+    return rn.explain(classifier, sample_image("coffee"), targets="top5", layers="all")
+
+
+@pytest.fixture(scope="module")
+def scene(explanation):
+    return build_scene([explanation])
+
+
+def test_the_heatmap_comes_back(explanation, scene):
+    (image,) = scene["images"]
+    for position, target in enumerate(image["targets"]):
+        sent = unpack(image["results"][0]["targets"][target["key"]]["pieces"][0])
+        heatmap = explanation.heatmap(position).numpy()
+        assert sent.shape == heatmap.shape == (image["height"], image["width"])
+        assert np.abs(sent - heatmap).max() <= np.abs(heatmap).max() / 127
+
+
+def test_every_layer_with_extent_is_summed_over_channels(explanation, scene):
+    result = scene["images"][0]["results"][0]
+    key = scene["images"][0]["targets"][0]["key"]
+    checked = 0
+    for layer, piece in zip(result["layers"], result["targets"][key]["pieces"], strict=True):
+        if layer["name"] == "input" or layer["kind"] != "map":
+            continue
+        relevance = explanation.layers[layer["name"]][0, 0].sum(0).numpy()
+        assert np.abs(unpack(piece) - relevance).max() <= np.abs(relevance).max() / 127
+        checked += 1
+    assert checked > 40
+
+
+def test_a_layer_without_extent_is_sent_as_its_strongest_neurons(explanation, scene):
+    result = scene["images"][0]["results"][0]
+    key = scene["images"][0]["targets"][0]["key"]
+    layer, piece = result["layers"][-1], result["targets"][key]["pieces"][-1]
+    assert layer["kind"] == "units"
+    assert piece["size"] == 1000
+    assert piece["labels"][0] == "espresso"
+    assert piece["indices"][0] == int(explanation.targets[0, 0])
+    assert piece["positive"] == pytest.approx(float(explanation.logits[0, piece["indices"][0]]), rel=1e-5)
+    assert piece["negative"] == 0
+
+
+def test_the_ledger_stands_beside_its_layers(explanation, scene):
+    explained = next(iter(scene["images"][0]["results"][0]["targets"].values()))
+    columns = explanation.ledger().to_dict()
+    assert explained["ledger"].keys() == set(columns["layer"])
+    for position, name in enumerate(columns["layer"]):
+        assert explained["ledger"][name]["relevance_in"] == columns["relevance_in"][position]
+
+
+def test_classes_are_named_and_most_probable_first(explanation, scene):
+    (image,) = scene["images"]
+    assert [each["label"] for each in image["classes"][:5]] == [explanation.label(k) for k in range(5)]
+    probabilities = [each["probability"] for each in image["classes"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert image["targets"][0]["probability"] == pytest.approx(float(explanation.probabilities[0].max()))
+    assert scene["title"] == "Why espresso?"
+
+
+def test_five_classes_and_all_layers_are_small(scene):
+    _, blocks = detach(scene)
+    assert sum(map(len, blocks)) < 6_000_000
+
+
+def test_methods_of_one_image_stand_together(classifier):
+    coffee = sample_image("coffee")
+    both = [rn.explain(classifier, coffee, targets="top5", method=method) for method in ("rlrp", "gradient-x-input")]
+    scene = build_scene(both)
+    assert scene["methods"] == ["rlrp", "gradient-x-input"]
+    (image,) = scene["images"]
+    assert [result["method"] for result in image["results"]] == ["rlrp", "gradient-x-input"]
+    assert len(image["targets"]) == 5
+
+
+def test_images_of_a_batch_stand_apart(classifier):
+    scene = build_scene([rn.explain(classifier, [sample_image("coffee"), sample_image("rocket")])])
+    assert [image["name"] for image in scene["images"]] == ["Image 1", "Image 2"]
+    assert scene["title"] == "Why these answers?"
+
+
+def test_other_targets_of_one_image_and_method_are_added(classifier):
+    coffee = sample_image("coffee")
+    scene = build_scene([rn.explain(classifier, coffee, targets=targets) for targets in (967, [967, 968], (967, 968))])
+    (image,) = scene["images"]
+    assert [target["key"] for target in image["targets"]] == ["967", "968", "967-968"]
+    assert list(image["results"][0]["targets"]) == ["967", "968", "967-968"]
+    assert image["targets"][2]["label"] == "espresso \N{MINUS SIGN} cup"
+
+
+def test_where_layers_are_large_they_are_sent_as_int8_and_the_heatmap_is_not(explanation, monkeypatch):
+    monkeypatch.setattr(scene_module, "_FLOAT16_BUDGET", 1_000_000)
+    image = build_scene([explanation])["images"][0]
+    pieces = image["results"][0]["targets"][image["targets"][0]["key"]]["pieces"]
+    assert [piece["dtype"] for piece in pieces[:3]] == ["float16", "int8", "int8"]
+    sent, relevance = unpack(pieces[2]), explanation.layers["_conv_stem"][0, 0].sum(0).numpy()
+    assert np.abs(sent - relevance).max() <= np.abs(relevance).max() / 127
+
+
+def test_plain_tensors_have_no_photograph(classifier):
+    tensor = classifier.preprocess(sample_image("coffee"))[None]
+    scene = build_scene([rn.explain(classifier.network, tensor)])
+    assert scene["images"][0]["photo"] is None
+    assert scene["images"][0]["classes"][0]["label"] == "class 967"
+
+
+def test_what_cannot_be_shown_is_refused(explanation):
+    with pytest.raises(InputError, match="the list of explanations is empty"):
+        build_scene([])
+    with pytest.raises(InputError, match="Item 1 is a str, not an Explanation"):
+        build_scene([explanation, "page.html"])

@@ -1,0 +1,113 @@
+// Values to colours. The formulas are those of rlrp_nb/plots/colormap.py, to the last bit; a test compares them.
+
+import { DARK, LIGHT } from "./table.js";
+
+/** @typedef {"light" | "dark"} Theme */
+/** @typedef {"both" | "positive" | "negative"} Sign */
+/** How strongly a pixel covers the photograph: all alike, or the more the larger its value.
+ * @typedef {"even" | "strength"} Cover
+ */
+
+export const ZERO = 128;
+const STEPS = 127;
+
+/** @param {string} hex */
+function parse(hex) {
+  return Uint8Array.from({ length: hex.length / 2 }, (_, i) => parseInt(hex.slice(2 * i, 2 * i + 2), 16));
+}
+
+const TABLES = { light: parse(LIGHT), dark: parse(DARK) };
+
+/**
+ * The 256 colours of a theme, three bytes each.
+ * @param {Theme} theme
+ */
+export function table(theme) {
+  return TABLES[theme];
+}
+
+/**
+ * The entry of the table that a value takes; 128 is zero.
+ * @param {number} value
+ * @param {number} limit value at the end of the scale; 0 gives the middle everywhere
+ */
+export function level(value, limit) {
+  if (limit === 0 || value === 0) return ZERO;
+  const steps = Math.floor((Math.min(Math.abs(value), limit) / limit) * STEPS + 0.5);
+  return value < 0 ? ZERO - steps : ZERO + steps;
+}
+
+/**
+ * CSS colour of a value.
+ * @param {number} value
+ * @param {number} limit
+ * @param {Theme} theme
+ */
+export function css(value, limit, theme) {
+  const entry = 3 * level(value, limit);
+  const colours = TABLES[theme];
+  return `rgb(${colours[entry]}, ${colours[entry + 1]}, ${colours[entry + 2]})`;
+}
+
+/**
+ * Where the colour scale ends: a percentile of the absolute values, interpolated as NumPy does it; the largest of them
+ * where that is 0.
+ * @param {Float32Array} sorted absolute values, smallest first
+ * @param {number} percentile above 0, at most 100
+ */
+export function limitOfSorted(sorted, percentile) {
+  const last = sorted.length - 1;
+  if (last < 0) return 0;
+  const position = last * (percentile / 100);
+  const below = Math.floor(position);
+  const low = sorted[below] ?? 0;
+  const high = sorted[Math.min(below + 1, last)] ?? 0;
+  const part = position - below;
+  const gap = high - low;
+  // Measured from the nearer neighbour, so that the result never leaves the interval.
+  const limit = part >= 0.5 ? high - gap * (1 - part) : low + gap * part;
+  return limit || (sorted[last] ?? 0);
+}
+
+/**
+ * Colour values into RGBA bytes.
+ * @param {ArrayLike<number>} values
+ * @param {number} limit
+ * @param {{theme: Theme, sign: Sign, cover: Cover}} look
+ * @param {Uint8ClampedArray} [rgba] where to write; a new array without it
+ */
+export function paint(values, limit, look, rgba = new Uint8ClampedArray(4 * values.length)) {
+  const colours = TABLES[look.theme];
+  const low = look.sign === "positive" ? ZERO : 0;
+  const high = look.sign === "negative" ? ZERO : 255;
+  for (let i = 0; i < values.length; i++) {
+    const entry = Math.max(low, Math.min(high, level(values[i] ?? 0, limit)));
+    rgba[4 * i] = colours[3 * entry] ?? 0;
+    rgba[4 * i + 1] = colours[3 * entry + 1] ?? 0;
+    rgba[4 * i + 2] = colours[3 * entry + 2] ?? 0;
+    rgba[4 * i + 3] = look.cover === "even" ? 255 : coverage(Math.abs(entry - ZERO) / STEPS);
+  }
+  return rgba;
+}
+
+/**
+ * Alpha of a pixel whose value is this part of the limit: nothing at zero, nearly all from a third on.
+ * @param {number} strength from 0 to 1
+ */
+export function coverage(strength) {
+  return Math.round(255 * Math.min(1, strength) ** 0.6);
+}
+
+/**
+ * A grey copy of RGBA bytes, so that the only colour left in the picture is the relevance.
+ * @param {Uint8ClampedArray} rgba
+ */
+export function grey(rgba) {
+  const out = new Uint8ClampedArray(rgba.length);
+  for (let i = 0; i < rgba.length; i += 4) {
+    const light = 0.2126 * (rgba[i] ?? 0) + 0.7152 * (rgba[i + 1] ?? 0) + 0.0722 * (rgba[i + 2] ?? 0);
+    out[i] = out[i + 1] = out[i + 2] = light;
+    out[i + 3] = rgba[i + 3] ?? 255;
+  }
+  return out;
+}

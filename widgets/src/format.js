@@ -1,0 +1,62 @@
+// Numbers and names in words. Pure.
+
+const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+export const MINUS = "−";
+
+/**
+ * A number with three significant digits, a true minus sign, and a power of ten where it is shorter.
+ * @param {number | null} value null where it is undefined
+ * @param {{digits?: number, plus?: boolean}} [options] `plus`: write the sign of positive numbers too
+ */
+export function number(value, { digits = 3, plus = false } = {}) {
+  if (value === null) return "–";
+  const sign = value < 0 ? MINUS : plus && value > 0 ? "+" : "";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  if (size === Infinity) return `${sign}∞`;
+  const [mantissa = "", power = "0"] = size.toExponential(digits - 1).split("e");
+  const exponent = Number(power);
+  if (exponent >= -3 && exponent < 5) return sign + Number(size.toPrecision(digits)).toString();
+  return `${sign}${mantissa} × 10${raised(exponent)}`;
+}
+
+/** @param {number} exponent */
+function raised(exponent) {
+  const digits = [...String(Math.abs(exponent))].map((digit) => SUPERSCRIPT[Number(digit)]).join("");
+  return (exponent < 0 ? "⁻" : "") + digits;
+}
+
+/**
+ * A share as a percentage: 94 %, 3.1 %, 0.02 %, < 0.01 %.
+ * @param {number} share
+ */
+export function percent(share) {
+  const hundred = Math.abs(share) * 100;
+  const sign = share < 0 ? MINUS : "";
+  if (hundred === 0) return "0 %";
+  if (hundred < 0.01) return `${sign}< 0.01 %`;
+  const digits = hundred < 0.1 ? 2 : hundred < 10 ? 1 : 0;
+  return `${sign}${hundred.toFixed(digits)} %`;
+}
+
+/**
+ * Extents of a layer, channels first: 256 × 14 × 14.
+ * @param {number[]} shape
+ */
+export function extents(shape) {
+  return shape.join(" × ");
+}
+
+/**
+ * A word that may stand in a file name.
+ * @param {string} text
+ */
+export function slug(text) {
+  return (
+    text
+      .normalize("NFKD")
+      .replace(/[^\w.-]+/g, "-")
+      .replace(/^[-.]+|[-.]+$/g, "")
+      .toLowerCase() || "relevance"
+  );
+}

@@ -1,0 +1,199 @@
+// The comparison grid: the same picture under several methods or classes; zoom, pan and cursor move together.
+
+import { choice } from "./controls.js";
+import { h, watch } from "./dom.js";
+import { number, percent } from "./format.js";
+import { cells, columnsThatFit } from "./layout.js";
+import { positiveShare, sparseness } from "./measure.js";
+import { current } from "./overlay.js";
+import { develop } from "./photo.js";
+import { choose, isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
+import { createStage } from "./stage.js";
+
+/** @typedef {import("./dom.js").Model} Model */
+/** @typedef {{cell: import("./layout.js").Cell, stage: ReturnType<typeof createStage>, figure: HTMLElement, value: HTMLElement, notes: HTMLElement}} Entry */
+
+/**
+ * @param {Model} model
+ * @param {Model} local
+ * @returns {import("./dom.js").View}
+ */
+export function createGrid(model, local) {
+  const across = choice(model, {
+    key: "across",
+    label: "Compare",
+    options: [
+      { value: "methods", text: "Methods" },
+      { value: "classes", text: "Classes" },
+      { value: "both", text: "Both" },
+    ],
+  });
+  const scale = choice(model, {
+    key: "scale",
+    label: "Colour scale",
+    options: [
+      { value: "own", text: "Each its own" },
+      { value: "shared", text: "Shared" },
+    ],
+  });
+  const board = h("div", { class: "rl-board" });
+  const el = h(
+    "section",
+    { class: "rl-panel rl-grid", "aria-label": "Comparison" },
+    h("div", { class: "rl-grid-head" }, across.el, scale.el),
+    board,
+  );
+  /** @type {Entry[]} */
+  let entries = [];
+  let inRow = 1;
+  const observer = new ResizeObserver(fit);
+  observer.observe(board);
+
+  function fit() {
+    board.style.setProperty("--columns", String(columnsThatFit(board.clientWidth, inRow)));
+  }
+
+  function build() {
+    for (const { stage } of entries) stage.destroy();
+    const now = current(model);
+    const scene = model.get("scene");
+    const image = scene.images.indexOf(now?.picture);
+    const rows = now
+      ? cells(scene, { image, method: now.result.method, target: now.target.key }, model.get("across"), methodTitle)
+      : [];
+    inRow = rows[0]?.length ?? 1;
+    entries = rows.flat().map(createEntry);
+    board.replaceChildren(...entries.map(({ figure }) => figure));
+    fit();
+    void draw();
+  }
+
+  /** @param {import("./layout.js").Cell} cell @returns {Entry} */
+  function createEntry(cell) {
+    const stage = createStage({
+      onCursor: (pixel, viewport) => {
+        local.set("cursor", pixel);
+        if (viewport) local.set("viewport", viewport);
+      },
+      onViewport: (viewport) => local.set("viewport", viewport),
+    });
+    const byMethod = model.get("across") !== "classes";
+    const value = h("span", { class: "rl-cell-value" });
+    const notes = h("p", { class: "rl-cell-notes" });
+    const figure = h(
+      "figure",
+      { class: "rl-cell" },
+      h(
+        "figcaption",
+        {},
+        h("button", {
+          type: "button",
+          class: "rl-cell-title",
+          text: byMethod ? cell.title : cell.label,
+          title: "Show this map large",
+          onclick: () => {
+            model.set("method", cell.method);
+            model.set("target", cell.target);
+          },
+        }),
+        value,
+        model.get("across") === "both" ? h("span", { class: "rl-cell-class", text: cell.label }) : null,
+      ),
+      stage.el,
+      notes,
+    );
+    return { cell, stage, figure, value, notes };
+  }
+
+  /** The piece that a cell shows, or null where it was not computed or has no extent. @param {Entry} entry */
+  function pieceOf({ cell }) {
+    const scene = model.get("scene");
+    const found = choose(scene, { ...cell, layer: model.get("layer") });
+    return found && found.target.key === cell.target && !isUnits(found.piece) ? { ...found, packed: found.piece } : null;
+  }
+
+  async function draw() {
+    const theme = local.get("theme");
+    const pieces = entries.map(pieceOf);
+    const limits = pieces.map((piece) => (piece ? limitOf(piece.packed, model.get("clip")) : 0));
+    const largest = Math.max(0, ...limits);
+    const now = current(model);
+    const photo = now?.picture.photo;
+    const drawn = entries;
+    const plates = photo ? await develop(photo) : null;
+    if (drawn !== entries) return;
+    entries.forEach(({ cell, stage, figure, notes }, i) => {
+      const piece = pieces[i];
+      const chosen = cell.method === now?.result.method && cell.target === now?.target.key;
+      figure.classList.toggle("rl-here", chosen);
+      stage.el.classList.toggle("rl-missing", !piece);
+      stage.el.setAttribute("aria-label", `${cell.title}, ${cell.label}`);
+      const picture = piece?.picture ?? now?.picture;
+      if (!picture) return;
+      stage.draw({
+        width: picture.width,
+        height: picture.height,
+        plates,
+        values: piece ? laidOver(piece.packed, picture, model.get("smooth")) : null,
+        limit: model.get("scale") === "shared" ? largest : (limits[i] ?? 0),
+        theme,
+        sign: model.get("sign"),
+        mode: model.get("view") === "beside" ? "even" : model.get("view"),
+        opacity: model.get("view") === "beside" ? 1 : model.get("opacity"),
+      });
+      notes.textContent = piece
+        ? `${percent(positiveShare(massesOf(piece.packed)))} positive · sparseness ${number(sparsenessOf(piece.packed), { digits: 2 })}`
+        : "No map at this layer.";
+    });
+    look();
+  }
+
+  function look() {
+    const pixel = local.get("cursor");
+    entries.forEach((entry) => {
+      entry.stage.look(local.get("viewport"), pixel);
+      const piece = pixel && pieceOf(entry);
+      if (!piece) {
+        entry.value.textContent = "";
+        return;
+      }
+      const [rows = 1, columns = 1] = piece.packed.shape;
+      const x = Math.floor(((pixel.x + 0.5) * columns) / piece.picture.width);
+      const y = Math.floor(((pixel.y + 0.5) * rows) / piece.picture.height);
+      entry.value.textContent = number(numbers(piece.packed)[y * columns + x] ?? 0, { plus: true });
+    });
+  }
+
+  const stops = [
+    watch(model, ["scene", "image", "across"], build),
+    watch(model, ["method", "target"], () => {
+      const here = current(model);
+      const listed = entries.some(({ cell }) => cell.method === here?.result.method && cell.target === here?.target.key);
+      if (model.get("across") === "both" && listed) void draw();
+      else build();
+    }),
+    watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale"], () => void draw()),
+    watch(local, ["theme"], () => void draw()),
+    watch(local, ["cursor", "viewport"], look),
+  ];
+  return {
+    el,
+    destroy() {
+      for (const stop of stops) stop();
+      for (const { stage } of entries) stage.destroy();
+      observer.disconnect();
+      across.destroy();
+      scale.destroy();
+    },
+  };
+}
+
+/** @type {WeakMap<import("./scene.js").Packed, number>} */
+const sparse = new WeakMap();
+
+/** @param {import("./scene.js").Packed} packed */
+function sparsenessOf(packed) {
+  let value = sparse.get(packed);
+  if (value === undefined) sparse.set(packed, (value = sparseness(numbers(packed))));
+  return value;
+}

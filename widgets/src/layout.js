@@ -1,0 +1,38 @@
+// Which maps stand in the comparison grid, and in how many columns. Pure.
+
+/** @typedef {import("./scene.js").Scene} Scene */
+/** @typedef {{image: number, method: string, target: string, label: string, title: string}} Cell */
+
+/**
+ * The cells of the grid: all methods for one class, all classes for one method, or all of both.
+ * @param {Scene} scene
+ * @param {{image: number, method: string, target: string}} now
+ * @param {"methods" | "classes" | "both"} across
+ * @param {(method: string) => string} title
+ * @returns {Cell[][]} rows
+ */
+export function cells(scene, now, across, title) {
+  const picture = scene.images[now.image];
+  if (!picture) return [];
+  const methods = across === "classes" ? [now.method] : picture.results.map(({ method }) => method);
+  const targets = across === "methods" ? picture.targets.filter(({ key }) => key === now.target) : picture.targets;
+  const cell = (/** @type {string} */ method, /** @type {import("./scene.js").Target} */ target) => ({
+    image: now.image,
+    method,
+    target: target.key,
+    label: target.label,
+    title: title(method),
+  });
+  if (across === "classes") return [targets.flatMap((target) => methods.map((method) => cell(method, target)))];
+  return targets.map((target) => methods.map((method) => cell(method, target)));
+}
+
+/**
+ * Columns that fit: as many as there are cells in a row, each at least `least` wide.
+ * @param {number} width
+ * @param {number} count cells in a row
+ * @param {number} [least]
+ */
+export function columnsThatFit(width, count, least = 150) {
+  return Math.max(1, Math.min(count, Math.floor(width / least) || 1));
+}

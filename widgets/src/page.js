@@ -1,0 +1,47 @@
+// The page without a kernel: read the data that the page carries and show it with the widgets' own views.
+
+import { attach, cut, fromBase64 } from "./decode.js";
+import { button } from "./controls.js";
+import { h } from "./dom.js";
+import { DEFAULTS, createExplorer } from "./explorer.js";
+import { FORMAT } from "./scene.js";
+import { StandIn } from "./standin.js";
+import { ambientTheme, watchTheme } from "./theme.js";
+
+/** @param {string} id */
+function carried(id) {
+  return document.getElementById(id)?.textContent ?? "";
+}
+
+function start() {
+  const { lengths, scene: tree } = JSON.parse(carried("rl-scene"));
+  const scene = /** @type {import("./scene.js").Scene} */ (attach(tree, cut(fromBase64(carried("rl-data")), lengths)));
+  if (scene.format !== FORMAT) throw new Error(`The page carries data of format ${scene.format}; its script reads ${FORMAT}.`);
+  const [image] = scene.images;
+  const model = new StandIn({
+    ...DEFAULTS,
+    scene,
+    method: image?.results[0]?.method ?? "",
+    target: image?.targets[0]?.key ?? "",
+    picture: "0",
+    across: scene.methods.length > 1 ? "methods" : "classes",
+  });
+  // Radio buttons speak in strings, pictures are counted.
+  model.on("change:picture", () => model.set("image", Number(model.get("picture"))));
+  const explorer = createExplorer(model);
+  document.getElementById("rl-root")?.append(explorer.el);
+
+  const root = document.documentElement;
+  const theme = button("", () => {
+    root.dataset.theme = ambientTheme() === "dark" ? "light" : "dark";
+  });
+  document.querySelector(".rl-page-head")?.append(h("div", { class: "rl rl-page-theme" }, theme));
+  watchTheme((now) => {
+    document.body.dataset.shade = now;
+    const other = now === "dark" ? "light" : "dark";
+    theme.textContent = now === "dark" ? "Light" : "Dark";
+    theme.setAttribute("aria-label", `Change to the ${other} theme`);
+  });
+}
+
+start();

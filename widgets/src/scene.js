@@ -1,0 +1,157 @@
+// What was computed, as the views see it: images, methods, classes, layers and the numbers behind them. Pure.
+
+import { limitOfSorted } from "./colour.js";
+import { unpack } from "./decode.js";
+import { masses } from "./measure.js";
+import { resample } from "./resample.js";
+
+/** @typedef {import("./decode.js").Packed} Packed */
+
+/** A class that was explained. `key` is "504", or "504-968" for a contrast of two classes, which has no probability.
+ * @typedef {{key: string, index: number, negative: number, label: string, probability: number | null}} Target
+ */
+/** @typedef {{index: number, label: string, probability: number}} ClassShare */
+/** A layer with extent in space is a "map"; one without is a list of "units".
+ * @typedef {{name: string, op: string, shape: number[], kind: "map" | "units"}} Layer
+ */
+/** The strongest neurons of a layer without extent, and the sums over all of them.
+ * @typedef {{indices: number[], labels: string[] | null, values: Packed, size: number, positive: number, negative: number}} Units
+ */
+/** @typedef {{relevance_in: number, relevance_out: number, bias: number, factor: number | null, residual: number | null}} LedgerLine */
+/** One class: a piece for each layer, and the ledger by layer name.
+ * @typedef {{pieces: (Packed | Units)[], ledger: Record<string, LedgerLine>}} Explained
+ */
+/** @typedef {{method: string, layers: Layer[], targets: Record<string, Explained>}} Result */
+/** @typedef {{media: string, data: Uint8Array | DataView}} Photo */
+/** @typedef {object} Picture
+ * @property {string} name
+ * @property {number} width
+ * @property {number} height
+ * @property {Photo | null} photo
+ * @property {ClassShare[]} classes most probable first
+ * @property {Target[]} targets
+ * @property {Result[]} results one per method
+ */
+/** @typedef {object} Scene
+ * @property {number} format
+ * @property {string} title
+ * @property {string} network
+ * @property {Record<string, string>} versions
+ * @property {string[]} methods
+ * @property {Picture[]} images
+ */
+
+/** What is on show: the choices of the model, mended where they name something that is not there.
+ * @typedef {object} Choice
+ * @property {Picture} picture
+ * @property {Result} result
+ * @property {Target} target
+ * @property {Explained} explained
+ * @property {Layer} layer
+ * @property {number} depth position of the layer, 0 being the input
+ * @property {Packed | Units} piece
+ */
+
+export const FORMAT = 1;
+
+/**
+ * @param {Scene} scene
+ * @param {{image?: number, method?: string, target?: string, layer?: string}} wish
+ * @returns {Choice | null} null where nothing was computed
+ */
+export function choose(scene, wish) {
+  const picture = scene.images[wish.image ?? 0] ?? scene.images[0];
+  const result = picture?.results.find((each) => each.method === wish.method) ?? picture?.results[0];
+  if (!picture || !result) return null;
+  const target =
+    picture.targets.find((each) => each.key === wish.target && result.targets[each.key]) ??
+    picture.targets.find((each) => result.targets[each.key]);
+  const explained = target && result.targets[target.key];
+  if (!target || !explained) return null;
+  const depth = Math.max(
+    0,
+    result.layers.findIndex((each) => each.name === wish.layer),
+  );
+  const layer = result.layers[depth];
+  const piece = explained.pieces[depth];
+  return layer && piece ? { picture, result, target, explained, layer, depth, piece } : null;
+}
+
+/** @param {Packed | Units} piece @returns {piece is Units} */
+export function isUnits(piece) {
+  return "indices" in piece;
+}
+
+/** @type {WeakMap<Packed, Float32Array>} */
+const decoded = new WeakMap();
+
+/**
+ * The numbers of a packed array, decoded once.
+ * @param {Packed} packed
+ */
+export function numbers(packed) {
+  let values = decoded.get(packed);
+  if (!values) decoded.set(packed, (values = unpack(packed)));
+  return values;
+}
+
+/** @type {WeakMap<Packed, Float32Array>} */
+const magnitudes = new WeakMap();
+
+/**
+ * Where the colour scale of a map ends. The values are sorted once, so that a percentile costs nothing while dragging.
+ * @param {Packed} packed
+ * @param {number} percentile
+ */
+export function limitOf(packed, percentile) {
+  let sorted = magnitudes.get(packed);
+  if (!sorted) magnitudes.set(packed, (sorted = Float32Array.from(numbers(packed), Math.abs).sort()));
+  return limitOfSorted(sorted, percentile);
+}
+
+/** @type {WeakMap<Packed | Units, import("./measure.js").Masses>} */
+const sums = new WeakMap();
+
+/**
+ * Positive and negative relevance of a layer.
+ * @param {Packed | Units} piece
+ */
+export function massesOf(piece) {
+  if (isUnits(piece)) return { positive: piece.positive, negative: piece.negative };
+  let found = sums.get(piece);
+  if (!found) sums.set(piece, (found = masses(numbers(piece))));
+  return found;
+}
+
+/** @type {WeakMap<Packed, {smooth: boolean, width: number, height: number, values: Float32Array}>} */
+const enlarged = new WeakMap();
+
+/**
+ * A map at the size of the photograph, enlarged once.
+ * @param {Packed} packed
+ * @param {{width: number, height: number}} size
+ * @param {boolean} smooth
+ */
+export function laidOver(packed, { width, height }, smooth) {
+  const kept = enlarged.get(packed);
+  if (kept && kept.smooth === smooth && kept.width === width && kept.height === height) return kept.values;
+  const [rows = 1, columns = 1] = packed.shape;
+  const values = resample(numbers(packed), { width: columns, height: rows }, { width, height }, smooth);
+  enlarged.set(packed, { smooth, width, height, values });
+  return values;
+}
+
+const METHODS = /** @type {Record<string, string>} */ ({
+  rlrp: "R-LRP",
+  "lrp-0": "LRP-0",
+  "lrp-epsilon": "LRP-ε",
+  "lrp-gamma": "LRP-γ",
+  alpha1beta0: "α1β0",
+  "epsilon-plus-flat": "ε-plus-flat",
+  "gradient-x-input": "Gradient × input",
+});
+
+/** @param {string} method */
+export function methodTitle(method) {
+  return METHODS[method] ?? method;
+}

@@ -1,0 +1,41 @@
+// A model without a kernel: what the page gives the views in place of the widget's model.
+
+export class StandIn {
+  /** @param {Record<string, unknown>} values */
+  constructor(values) {
+    this.values = new Map(Object.entries(values));
+    /** @type {Map<string, Set<(...args: any[]) => void>>} */
+    this.listeners = new Map();
+  }
+
+  /** @param {string} key @returns {any} */
+  get(key) {
+    return this.values.get(key);
+  }
+
+  /** @param {string} key @param {unknown} value */
+  set(key, value) {
+    if (this.values.get(key) === value) return;
+    this.values.set(key, value);
+    for (const event of [`change:${key}`, "change"]) {
+      for (const callback of [...(this.listeners.get(event) ?? [])]) callback(this, value);
+    }
+  }
+
+  /** @param {string} event @param {(...args: any[]) => void} callback */
+  on(event, callback) {
+    const callbacks = this.listeners.get(event) ?? new Set();
+    this.listeners.set(event, callbacks.add(callback));
+  }
+
+  /** @param {string} event @param {(...args: any[]) => void} callback */
+  off(event, callback) {
+    this.listeners.get(event)?.delete(callback);
+  }
+
+  /** There is nobody to save to. */
+  save_changes() {}
+
+  /** There is nobody to ask. */
+  send() {}
+}

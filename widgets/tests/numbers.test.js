@@ -1,0 +1,58 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { extents, number, percent, slug } from "../src/format.js";
+import { masses, positiveShare, sparseness } from "../src/measure.js";
+import { resample } from "../src/resample.js";
+
+test("numbers have three digits, a true minus and a power of ten only where it is shorter", () => {
+  assert.equal(number(0), "0");
+  assert.equal(number(-0), "0");
+  assert.equal(number(1.23456), "1.23");
+  assert.equal(number(-0.012345), "−0.0123");
+  assert.equal(number(0.5, { plus: true }), "+0.5");
+  assert.equal(number(1234.5), "1230");
+  assert.equal(number(-1.234e-7), "−1.23 × 10⁻⁷");
+  assert.equal(number(9.9999e12, { plus: true }), "+1.00 × 10¹³");
+  assert.equal(number(-Infinity), "−∞");
+  assert.equal(number(null), "–");
+});
+
+test("percentages keep small shares apart from none", () => {
+  assert.equal(percent(0.944), "94 %");
+  assert.equal(percent(1), "100 %");
+  assert.equal(percent(0.031), "3.1 %");
+  assert.equal(percent(-0.00034), "−0.03 %");
+  assert.equal(percent(1e-9), "< 0.01 %");
+  assert.equal(percent(0), "0 %");
+});
+
+test("extents and file names", () => {
+  assert.equal(extents([256, 14, 14]), "256 × 14 × 14");
+  assert.equal(slug("Egyptian cat − cup/../x"), "egyptian-cat-cup-..-x");
+  assert.equal(slug("///"), "relevance");
+});
+
+test("masses, share and sparseness", () => {
+  assert.deepEqual(masses([3, -1, 0]), { positive: 3, negative: 1 });
+  assert.equal(positiveShare({ positive: 3, negative: 1 }), 0.75);
+  assert.equal(positiveShare({ positive: 0, negative: 0 }), 0);
+  assert.equal(sparseness([0, 0]), 0);
+  assert.ok(Math.abs(sparseness([2, -2, 2, 2])) < 1e-12);
+  assert.ok(Math.abs(sparseness([0, 0, 0, 5]) - 0.75) < 1e-12);
+});
+
+test("a map of the right size is not touched", () => {
+  const values = Float32Array.of(1, 2);
+  assert.equal(resample(values, { width: 2, height: 1 }, { width: 2, height: 1 }, true), values);
+});
+
+test("cells keep their values and their places", () => {
+  const out = resample(Float32Array.of(1, 2, 3, 4), { width: 2, height: 2 }, { width: 4, height: 4 }, false);
+  assert.deepEqual([...out], [1, 1, 2, 2, 1, 1, 2, 2, 3, 3, 4, 4, 3, 3, 4, 4]);
+});
+
+test("smooth values lie between the cells, and the sum is kept where the factor is whole", () => {
+  const out = resample(Float32Array.of(0, 4), { width: 2, height: 1 }, { width: 4, height: 1 }, true);
+  assert.deepEqual([...out], [0, 1, 3, 4]);
+});

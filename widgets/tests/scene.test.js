@@ -1,0 +1,99 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { cells, columnsThatFit } from "../src/layout.js";
+import { choose, laidOver, limitOf, massesOf, methodTitle, numbers } from "../src/scene.js";
+import { StandIn } from "../src/standin.js";
+
+/** @param {...number} values @returns {import("../src/scene.js").Packed} */
+const packed = (...values) => ({ dtype: "int8", shape: [2, 2], peak: 127, data: new Uint8Array(Int8Array.of(...values).buffer) });
+
+/** @param {number} sign @returns {import("../src/scene.js").Explained} */
+const explained = (sign) => ({
+  pieces: [
+    packed(sign, 2, -3, 4),
+    { indices: [3], labels: null, values: { ...packed(1), shape: [1] }, size: 9, positive: 5, negative: 2 },
+  ],
+  ledger: {},
+});
+const layers = /** @type {import("../src/scene.js").Layer[]} */ ([
+  { name: "input", op: "", shape: [3, 2, 2], kind: "map" },
+  { name: "fc", op: "linear", shape: [9], kind: "units" },
+]);
+const target = (/** @type {string} */ key) => ({ key, index: Number(key), negative: -1, label: `class ${key}`, probability: 0.5 });
+
+/** @type {import("../src/scene.js").Scene} */
+const scene = {
+  format: 1,
+  title: "",
+  network: "net",
+  versions: {},
+  methods: ["rlrp", "lrp-0"],
+  images: [
+    {
+      name: "Image 1",
+      width: 4,
+      height: 4,
+      photo: null,
+      classes: [],
+      targets: [target("7"), target("8")],
+      results: [
+        { method: "rlrp", layers, targets: { 7: explained(1), 8: explained(-1) } },
+        { method: "lrp-0", layers, targets: { 7: explained(1) } },
+      ],
+    },
+  ],
+};
+
+test("a wish that can be met is met", () => {
+  const now = choose(scene, { image: 0, method: "rlrp", target: "8", layer: "fc" });
+  assert.equal(now?.target.key, "8");
+  assert.equal(now?.depth, 1);
+});
+
+test("a wish that cannot be met gives the nearest thing that is there", () => {
+  const now = choose(scene, { image: 5, method: "lrp-0", target: "8", layer: "gone" });
+  assert.deepEqual([now?.picture.name, now?.result.method, now?.target.key, now?.layer.name], ["Image 1", "lrp-0", "7", "input"]);
+  assert.equal(choose({ ...scene, images: [] }, {}), null);
+});
+
+test("numbers are decoded once, and limits and sums come from them", () => {
+  const now = choose(scene, {});
+  const piece = /** @type {import("../src/scene.js").Packed} */ (now?.piece);
+  assert.equal(numbers(piece), numbers(piece));
+  assert.deepEqual([...numbers(piece)], [1, 2, -3, 4]);
+  assert.equal(limitOf(piece, 100), 4);
+  assert.deepEqual(massesOf(piece), { positive: 7, negative: 3 });
+  assert.deepEqual(massesOf(/** @type {any} */ (now?.explained.pieces[1])), { positive: 5, negative: 2 });
+  assert.equal(laidOver(piece, { width: 4, height: 4 }, false), laidOver(piece, { width: 4, height: 4 }, false));
+  assert.equal(laidOver(piece, { width: 4, height: 4 }, true).length, 16);
+});
+
+test("the grid has a cell for each method, each class, or both", () => {
+  const now = { image: 0, method: "rlrp", target: "7" };
+  const shape = (/** @type {"methods" | "classes" | "both"} */ across) => cells(scene, now, across, methodTitle).map((row) => row.length);
+  assert.deepEqual(shape("methods"), [2]);
+  assert.deepEqual(shape("classes"), [2]);
+  assert.deepEqual(shape("both"), [2, 2]);
+  assert.deepEqual(cells(scene, { ...now, image: 3 }, "both", methodTitle), []);
+});
+
+test("columns are as many as fit", () => {
+  assert.equal(columnsThatFit(328, 5), 2);
+  assert.equal(columnsThatFit(1200, 3), 3);
+  assert.equal(columnsThatFit(10, 3), 1);
+});
+
+test("the stand-in tells its listeners of changes, and of nothing else", () => {
+  const model = new StandIn({ layer: "a" });
+  /** @type {string[]} */
+  const heard = [];
+  const hear = () => heard.push(model.get("layer"));
+  model.on("change:layer", hear);
+  model.set("layer", "a");
+  model.set("layer", "b");
+  model.set("other", 1);
+  model.off("change:layer", hear);
+  model.set("layer", "c");
+  assert.deepEqual(heard, ["b"]);
+});
