@@ -35,6 +35,13 @@ class Account:
     op: str
     figures: Tensor
 
+    def scaled(self, exponents: Tensor) -> Account:
+        """Return the row with its sums multiplied by ``2 ** exponents``, ``(K, B)``; shares stay as they are."""
+        if not bool(exponents.any()):
+            return self
+        factor = torch.exp2(exponents.double())
+        return Account(self.layer, self.op, torch.cat([self.figures[:3] * factor, self.figures[3:]]))
+
 
 def account(
     treatment: Treatment, call: Call, s: Tensor, messages: Sequence[Tensor], batch_dims: Sequence[int]

@@ -230,10 +230,10 @@ def _batch_dim(value: Any, batch: Any) -> int | None:  # noqa: ANN401 - numbers 
         return None
     if isinstance(batch, int):
         return 0 if value.dim() and value.shape[0] == batch else None
-    symbol = batch.node.expr
+    symbol, lengths = batch.node.expr, list[Any](value.shape)
     touched = [
         (axis, n.node.expr)
-        for axis, n in enumerate(value.shape)
+        for axis, n in enumerate(lengths)
         if isinstance(n, torch.SymInt) and n.node.expr.free_symbols
     ]
     if len(touched) != 1:

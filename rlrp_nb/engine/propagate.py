@@ -12,7 +12,8 @@ from torch import Tensor
 from rlrp_nb.engine.accounts import Account, account
 from rlrp_nb.engine.graph import Graph, Ref, Step
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
-from rlrp_nb.engine.treatments import Flatten, rule_of
+from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
+from rlrp_nb.engine.treatments import Activate, Flatten, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,7 +99,8 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     sensitivities: dict[int, Tensor] = {graph.output: seeds}
     carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
     batch_dims = {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
-    layers, accounts = {}, []
+    layers, accounts, passes = {}, [], 0
+    exponents = torch.zeros(seeds.shape[:2], dtype=torch.int32, device=seeds.device)
     record.values[graph.input] = inputs
     for step in reversed(graph.steps):
         treatment = plan.treatments.get(step.index)
@@ -107,12 +109,13 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
             continue
         call = _call(step, plan, record, seeds.dtype, inputs.device)
         if step.index in plan.wanted:
-            layers[step.index] = _relevance(record.values[step.index], s, r)
+            layers[step.index] = unscale(_relevance(record.values[step.index], s, r), exponents, batch_dims[step.index])
         receivers = plan.receivers[step.index]
         if s is not None:
             messages = treatment.back(call, s)
             if plan.ledger:
-                accounts.append(account(treatment, call, s, messages, [batch_dims[i] for i in receivers]))
+                entry = account(treatment, call, s, messages, [batch_dims[i] for i in receivers])
+                accounts.append(entry.scaled(exponents))
             onto = carried if isinstance(treatment, Flatten) else sensitivities
             for index, message in zip(receivers, messages, strict=True):
                 onto[index] = onto[index] + message if index in onto else message
@@ -121,8 +124,11 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
             carried[receivers[0]] = carried[receivers[0]] + carried_on if receivers[0] in carried else carried_on
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
+        passes += isinstance(treatment, Activate)
+        if isinstance(treatment, Activate) and passes % CHECK_EVERY == 0:
+            exponents = exponents + rescale((sensitivities, carried), batch_dims, exponents)
     relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
-    return Relevance(relevance, layers, tuple(accounts))
+    return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
 
 
 def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:

@@ -1,0 +1,83 @@
+"""Powers of two that keep sensitivities within the range of their dtype, however deep the network.
+
+A walk back is linear: multiplying all sensitivities that are under way by one factor multiplies all that comes out by
+it. In a network of hundreds of layers they would leave the range of float32. They are then multiplied by a power of
+two, which costs no precision, and the exponent is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CHECK_EVERY = 4
+"""Activations between two looks at the range."""
+_COMFORT = 40
+"""Exponents (of two) up to this size are left alone; float32 ends at 126."""
+_EDGE = 100
+"""The largest exponent with which relevance is returned, and the smallest, with room for its small values below."""
+
+
+def rescale(under_way: Sequence[dict[int, Tensor]], batch_dims: Mapping[int, int], exponents: Tensor) -> Tensor:
+    """Bring what is under way back into a comfortable range, in place of the dictionaries' values.
+
+    Parameters
+    ----------
+    under_way
+        Tensors ``(K, *shape)`` by value index.
+    batch_dims
+        The axis of each value that counts the samples.
+    exponents
+        ``(K, B)``, of which only shape and dtype are read.
+
+    Returns
+    -------
+    Tensor
+        ``(K, B)``: the exponents that the tensors have to be multiplied with to get the true numbers back, where they
+        were not there before.
+    """
+    tops = [_top(tensor, batch_dims[index]) for tensors in under_way for index, tensor in tensors.items()]
+    if not tops:
+        return torch.zeros_like(exponents)
+    size = torch.frexp(torch.stack(tops).amax(0)).exponent.to(exponents.dtype)
+    shift = torch.where(size.abs() > _COMFORT, -size, 0)
+    if bool(shift.any()):
+        for tensors in under_way:
+            for index, tensor in tensors.items():
+                tensors[index] = _multiply(tensor, shift, batch_dims[index])
+    return -shift
+
+
+def unscale(relevance: Tensor, exponents: Tensor, batch_dim: int) -> Tensor:
+    """Multiply by ``2 ** exponents``, or by as much of it as the range of the dtype allows.
+
+    Parameters
+    ----------
+    relevance
+        ``(K, *shape)``.
+    exponents
+        ``(K, B)``.
+    """
+    if not bool(exponents.any()):
+        return relevance
+    size = torch.frexp(_top(relevance, batch_dim)).exponent.to(exponents.dtype)
+    return _multiply(relevance, (size + exponents).clamp(-_EDGE, _EDGE) - size, batch_dim)
+
+
+def _top(tensor: Tensor, batch_dim: int) -> Tensor:
+    """Return the largest absolute value for each target and sample, ``(K, B)``."""
+    return tensor.movedim(1 + batch_dim, 1).flatten(2).abs().amax(2) if tensor.dim() > 2 else tensor.abs()  # noqa: PLR2004
+
+
+def _multiply(tensor: Tensor, exponent: Tensor, batch_dim: int) -> Tensor:
+    """Multiply by powers of two in two halves, since the power itself can be out of range where the product is not."""
+    shape = [tensor.shape[0], *[1] * (tensor.dim() - 1)]
+    shape[1 + batch_dim] = exponent.shape[1]
+    half = exponent // 2
+    first, second = (torch.exp2(e.to(tensor.dtype)).reshape(shape) for e in (half, exponent - half))
+    return tensor * first * second
