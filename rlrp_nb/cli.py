@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 import rlrp_nb
 from rlrp_nb.class_name import read_targets
@@ -59,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a terminal that cannot show a sign shows a question mark instead of a traceback
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
     parser = _parser()
-    options, options.rest = parser.parse_known_args(arguments)
-    if options.rest and options.run is not _lab:
-        parser.error(f"unrecognized arguments: {' '.join(options.rest)}")
+    options, rest = parser.parse_known_args(arguments)
+    options.rest = rest
+    if rest and options.run is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = options.run(options)
         sys.stdout.flush()
