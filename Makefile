@@ -7,6 +7,9 @@ export PYTHON
 CACHE := $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/rlrp-nb
 VENV ?= $(CACHE)/venv-$(firstword $(shell printf %s "$(CURDIR)" | cksum))
 BIN := $(VENV)/bin
+BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
+CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name; done)),/usr/bin/chromium)
+export CHROME
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench lab environment
@@ -19,7 +22,8 @@ demo: ## explain a photograph with a real network, offline; writes out/demo.png 
 	@"$(BIN)/rlrp-nb" demo --out out
 
 test: lint ## run every check and every test
-	@command -v chromium >/dev/null || .ci/debian chromium "The browser tests need Chromium, which is not installed"
+	@test -x "$(CHROME)" || .ci/debian chromium "The tests of the page need Chromium, which is not installed"
+	@command -v npm >/dev/null || .ci/debian npm "The tests of the scripts need Node.js 20 or newer with npm, which is not installed"
 	"$(BIN)/python" -m pytest
 
 lint: ## check style and types
