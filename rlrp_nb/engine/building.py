@@ -14,15 +14,17 @@ from rlrp_nb.engine.folding import fold_batch_norm
 from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
 from rlrp_nb.engine.naming import name_steps
 from rlrp_nb.engine.roles import assign_roles
-from rlrp_nb.engine.rule import Constant
+from rlrp_nb.engine.rule import Constant, Refusal
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+_MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
 
-def build(  # noqa: C901 - one branch per kind of node
+
+def build(  # noqa: C901, PLR0912 - one branch per kind of node
     program: ExportedProgram, *, batch_size: int | None, fold: bool
 ) -> Graph:
     """Turn a traced program into a checked graph.
@@ -67,6 +69,8 @@ def build(  # noqa: C901 - one branch per kind of node
             if step.sources and not isinstance(step.rule, Constant) and not _is_size(node):
                 dependent.add(index)
                 steps.append(step)
+            elif step.sources and _is_size(node) and not step.op.startswith("aten.sym_"):
+                raise data_dependent(f"{'.'.join(step.stack[-1:]) or 'the network'} reads a value by {step.op}")
             elif step.sources or _is_size(node) or step.reads() & sized:
                 sized.add(index)
                 steps.append(replace(step, sources=()))
@@ -89,6 +93,16 @@ def build(  # noqa: C901 - one branch per kind of node
     return graph
 
 
+def data_dependent(reason: str) -> UnsupportedNetworkError:
+    """Return the error for a network without a fixed graph."""
+    return UnsupportedNetworkError(
+        "the network decides by the values of a tensor what it computes (an if or a loop on data, .item(), or "
+        "indexing by "
+        "a mask), so that it has no fixed graph to explain. Write that part with tensors alone, for instance with "
+        f"torch.where, or explain the branch you mean as a network of its own. ({reason})"
+    )
+
+
 def check(graph: Graph) -> None:
     """Refuse a graph in which sensitivity would meet an op without a rule.
 
@@ -98,15 +112,16 @@ def check(graph: Graph) -> None:
         Lists every such op with its layer and the reason.
     """
     reached = graph.reached()
-    problems = [
-        f"  {step.name} ({step.op}): {problem}"
-        for step in graph.steps
-        if step.index in reached and (problem := _problem(step, last=step.index == graph.output))
-    ]
+    problems: dict[tuple[str, str], list[str]] = {}
+    for step in graph.steps:
+        if step.index in reached and (problem := _problem(step, last=step.index == graph.output)):
+            problems.setdefault((step.op, problem), []).append(step.name)
+    missing = {key: names for key, names in problems.items() if key[1] != _MIXED}
+    problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
-            + "\n".join(problems)
+            + "\n".join(f"  {op} at {', '.join(names)}: {problem}" for (op, problem), names in problems.items())
             + "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is "
             "affine or a pointwise activation with phi(0) = 0."
         )
@@ -114,7 +129,11 @@ def check(graph: Graph) -> None:
 
 def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
     rule = step.rule
-    if rule is not None and rule.kind == "gate":
+    if rule is None:
+        return "there is no rule for this op" if step.item is None else f"there is no rule for its output {step.item}"
+    if isinstance(rule, Refusal):
+        return rule.reason
+    if rule.kind == "gate":
         if last:
             return (
                 f"the network ends in {step.op.rpartition('.')[2].strip('_')}; explain its logits instead: remove "
@@ -123,10 +142,8 @@ def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one re
         return "its output is used as a signal, but it does not map 0 to 0; it is supported where it scales a signal"
     if "gate" in step.roles and step.op != "aten.mul":
         return "it joins a signal and a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
-    if rule is None:
-        return "there is no rule for this op"
     if step.batch_dim is None:
-        return "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
+        return _MIXED
     if last and step.batch_dim != 0:
         return f"the samples are counted by axis {step.batch_dim} of the output; accepted is axis 0"
     return rule.problem(step)
@@ -240,5 +257,5 @@ def _batch_dim(value: Any, batch: Any) -> int | None:  # noqa: ANN401 - numbers 
         return None
     axis, length = touched[0]
     # an unsimplified expression is compared by its values at two batch sizes
-    same = all(int(length.subs(symbol, n)) == n for n in (7, 11))
+    same = length.free_symbols == {symbol} and all(int(length.subs(symbol, n)) == n for n in (7, 11))
     return axis if same else None

@@ -83,8 +83,8 @@ def explain(
         network, name, categories = unwrap(model.network), model.name, tuple(model.categories)
         inputs, images = _pictures(model, inputs)
     chosen = resolve(method)
-    inputs = check_inputs(network, inputs)
     check_mode(network)
+    inputs = check_inputs(network, inputs)
     with undisturbed(inputs):
         graph = graph_of(network, inputs)
         steps = plan(graph, chosen, layers, ledger=layers is not None)

@@ -66,7 +66,7 @@ class Explanation:
     def probabilities(self) -> Tensor:
         """Softmax of the logits, ``(B, classes)``, in float32 or better."""
         logits = self.logits if self.logits.dtype == torch.float64 else self.logits.float()
-        return logits.flatten(1).softmax(1).reshape(logits.shape)
+        return logits.reshape(len(logits), -1).softmax(1).reshape(logits.shape)
 
     def heatmap(self, target: int = 0, sample: int = 0) -> Tensor:
         """Return the relevance summed over channels, ``(H, W)``.

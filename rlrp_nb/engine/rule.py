@@ -153,6 +153,19 @@ class Gate(Rule):
     kind: Kind = "gate"
 
 
+@dataclass(frozen=True)
+class Refusal(Rule):
+    """An op that is known and cannot be explained.
+
+    Attributes
+    ----------
+    reason
+        Why not, and what to do.
+    """
+
+    reason: str
+
+
 class Constant(Rule):
     """Ops whose output has the input's shape but not its values, such as ``zeros_like``."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.activations import ACTIVATIONS
-from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Rule, Slot, unbroadcast
+from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
@@ -74,14 +74,6 @@ class Reshape(Rule):
     def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
         """Return None: nothing is added."""
         return
-
-
-class Dropout(Reshape):
-    """Dropout, which does nothing in eval mode and cannot be explained in training mode."""
-
-    def problem(self, step: Step) -> str | None:
-        """Refuse dropout that is at work."""
-        return "dropout is active; call network.eval(), or pass training=False" if step.arguments["train"] else None
 
 
 @dataclass(frozen=True)
@@ -312,6 +304,9 @@ class LayerNorm(Rule):
 
 
 _reshape, _spatial = Reshape(), Linear(batched=True)
+_dropout = Refusal("it acts at random; call network.eval(), or pass training=False")
+_batch_statistics = Refusal("it normalises by statistics of this batch or image, which R-LRP has no rule for")
+_attention = Refusal("attention has no R-LRP rule: transformers, vision transformers too, are not supported")
 
 RULES: dict[str, Rule] = {
     **ACTIVATIONS,
@@ -371,8 +366,6 @@ RULES: dict[str, Rule] = {
             *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"),
         )
     },
-    "aten.dropout": Dropout(),
-    "aten.feature_dropout": Dropout(),
     "aten.permute": Permute(),
     "aten.transpose": Permute(),
     "aten.t": Permute(),
@@ -393,5 +386,26 @@ RULES: dict[str, Rule] = {
         f"aten.{name}": Constant()
         for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
     },
+    # known, and refused
+    **{
+        f"aten.{name}": _dropout
+        for name in ("native_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu_with_noise")
+    },
+    **{
+        f"aten.{name}": _batch_statistics
+        for name in (
+            "_native_batch_norm_legit",
+            "_native_batch_norm_legit_functional",
+            "instance_norm",
+            "native_batch_norm",
+        )
+    },
+    "aten.group_norm": Refusal("group normalisation has no R-LRP rule; layer and batch normalisation have"),
+    "aten.native_group_norm": Refusal("group normalisation has no R-LRP rule; layer and batch normalisation have"),
+    "aten.scaled_dot_product_attention": _attention,
+    "aten._native_multi_head_attention": _attention,
+    "aten._transformer_encoder_layer_fwd": _attention,
+    "aten.log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
+    "aten._log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
 }
 """Backward rules by op name."""

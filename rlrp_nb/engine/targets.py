@@ -64,10 +64,11 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
     if isinstance(targets, Tensor) and targets.is_floating_point():
         return _explicit(targets, logits, dtype)
     negative = None
+    scores = logits.reshape(samples, -1)
     if targets is None:
-        positive = logits.flatten(1).argmax(1, keepdim=True)
+        positive = scores.argmax(1, keepdim=True)
     elif isinstance(targets, str):
-        positive = logits.flatten(1).topk(_count(targets, prod(shape)), dim=1).indices
+        positive = scores.topk(_count(targets, prod(shape)), dim=1).indices
     elif hasattr(targets, "ndim") and hasattr(targets, "dtype") and getattr(targets, "ndim", 0) > 0:
         positive = _tensor(targets, samples, prod(shape))
     else:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, redirect_stderr
+from typing import TYPE_CHECKING, TextIO
 
 import torch
 from torch.export import Dim, ExportedProgram, export
 
-from rlrp_nb.engine.building import build
+from rlrp_nb.engine.building import build, data_dependent
 from rlrp_nb.engine.snapshot import twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
@@ -78,9 +80,25 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with redirect_stderr(_OtherThreads(sys.stderr)):
+            yield
     finally:
         logger.setLevel(level)
+
+
+class _OtherThreads(io.TextIOBase):
+    """Standard error for every thread but the one that made it: torch.export prints the graph it failed on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._thread = stream, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        """Write what other threads have to say."""
+        return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 def _check_runs(network: nn.Module, inputs: Tensor) -> None:
@@ -113,13 +131,7 @@ def _check_runs(network: nn.Module, inputs: Tensor) -> None:
 def _untraceable(error: Exception) -> UnsupportedNetworkError:
     text = str(error)
     if any(word in text.lower() for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
-        return UnsupportedNetworkError(
-            "the network decides by the values of a tensor which ops it runs (an if or a loop on data, .item(), or "
-            "indexing "
-            "by a mask), so that it has no fixed graph to explain. Write that part without branching on values, for "
-            f"instance with torch.where, or explain the branch you mean as a network of its own. PyTorch says: "
-            f"{_first_line(text)}"
-        )
+        return data_dependent(f"PyTorch says: {_first_line(text)}")
     return UnsupportedNetworkError(
         f"the network could not be traced by torch.export ({type(error).__name__}: {_first_line(text)}). Check that "
         "torch.export.export(network, (inputs,)) works, and write what it complains about with PyTorch ops."
