@@ -20,9 +20,9 @@ def random_state(network):
     state = network.state_dict()
     for key, tensor in state.items():
         if tensor.is_floating_point():
-            tensor.normal_(0, tensor[0].numel() ** -0.5 if tensor.ndim > 1 else 0.1, generator=generator)
-            if key.endswith("running_var"):
-                tensor.abs_().add_(0.5)
+            tensor.normal_(0, (2 / tensor[0].numel()) ** 0.5 if tensor.ndim > 1 else 0.1, generator=generator)
+            if tensor.ndim == 1 and key.endswith(("weight", "running_var")):
+                tensor.add_(1)  # of a batch-norm: the signal neither dies nor grows on its way
     return state
 
 
@@ -75,11 +75,13 @@ def test_same_logits_as_torchvision(install, name, options):
     install(name, state)
     theirs = models.get_model(name, weights="DEFAULT").eval()
     model = load_model(name)
-    images = torch.rand(2, *model.preprocess.shape, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(2, *model.preprocess.shape, generator=torch.Generator().manual_seed(1))
+    images[1] *= 5
     with torch.no_grad():
         expected = theirs(images)
-        assert expected.std() > 1e-3  # the comparison means something
-        torch.testing.assert_close(model.network(images), expected, atol=1e-5, rtol=1e-4)
+        spread = (expected[0] - expected[1]).abs().max().item()
+        assert spread > 1e-2  # the input reaches the output, so the comparison means something
+        torch.testing.assert_close(model.network(images), expected, atol=1e-3 * spread, rtol=0)
     assert model.categories == tuple(models.get_model_weights(name).DEFAULT.meta["categories"])
     assert f"torchvision's {type(models.get_model_weights(name).DEFAULT).__name__}" in model.weights
 
