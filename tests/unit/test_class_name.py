@@ -45,6 +45,11 @@ def test_several_classes_are_listed_with_their_indices():
         find_class("terrier", IMAGENET)
 
 
+def test_the_beginning_of_a_name_comes_before_its_middle():
+    assert find_class("sea", ["chelsea", "sea lion", "undersea"]) == 1
+    assert find_class("lion", ["chelsea", "sea lion", "undersea"]) == 1
+
+
 def test_a_typing_error_is_answered_with_the_closest_names():
     with pytest.raises(InputError, match="none of the 1000 classes is called 'tabbi': did you mean 'tabby'"):
         find_class("tabbi", IMAGENET)
