@@ -21,10 +21,15 @@ demo: ## explain a photograph with a real network, offline; writes out/demo.png 
 	@.ci/environment "$(VENV)" demo
 	@"$(BIN)/rlrp-nb" demo --out out
 
-test: lint ## run every check and every test
+test: lint widgets/node_modules/.package-lock.json ## run every check and every test
 	@test -x "$(CHROME)" || .ci/debian chromium "The tests of the page need Chromium, which is not installed"
-	@command -v npm >/dev/null || .ci/debian npm "The tests of the scripts need Node.js 20 or newer with npm, which is not installed"
 	"$(BIN)/python" -m pytest
+
+# What the tests of the scripts need; npm writes this file when it has installed everything.
+widgets/node_modules/.package-lock.json: widgets/package-lock.json
+	@command -v npm >/dev/null || .ci/debian npm "The tests of the scripts need Node.js 20 or newer with npm, which is not installed"
+	npm ci --prefix widgets --no-audit --no-fund
+	@touch $@
 
 lint: ## check style and types
 	@.ci/environment "$(VENV)" test
