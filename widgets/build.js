@@ -17,5 +17,11 @@ const common = {
   logLevel: "warning",
 };
 
+const widgets = ["explorer", "class_selector", "layer_slider", "overlay", "comparison_grid"];
 await build({ ...common, entryPoints: ["src/page.js"], format: "iife" });
+await build({
+  ...common,
+  entryPoints: Object.fromEntries(widgets.map((name) => [name, `src/entry_${name}.js`])),
+  format: "esm",
+});
 await build({ ...common, entryPoints: ["src/rlrp.css"] });

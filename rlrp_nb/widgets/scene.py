@@ -77,6 +77,41 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     }
 
 
+def merge_image(scene: Tree, position: int, image: Tree) -> None:
+    """Add what a new explanation says about an image to a scene, in place.
+
+    Parameters
+    ----------
+    scene : dict
+        What :func:`build_scene` made.
+    position : int
+        Which image of the scene; one beyond the last adds a new one.
+    image : dict
+        An image of a scene of the same network. What it holds replaces what is there.
+
+    Raises
+    ------
+    InputError
+        If there is no such position.
+    """
+    images = scene["images"]
+    if not 0 <= position <= len(images):
+        raise InputError(f"There is no image {position} to add to; there are {len(images)}.")
+    if position == len(images):
+        images.append({**image, "targets": [], "results": []})
+    held = images[position]
+    known = {target["key"] for target in held["targets"]}
+    held["targets"] += [target for target in image["targets"] if target["key"] not in known]
+    for result in image["results"]:
+        same = next((each for each in held["results"] if each["method"] == result["method"]), None)
+        if same is None:
+            held["results"].append(result)
+        else:
+            same["targets"].update(result["targets"])
+        if result["method"] not in scene["methods"]:
+            scene["methods"].append(result["method"])
+
+
 def _check(explanations: "Sequence[Explanation]") -> None:
     if not explanations:
         raise InputError("There is nothing to show: the list of explanations is empty. Pass at least one.")
@@ -115,6 +150,7 @@ def _add_sample(pictures: dict[bytes, Tree], explanation: "Explanation", sample:
             "height": height,
             "photo": photo,
             "classes": _likeliest(explanation, probabilities),
+            "probabilities": dict(pack(probabilities)),
             "targets": [],
             "results": [],
         },

@@ -1,17 +1,27 @@
-// The class selector: probability bars, one to be chosen.
+// The class selector: probability bars, one to be chosen; any class by its name; a second one for a contrast.
 
 import { h, fresh, watch } from "./dom.js";
 import { percent } from "./format.js";
+import { clamp } from "./geometry.js";
 import { current } from "./overlay.js";
+import { classShares } from "./scene.js";
 
 /** @typedef {import("./dom.js").Model} Model */
+/** @typedef {{key: string, index: number, negative: number, label: string, probability: number | null}} Row */
+
+const MAX_BARS = 20;
 
 /**
  * @param {Model} model
+ * @param {import("./ask.js").Ask} ask
  * @returns {import("./dom.js").View}
  */
-export function createClasses(model) {
+export function createClasses(model, ask) {
   const label = fresh("classes");
+  /** @type {Row[]} */
+  let rows = [];
+  /** The row that the arrow keys are at: not the chosen one while its map is not there. */
+  let at = 0;
   const list = h("div", {
     class: "rl-classes",
     role: "listbox",
@@ -21,62 +31,145 @@ export function createClasses(model) {
     onkeydown: onKey,
   });
   const others = h("ul", { class: "rl-others", "aria-label": "Other classes, not explained here" });
-  const el = h("section", { class: "rl-panel" }, h("div", { id: label, class: "rl-label", text: "Class" }), list, others);
-  /** @type {string[]} */
-  let keys = [];
+  const bars = h("input", {
+    type: "number",
+    min: 1,
+    max: MAX_BARS,
+    "data-lm-suppress-shortcuts": "true",
+    onchange: () => model.set("k", clamp(Math.round(Number(bars.value)) || 1, 1, MAX_BARS)),
+  });
+  const names = h("datalist", { id: fresh("names") });
+  const search = h("input", {
+    type: "search",
+    list: names.id,
+    placeholder: "Any class by name",
+    "aria-label": "Explain any class by its name",
+    autocomplete: "off",
+    "data-lm-suppress-shortcuts": "true",
+    onchange: find,
+    onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && find(),
+  });
+  const against = h("select", { "aria-label": "Contrast with", onchange: contrast });
+  const more = h(
+    "div",
+    { class: "rl-more" },
+    search,
+    names,
+    h("label", {}, h("span", { text: "Against" }), against),
+    h("label", {}, h("span", { text: "Bars" }), bars),
+  );
+  more.hidden = !ask.live;
+  const el = h("section", { class: "rl-panel" }, h("div", { id: label, class: "rl-label", text: "Class" }), list, others, more);
+
+  /** @param {Row} row */
+  function pick(row) {
+    ask.want(current(model)?.result.method ?? "", row);
+  }
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
-    const at = keys.indexOf(current(model)?.target.key ?? "");
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: keys.length - 1, Enter: at, " ": at }[event.key];
-    if (to === undefined) return;
+    const steps = /** @type {Record<string, number>} */ ({ ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: rows.length - 1 });
+    const to = steps[event.key];
+    const row = rows[clamp(to ?? at, 0, rows.length - 1)];
+    if (!row || (to === undefined && event.key !== "Enter" && event.key !== " ")) return;
     event.preventDefault();
     event.stopPropagation();
-    const key = keys[Math.max(0, Math.min(keys.length - 1, to))];
-    if (key !== undefined) model.set("target", key);
+    at = rows.indexOf(row);
+    // Arrows show what is there; only Enter asks for what has to be computed.
+    if (to === undefined || ask.computed(current(model)?.result.method ?? "", row.key)) pick(row);
+    draw();
   }
 
-  const stop = watch(model, ["scene", "image", "method", "target"], () => {
+  function find() {
+    const wanted = search.value.trim().toLowerCase();
+    const picture = current(model)?.picture;
+    if (!wanted || !picture) return;
+    const all = classShares(picture, model.get("categories") ?? []);
+    const found = all.find((each) => each.label.toLowerCase() === wanted) ?? all.find((each) => each.label.toLowerCase().includes(wanted));
+    search.setAttribute("aria-invalid", found ? "false" : "true");
+    if (!found) return;
+    search.value = "";
+    pick({ ...found, key: String(found.index), negative: -1 });
+  }
+
+  function contrast() {
+    const now = current(model)?.target;
+    const negative = Number(against.value);
+    if (!now || negative === now.negative) return;
+    const name = against.selectedOptions[0]?.textContent ?? "";
+    const own = now.negative < 0 ? now.label : (rows.find((row) => row.key === String(now.index))?.label ?? now.label);
+    pick({ key: "", index: now.index, negative, label: negative < 0 ? own : `${own} − ${name}`, probability: null });
+  }
+
+  function fill() {
     const now = current(model);
     if (!now) return;
-    const { picture, result, target } = now;
-    const targets = picture.targets.filter(({ key }) => result.targets[key]);
-    keys = targets.map(({ key }) => key);
-    const ids = targets.map(() => fresh("class"));
+    const { picture, result } = now;
+    const explained = picture.targets.filter(({ key }) => result.targets[key]);
+    const keys = new Set(explained.map(({ key }) => key));
+    const likeliest = classShares(picture, model.get("categories") ?? []);
+    const top = likeliest.slice(0, model.get("k") ?? explained.length).map((each) => ({ ...each, key: String(each.index), negative: -1 }));
+    rows = ask.live ? [...top, ...picture.targets.filter(({ key }) => !top.some((row) => row.key === key))] : explained;
+    const rest = ask.live ? [] : likeliest.filter(({ index }) => !keys.has(String(index))).slice(0, Math.max(0, 5 - rows.length));
+    others.hidden = rest.length === 0;
+    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...bar(each.label, each.probability))));
+    at = Math.max(
+      0,
+      rows.findIndex(({ key }) => key === now.target.key),
+    );
+    bars.value = String(model.get("k") ?? rows.length);
+    const seconds = likeliest.slice(0, MAX_BARS).filter(({ index }) => index !== now.target.index);
+    against.replaceChildren(
+      h("option", { value: -1, text: "nothing" }),
+      ...seconds.map(({ index, label: text }) => h("option", { value: index, text })),
+    );
+    against.value = String(now.target.negative);
+    draw();
+  }
+
+  function draw() {
+    const now = current(model);
+    if (!now) return;
+    const ids = rows.map(() => fresh("class"));
     list.replaceChildren(
-      ...targets.map((each, i) =>
+      ...rows.map((row, i) =>
         h(
           "div",
           {
             id: ids[i],
-            class: "rl-class",
+            class: ask.computed(now.result.method, row.key) ? "rl-class" : "rl-class rl-absent",
             role: "option",
-            "aria-selected": each.key === target.key ? "true" : "false",
-            onclick: () => model.set("target", each.key),
+            "aria-selected": row.key === now.target.key ? "true" : "false",
+            "data-at": i === at,
+            title: ask.computed(now.result.method, row.key) ? null : "Click or press Enter to explain this class",
+            onclick: () => pick(row),
           },
-          ...row(each.label, each.probability),
+          ...bar(row.label, row.probability),
         ),
       ),
     );
-    list.setAttribute("aria-activedescendant", ids[keys.indexOf(target.key)] ?? "");
-    const explained = new Set(targets.filter(({ negative }) => negative < 0).map(({ index }) => index));
-    const rest = picture.classes.filter(({ index }) => !explained.has(index)).slice(0, Math.max(0, 5 - targets.length));
-    others.hidden = rest.length === 0;
-    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...row(each.label, each.probability))));
-  });
-  return { el, destroy: stop };
+    list.setAttribute("aria-activedescendant", ids[at] ?? "");
+  }
+
+  const stops = [
+    watch(model, ["scene", "image", "method", "target", "k"], fill),
+    watch(model, ["categories"], () =>
+      names.replaceChildren(...(ask.live ? (model.get("categories") ?? []) : []).map((/** @type {string} */ value) => h("option", { value }))),
+    ),
+  ];
+  return { el, destroy: () => stops.forEach((stop) => stop()) };
 }
 
 /**
  * @param {string} label
  * @param {number | null} probability null for a contrast
  */
-function row(label, probability) {
-  const bar = h("span", { class: "rl-class-bar", "aria-hidden": "true" });
-  bar.style.setProperty("--share", String(probability ?? 0));
+function bar(label, probability) {
+  const part = h("span", { class: "rl-class-bar", "aria-hidden": "true" });
+  part.style.setProperty("--share", String(probability ?? 0));
   return [
     h("span", { class: "rl-class-name", text: label }),
     h("span", { class: "rl-class-share", text: probability === null ? "contrast" : percent(probability) }),
-    bar,
+    part,
   ];
 }

@@ -38,30 +38,71 @@ export function slider(model, { key, label, min, max, step, show, hint }) {
 /**
  * One of several, as a row of radio buttons.
  * @param {Model} model
- * @param {{key: string, label: string, options: {value: string, text: string}[], hidden?: boolean}} options
+ * @param {object} options
+ * @param {string} options.label
+ * @param {() => {value: string, text: string}[]} options.options read again when one of `keys` changes
+ * @param {() => string} options.value
+ * @param {(value: string) => void} options.pick
+ * @param {string[]} options.keys what options and value depend on
  * @returns {View}
  */
-export function choice(model, { key, label, options, hidden = false }) {
-  const name = fresh(key);
-  const inputs = options.map(({ value }) =>
-    h("input", {
-      type: "radio",
-      name,
-      value,
-      "data-lm-suppress-shortcuts": "true",
-      onchange: () => model.set(key, value),
-    }),
-  );
-  const el = h(
-    "fieldset",
-    { class: "rl-choice" },
-    h("legend", { text: label, class: hidden ? "rl-hidden" : null }),
-    h("div", { class: "rl-options" }, ...options.map(({ text }, i) => h("label", {}, inputs[i] ?? null, h("span", { text })))),
-  );
-  const destroy = watch(model, [key], () => {
-    for (const input of inputs) input.checked = input.value === model.get(key);
+export function choice(model, { label, options, value, pick, keys }) {
+  const name = fresh("choice");
+  const row = h("div", { class: "rl-options" });
+  const el = h("fieldset", { class: "rl-choice" }, h("legend", { text: label }), row);
+  let shown = "";
+  const destroy = watch(model, keys, () => {
+    const listed = options();
+    const signature = JSON.stringify(listed);
+    // Built anew only if something else is offered: otherwise the focus would be lost.
+    if (signature !== shown) {
+      shown = signature;
+      row.replaceChildren(
+        ...listed.map((each) =>
+          h(
+            "label",
+            {},
+            h("input", {
+              type: "radio",
+              name,
+              value: each.value,
+              "data-lm-suppress-shortcuts": "true",
+              onchange: () => {
+                pick(each.value);
+                check();
+              },
+            }),
+            h("span", { text: each.text }),
+          ),
+        ),
+      );
+    }
+    check();
   });
+  /** Show what holds, which is not always what was clicked: the kernel may have to be asked first. */
+  function check() {
+    for (const input of row.querySelectorAll("input")) input.checked = input.value === value();
+  }
   return { el, destroy };
+}
+
+/**
+ * One of several values of a key.
+ * @param {Model} model
+ * @param {string} key
+ * @param {string} label
+ * @param {Record<string, string>} options text by value
+ * @returns {View}
+ */
+export function choiceOf(model, key, label, options) {
+  const listed = Object.entries(options).map(([value, text]) => ({ value, text }));
+  return choice(model, {
+    label,
+    options: () => listed,
+    value: () => model.get(key),
+    pick: (value) => model.set(key, value),
+    keys: [key],
+  });
 }
 
 /**

@@ -1,101 +1,170 @@
 // All views in one: what the page shows, and what the Explorer widget shows.
 
+import { createAsk } from "./ask.js";
 import { createClasses } from "./classes.js";
 import { button, choice, toggle } from "./controls.js";
 import { h, set, watch } from "./dom.js";
+import { createChannels, createCover } from "./experiments.js";
 import { percent } from "./format.js";
 import { WHOLE } from "./geometry.js";
 import { createGrid } from "./grid.js";
 import { createLayers } from "./layers.js";
 import { createDisplay, createOverlay, current } from "./overlay.js";
+import { createOpener } from "./pictures.js";
 import { savePng, saveJson } from "./save.js";
 import { isUnits, methodTitle } from "./scene.js";
 import { StandIn } from "./standin.js";
 import { watchTheme } from "./theme.js";
 
 /** @typedef {import("./dom.js").Model} Model */
+/** @typedef {import("./dom.js").View} View */
 /** @typedef {import("./scene.js").Scene} Scene */
 
-/** How a scene is shown before anybody has touched anything. */
+/** How a scene is shown before anybody has touched anything; the widgets' Python half has the same defaults. */
 export const DEFAULTS = Object.freeze({
   image: 0,
-  method: "",
-  target: "",
-  layer: "",
+  layer: "input",
   opacity: 0.85,
   view: "strength",
   sign: "both",
   clip: 99,
   smooth: true,
-  across: "methods",
   scale: "own",
 });
 
 /** What a view knows for itself alone. */
 export function localState() {
-  return new StandIn({ theme: "light", cursor: null, viewport: WHOLE });
+  return new StandIn({ theme: "light", cursor: null, viewport: WHOLE, tool: "", box: null });
 }
 
 /**
- * @param {Model} model
- * @returns {import("./dom.js").View}
+ * A view in its frame: the root element that carries the theme.
+ * @param {Model} local
+ * @param {View[]} views
+ * @param {...(Node | null)} children
+ * @returns {View}
  */
-export function createExplorer(model) {
-  const local = localState();
-  /** @type {Scene} */
-  const scene = model.get("scene");
-  const verdict = h("p", { class: "rl-verdict" });
-  const overlay = createOverlay(model, local);
-  const classes = createClasses(model);
-  const display = createDisplay(model);
-  const layers = createLayers(model, local);
+export function framed(local, views, ...children) {
+  const el = h("div", { class: "rl rl-explorer" }, ...children);
+  const stop = watchTheme((theme) => {
+    el.dataset.theme = theme;
+    local.set("theme", theme);
+  });
+  return {
+    el,
+    destroy() {
+      stop();
+      for (const view of views) view.destroy();
+    },
+  };
+}
+
+/**
+ * Switch between the cells of a coarse map and values between them; hidden where there is nothing to switch.
+ * @param {Model} model
+ */
+export function createSmooth(model) {
   const cells = toggle(model, {
     key: "smooth",
     label: "Smooth between cells",
     hint: "Deep layers have few cells. Smooth shows the values between their middles, otherwise each cell has one colour.",
   });
-  const views = [overlay, classes, display, layers, cells];
+  const stop = watch(model, ["scene", "image", "method", "target", "layer"], () => {
+    const now = current(model);
+    set(cells.el, "hidden", !now || isUnits(now.piece) || now.depth === 0);
+  });
+  return {
+    el: cells.el,
+    destroy() {
+      stop();
+      cells.destroy();
+    },
+  };
+}
 
-  const methods =
-    scene.methods.length > 1
-      ? choice(model, {
-          key: "method",
-          label: "Method",
-          options: scene.methods.map((value) => ({ value, text: methodTitle(value) })),
-        })
-      : null;
-  const images =
-    scene.images.length > 1
-      ? choice(model, {
-          key: "picture",
-          label: "Image",
-          options: scene.images.map(({ name }, i) => ({ value: String(i), text: name })),
-        })
-      : null;
-  const comparable = scene.images.some(({ results, targets }) => results.length > 1 || targets.length > 1);
-  const grid = comparable ? createGrid(model, local) : null;
-  for (const view of [methods, images, grid]) if (view) views.push(view);
+/**
+ * Pictures to choose from.
+ * @param {Model} model
+ */
+export function createPictures(model) {
+  return choice(model, {
+    label: "Picture",
+    options: () =>
+      /** @type {Scene} */ (model.get("scene")).images.map(({ name }, i) => ({ value: String(i), text: name })),
+    value: () => String(model.get("image")),
+    pick: (value) => model.set("image", Number(value)),
+    keys: ["scene", "image"],
+  });
+}
+
+/**
+ * @param {StandIn} model
+ * @returns {View}
+ */
+export function createExplorer(model) {
+  const local = localState();
+  const ask = createAsk(model, () => current(model));
+  const verdict = h("p", { class: "rl-verdict" });
+  const overlay = createOverlay(model, local);
+  const classes = createClasses(model, ask);
+  const display = createDisplay(model);
+  const layers = createLayers(model, local);
+  const smooth = createSmooth(model);
+  const grid = createGrid(model, local);
+  const pictures = createPictures(model);
+  const methods = choice(model, {
+    label: "Method",
+    options: () => offered(model).map((value) => ({ value, text: methodTitle(value) })),
+    value: () => current(model)?.result.method ?? "",
+    pick: (value) => ask.method(value),
+    keys: ["scene", "image", "method", "target", "offered"],
+  });
+  const cover = ask.live ? createCover(model, local, ask) : null;
+  const channels = ask.live ? createChannels(model, local, ask) : null;
+  if (channels) layers.el.append(channels.el);
 
   const note = h("p", { class: "rl-note", role: "status" });
-  const picture = button("Save PNG", () => {
+  const png = button("Save PNG", () => {
     const now = current(model);
     if (now) void savePng(model.get("scene"), now, look()).catch((error) => (note.textContent = String(error.message)));
   });
-  const figures = button("Save JSON", () => {
+  const json = button("Save JSON", () => {
     const now = current(model);
     if (now) saveJson(model.get("scene"), now);
   });
+  const pin = button("Pin", pinNow, { label: "Pin this result for comparison" });
 
   /** @returns {import("./save.js").Look} */
   function look() {
-    const [view, sign, opacity, clip, smooth] = ["view", "sign", "opacity", "clip", "smooth"].map((key) => model.get(key));
-    return { view, sign, opacity, clip, smooth, theme: local.get("theme") };
+    const [view, sign, opacity, clip, smoothed] = ["view", "sign", "opacity", "clip", "smooth"].map((key) => model.get(key));
+    return { view, sign, opacity, clip, smooth: smoothed, theme: local.get("theme") };
   }
 
-  const el = h(
-    "div",
-    { class: "rl rl-explorer" },
+  function pinNow() {
+    const now = current(model);
+    if (!now || isUnits(now.piece)) return;
+    const { result, target, layer } = now;
+    const [image, method, key] = [model.get("image"), result.method, target.key];
+    /** @type {import("./layout.js").Cell[]} */
+    const pins = model.get("pins") ?? [];
+    const others = pins.filter(
+      (each) => each.image !== image || each.method !== method || each.target !== key || each.layer !== layer.name,
+    );
+    const cell = { image, method, target: key, label: target.label, title: methodTitle(method), layer: layer.name };
+    model.set("pins", [...others, cell]);
+    model.set("across", "pinned");
+  }
+
+  const progress = h("progress", { "aria-label": "Progress", max: 1 });
+  const busy = h("div", { class: "rl-busy", role: "status" }, progress, h("span"));
+  const error = h("p", { class: "rl-error", role: "alert" });
+  const told = h("div", { class: "rl-told" }, busy, error);
+
+  const frame = framed(
+    local,
+    [overlay, classes, display, layers, smooth, grid, pictures, methods, ...(cover ? [cover] : []), ...(channels ? [channels] : [])],
     verdict,
+    told,
     h(
       "div",
       { class: "rl-main" },
@@ -103,47 +172,70 @@ export function createExplorer(model) {
       h(
         "div",
         { class: "rl-side" },
-        images ? h("section", { class: "rl-panel" }, images.el) : null,
+        h("section", { class: "rl-panel rl-pictures", "aria-label": "Picture" }, pictures.el),
         classes.el,
-        methods ? h("section", { class: "rl-panel" }, methods.el) : null,
-        h("section", { class: "rl-panel", "aria-label": "Display" }, display.el, cells.el),
-        h("section", { class: "rl-panel rl-save", "aria-label": "Save" }, picture, figures, note),
+        h("section", { class: "rl-panel", "aria-label": "Method" }, methods.el),
+        h("section", { class: "rl-panel", "aria-label": "Display" }, display.el, smooth.el),
+        cover?.el ?? null,
+        h("section", { class: "rl-panel rl-save", "aria-label": "Save" }, pin, png, json, note),
       ),
     ),
     layers.el,
-    grid?.el ?? null,
+    grid.el,
   );
+  if (ask.live) {
+    frame.el.querySelector(".rl-pictures")?.append(createOpener(frame.el, ask));
+    // Pasting needs something to have the focus; a click anywhere gives it to the widget.
+    frame.el.tabIndex = -1;
+  }
 
   const stops = [
-    watchTheme((theme) => {
-      el.dataset.theme = theme;
-      local.set("theme", theme);
-    }),
     watch(model, ["scene", "image"], () => {
+      const scene = /** @type {Scene} */ (model.get("scene"));
       const now = current(model);
       const [best] = now?.picture.classes ?? [];
       verdict.replaceChildren(
         ...(best
           ? [
-              h("span", { class: "rl-network", text: model.get("scene").network }),
+              h("span", { class: "rl-network", text: scene.network }),
               " says ",
               h("strong", { text: best.label }),
               ` with ${percent(best.probability)} probability.`,
             ]
           : []),
       );
+      pictures.el.hidden = scene.images.length < 2;
+      set(frame.el.querySelector(".rl-pictures") ?? frame.el, "hidden", !ask.live && scene.images.length < 2);
+      set(methods.el.parentElement ?? methods.el, "hidden", offered(model).length < 2);
+      grid.el.hidden = !scene.images.some(({ results, targets }) => results.length > 1 || targets.length > 1);
     }),
     watch(model, ["scene", "image", "method", "target", "layer"], () => {
       const now = current(model);
-      picture.disabled = !now || isUnits(now.piece);
-      set(cells.el, "hidden", !now || isUnits(now.piece) || now.depth === 0);
+      png.disabled = pin.disabled = !now || isUnits(now.piece);
+    }),
+    watch(model, ["busy", "progress", "status", "error"], () => {
+      busy.hidden = !model.get("busy");
+      const done = model.get("progress") ?? 0;
+      if (done > 0) progress.value = done;
+      else progress.removeAttribute("value");
+      const [, words] = busy.children;
+      if (words) words.textContent = `${model.get("status") ?? ""} …`;
+      error.textContent = model.get("error") ?? "";
+      error.hidden = !model.get("error");
+      frame.el.setAttribute("aria-busy", String(Boolean(model.get("busy"))));
     }),
   ];
   return {
-    el,
+    el: frame.el,
     destroy() {
       for (const stop of stops) stop();
-      for (const view of views) view.destroy();
+      frame.destroy();
     },
   };
+}
+
+/** Methods to choose from: those that the kernel offers, or those that are there. @param {Model} model @returns {string[]} */
+function offered(model) {
+  const scene = /** @type {Scene} */ (model.get("scene"));
+  return model.get("offered") ?? scene.methods;
 }

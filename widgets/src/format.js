@@ -2,6 +2,7 @@
 
 const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 export const MINUS = "−";
+const NO_BREAK = "\u00a0";
 
 /**
  * A number with three significant digits, a true minus sign, and a power of ten where it is shorter.
@@ -17,7 +18,7 @@ export function number(value, { digits = 3, plus = false } = {}) {
   const [mantissa = "", power = "0"] = size.toExponential(digits - 1).split("e");
   const exponent = Number(power);
   if (exponent >= -3 && exponent < 5) return sign + Number(size.toPrecision(digits)).toString();
-  return `${sign}${mantissa} × 10${raised(exponent)}`;
+  return `${sign}${mantissa}${NO_BREAK}×${NO_BREAK}10${raised(exponent)}`;
 }
 
 /** @param {number} exponent */
@@ -33,10 +34,10 @@ function raised(exponent) {
 export function percent(share) {
   const hundred = Math.abs(share) * 100;
   const sign = share < 0 ? MINUS : "";
-  if (hundred === 0) return "0 %";
-  if (hundred < 0.01) return `${sign}< 0.01 %`;
+  if (hundred === 0) return `0${NO_BREAK}%`;
+  if (hundred < 0.01) return `${sign}<${NO_BREAK}0.01${NO_BREAK}%`;
   const digits = hundred < 0.1 ? 2 : hundred < 10 ? 1 : 0;
-  return `${sign}${hundred.toFixed(digits)} %`;
+  return `${sign}${hundred.toFixed(digits)}${NO_BREAK}%`;
 }
 
 /**

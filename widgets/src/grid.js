@@ -1,6 +1,6 @@
 // The comparison grid: the same picture under several methods or classes; zoom, pan and cursor move together.
 
-import { choice } from "./controls.js";
+import { choice, choiceOf } from "./controls.js";
 import { h, watch } from "./dom.js";
 import { number, percent } from "./format.js";
 import { cells, columnsThatFit } from "./layout.js";
@@ -20,22 +20,18 @@ import { createStage } from "./stage.js";
  */
 export function createGrid(model, local) {
   const across = choice(model, {
-    key: "across",
     label: "Compare",
-    options: [
+    options: () => [
       { value: "methods", text: "Methods" },
       { value: "classes", text: "Classes" },
       { value: "both", text: "Both" },
+      ...((model.get("pins") ?? []).length ? [{ value: "pinned", text: "Pinned" }] : []),
     ],
+    value: () => model.get("across"),
+    pick: (value) => model.set("across", value),
+    keys: ["across", "pins"],
   });
-  const scale = choice(model, {
-    key: "scale",
-    label: "Colour scale",
-    options: [
-      { value: "own", text: "Each its own" },
-      { value: "shared", text: "Shared" },
-    ],
-  });
+  const scale = choiceOf(model, "scale", "Colour scale", { own: "Each its own", shared: "Shared" });
   const board = h("div", { class: "rl-board" });
   const el = h(
     "section",
@@ -59,7 +55,7 @@ export function createGrid(model, local) {
     const scene = model.get("scene");
     const image = scene.images.indexOf(now?.picture);
     const rows = now
-      ? cells(scene, { image, method: now.result.method, target: now.target.key }, model.get("across"), methodTitle)
+      ? cells(scene, { image, method: now.result.method, target: now.target.key }, model.get("across"), methodTitle, model.get("pins"))
       : [];
     inRow = rows[0]?.length ?? 1;
     entries = rows.flat().map(createEntry);
@@ -92,12 +88,16 @@ export function createGrid(model, local) {
           text: byMethod ? cell.title : cell.label,
           title: "Show this map large",
           onclick: () => {
+            model.set("image", cell.image);
             model.set("method", cell.method);
             model.set("target", cell.target);
+            if (cell.layer !== undefined) model.set("layer", cell.layer);
           },
         }),
         value,
-        model.get("across") === "both" ? h("span", { class: "rl-cell-class", text: cell.label }) : null,
+        ["both", "pinned"].includes(model.get("across"))
+          ? h("span", { class: "rl-cell-class", text: [cell.label, cell.layer].filter(Boolean).join(" · ") })
+          : null,
       ),
       stage.el,
       notes,
@@ -108,7 +108,7 @@ export function createGrid(model, local) {
   /** The piece that a cell shows, or null where it was not computed or has no extent. @param {Entry} entry */
   function pieceOf({ cell }) {
     const scene = model.get("scene");
-    const found = choose(scene, { ...cell, layer: model.get("layer") });
+    const found = choose(scene, { layer: model.get("layer"), ...cell });
     return found && found.target.key === cell.target && !isUnits(found.piece) ? { ...found, packed: found.piece } : null;
   }
 
@@ -118,9 +118,13 @@ export function createGrid(model, local) {
     const limits = pieces.map((piece) => (piece ? limitOf(piece.packed, model.get("clip")) : 0));
     const largest = Math.max(0, ...limits);
     const now = current(model);
-    const photo = now?.picture.photo;
     const drawn = entries;
-    const plates = photo ? await develop(photo) : null;
+    const plates = await Promise.all(
+      pieces.map((piece) => {
+        const photo = (piece?.picture ?? now?.picture)?.photo;
+        return photo ? develop(photo) : null;
+      }),
+    );
     if (drawn !== entries) return;
     entries.forEach(({ cell, stage, figure, notes }, i) => {
       const piece = pieces[i];
@@ -133,7 +137,7 @@ export function createGrid(model, local) {
       stage.draw({
         width: picture.width,
         height: picture.height,
-        plates,
+        plates: plates[i] ?? null,
         values: piece ? laidOver(piece.packed, picture, model.get("smooth")) : null,
         limit: model.get("scale") === "shared" ? largest : (limits[i] ?? 0),
         theme,
@@ -165,7 +169,7 @@ export function createGrid(model, local) {
   }
 
   const stops = [
-    watch(model, ["scene", "image", "across"], build),
+    watch(model, ["scene", "image", "across", "pins"], build),
     watch(model, ["method", "target"], () => {
       const here = current(model);
       const listed = entries.some(({ cell }) => cell.method === here?.result.method && cell.target === here?.target.key);

@@ -1,17 +1,21 @@
 // Which maps stand in the comparison grid, and in how many columns. Pure.
 
 /** @typedef {import("./scene.js").Scene} Scene */
-/** @typedef {{image: number, method: string, target: string, label: string, title: string}} Cell */
+/** `layer` is there in a cell that was pinned; other cells follow the layer slider.
+ * @typedef {{image: number, method: string, target: string, label: string, title: string, layer?: string}} Cell
+ */
 
 /**
  * The cells of the grid: all methods for one class, all classes for one method, or all of both.
  * @param {Scene} scene
  * @param {{image: number, method: string, target: string}} now
- * @param {"methods" | "classes" | "both"} across
+ * @param {"methods" | "classes" | "both" | "pinned"} across
  * @param {(method: string) => string} title
+ * @param {Cell[]} [pins]
  * @returns {Cell[][]} rows
  */
-export function cells(scene, now, across, title) {
+export function cells(scene, now, across, title, pins = []) {
+  if (across === "pinned") return [pins];
   const picture = scene.images[now.image];
   if (!picture) return [];
   const methods = across === "classes" ? [now.method] : picture.results.map(({ method }) => method);

@@ -1,7 +1,7 @@
 // Photograph and relevance: the stage with its controls, colour bar and read-out, bound to a model.
 
 import { createColourBar } from "./colourbar.js";
-import { button, choice, slider } from "./controls.js";
+import { button, choiceOf, slider } from "./controls.js";
 import { h, watch } from "./dom.js";
 import { number, percent } from "./format.js";
 import { WHOLE, zoomAt } from "./geometry.js";
@@ -40,6 +40,10 @@ export function createOverlay(model, local) {
       if (viewport) local.set("viewport", viewport);
     },
     onViewport: (viewport) => local.set("viewport", viewport),
+    onBox: (box, done) => {
+      local.set("box", box);
+      if (done) local.set("drawn", box);
+    },
   });
   const units = createUnits();
   const bar = createColourBar();
@@ -141,6 +145,7 @@ export function createOverlay(model, local) {
     watch(model, [...CHOICE, "opacity", "view", "sign", "clip", "smooth"], draw),
     watch(local, ["theme"], draw),
     watch(local, ["cursor", "viewport"], say),
+    watch(local, ["tool", "box"], () => stage.frame(local.get("tool") === "cover", local.get("box"))),
   ];
   return {
     el,
@@ -172,15 +177,7 @@ function cellAt(packed, size, pixel) {
  */
 export function createDisplay(model) {
   const parts = [
-    choice(model, {
-      key: "view",
-      label: "View",
-      options: [
-        { value: "strength", text: "Overlay" },
-        { value: "even", text: "Blend" },
-        { value: "beside", text: "Side by side" },
-      ],
-    }),
+    choiceOf(model, "view", "View", { strength: "Overlay", even: "Blend", beside: "Side by side" }),
     slider(model, {
       key: "opacity",
       label: "Opacity",
@@ -189,15 +186,7 @@ export function createDisplay(model) {
       step: 0.01,
       show: (value) => `${Math.round(100 * value)} %`,
     }),
-    choice(model, {
-      key: "sign",
-      label: "Sign",
-      options: [
-        { value: "both", text: "Both" },
-        { value: "positive", text: "Positive" },
-        { value: "negative", text: "Negative" },
-      ],
-    }),
+    choiceOf(model, "sign", "Sign", { both: "Both", positive: "Positive", negative: "Negative" }),
     slider(model, {
       key: "clip",
       label: "Colours end at percentile",

@@ -23,11 +23,8 @@ function start() {
     scene,
     method: image?.results[0]?.method ?? "",
     target: image?.targets[0]?.key ?? "",
-    picture: "0",
     across: scene.methods.length > 1 ? "methods" : "classes",
   });
-  // Radio buttons speak in strings, pictures are counted.
-  model.on("change:picture", () => model.set("image", Number(model.get("picture"))));
   const explorer = createExplorer(model);
   document.getElementById("rl-root")?.append(explorer.el);
 

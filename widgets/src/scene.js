@@ -29,6 +29,7 @@ import { resample } from "./resample.js";
  * @property {number} height
  * @property {Photo | null} photo
  * @property {ClassShare[]} classes most probable first
+ * @property {Packed} [probabilities] of all classes
  * @property {Target[]} targets
  * @property {Result[]} results one per method
  */
@@ -154,4 +155,19 @@ const METHODS = /** @type {Record<string, string>} */ ({
 /** @param {string} method */
 export function methodTitle(method) {
   return METHODS[method] ?? method;
+}
+
+/**
+ * All classes with their probabilities, most probable first; without the names of all, those that the scene lists.
+ * @param {Picture} picture
+ * @param {string[]} categories
+ * @returns {ClassShare[]}
+ */
+export function classShares(picture, categories) {
+  if (!picture.probabilities || !categories.length) return picture.classes;
+  return Array.from(numbers(picture.probabilities), (probability, index) => ({
+    index,
+    label: categories[index] ?? `class ${index}`,
+    probability,
+  })).sort((a, b) => b.probability - a.probability || a.index - b.index);
 }

@@ -7,6 +7,7 @@ import { canvasOf, context } from "./photo.js";
 
 /** @typedef {import("./geometry.js").Viewport} Viewport */
 /** @typedef {import("./geometry.js").Point} Point */
+/** @typedef {import("./ask.js").Box} Box */
 
 /** Everything a picture shows. `mode`: relevance over the photograph by strength, evenly, or beside it.
  * @typedef {object} Frame
@@ -24,6 +25,7 @@ import { canvasOf, context } from "./photo.js";
 /** @typedef {object} Listeners
  * @property {(pixel: Point | null, viewport: Viewport | null) => void} onCursor
  * @property {(viewport: Viewport) => void} onViewport
+ * @property {(box: Box, done: boolean) => void} [onBox] while a rectangle is drawn, and when it is
  */
 
 const KEY_ZOOM = 1.5;
@@ -32,12 +34,17 @@ const WASH = { light: 0.6, dark: 0.5 };
 /**
  * @param {Listeners} listeners
  */
-export function createStage({ onCursor, onViewport }) {
+export function createStage({ onCursor, onViewport, onBox }) {
   /** @type {Frame | null} */
   let frame = null;
   let viewport = WHOLE;
   /** @type {Point | null} */
   let cursor = null;
+  let drawing = false;
+  /** @type {Box | null} */
+  let box = null;
+  /** @type {Point | null} the pixel where a rectangle begins */
+  let corner = null;
   /** @type {{values: Float32Array, key: string} | null} */
   let painted = null;
   const heat = canvasOf(1, 1);
@@ -58,7 +65,7 @@ export function createStage({ onCursor, onViewport }) {
     front.el,
     back.el,
   );
-  const drawing = onFrame(compose);
+  const composing = onFrame(compose);
   const observer = new ResizeObserver(place);
   observer.observe(el);
 
@@ -113,8 +120,19 @@ export function createStage({ onCursor, onViewport }) {
     for (const pane of panes) {
       pane.canvas.style.transform = transform(viewport);
       pane.canvas.classList.toggle("rl-sharp", sharp);
-      pane.el.style.touchAction = viewport.zoom > 1 ? "none" : "pan-x pan-y";
+      pane.el.style.touchAction = viewport.zoom > 1 || drawing ? "none" : "pan-x pan-y";
       pane.el.classList.toggle("rl-zoomed", viewport.zoom > 1);
+      pane.outline.hidden = !box;
+      if (box) {
+        const from = toFrame(viewport, { x: box.left / frame.width, y: box.top / frame.height });
+        const to = toFrame(viewport, { x: box.right / frame.width, y: box.bottom / frame.height });
+        Object.assign(pane.outline.style, {
+          left: `${from.x * 100}%`,
+          top: `${from.y * 100}%`,
+          width: `${(to.x - from.x) * 100}%`,
+          height: `${(to.y - from.y) * 100}%`,
+        });
+      }
       pane.marker.hidden = !cursor;
       if (!cursor) continue;
       const at = toFrame(viewport, middleOf(cursor, frame));
@@ -133,6 +151,11 @@ export function createStage({ onCursor, onViewport }) {
     if (next) {
       const to = cursor ? next : start;
       onCursor(to, reveal(viewport, middleOf(to, frame)));
+      if (corner) onBox?.(boxOf(corner, to), false);
+    } else if (drawing && cursor && (event.key === " " || event.key === "Enter")) {
+      const done = corner !== null;
+      onBox?.(boxOf(corner ?? cursor, cursor), done);
+      corner = done ? null : cursor;
     } else if (event.key === "+" || event.key === "=") onViewport(zoomAt(viewport, KEY_ZOOM, focus()));
     else if (event.key === "-") onViewport(zoomAt(viewport, 1 / KEY_ZOOM, focus()));
     else if (event.key === "0") onViewport(WHOLE);
@@ -151,6 +174,7 @@ export function createStage({ onCursor, onViewport }) {
   function createPane() {
     const canvas = h("canvas", { class: "rl-canvas", "aria-hidden": "true" });
     const marker = h("div", { class: "rl-marker", "aria-hidden": "true", hidden: true });
+    const outline = h("div", { class: "rl-outline", "aria-hidden": "true", hidden: true });
     /** @type {Map<number, Point>} */
     const pointers = new Map();
     const pane = h(
@@ -159,10 +183,17 @@ export function createStage({ onCursor, onViewport }) {
         class: "rl-pane",
         onpointerdown: (/** @type {PointerEvent} */ event) => {
           pointers.set(event.pointerId, at(event));
-          if (viewport.zoom > 1) pane.setPointerCapture(event.pointerId);
+          if (drawing && frame) corner = pixelAt(toPicture(viewport, at(event)), frame);
+          if (viewport.zoom > 1 || drawing) pane.setPointerCapture(event.pointerId);
         },
         onpointermove: (/** @type {PointerEvent} */ event) => move(event),
-        onpointerup: (/** @type {PointerEvent} */ event) => pointers.delete(event.pointerId),
+        onpointerup: (/** @type {PointerEvent} */ event) => {
+          pointers.delete(event.pointerId);
+          if (drawing && corner && frame) {
+            onBox?.(boxOf(corner, pixelAt(toPicture(viewport, at(event)), frame)), true);
+            corner = null;
+          }
+        },
         onpointercancel: (/** @type {PointerEvent} */ event) => pointers.delete(event.pointerId),
         onpointerleave: (/** @type {PointerEvent} */ event) => {
           pointers.delete(event.pointerId);
@@ -172,6 +203,7 @@ export function createStage({ onCursor, onViewport }) {
         ondblclick: (/** @type {MouseEvent} */ event) => onViewport(zoomAt(viewport, 2, at(event))),
       },
       canvas,
+      outline,
       marker,
     );
     // A plain wheel scrolls the page; with Ctrl (which is also what a pinch on a touchpad sends) it zooms.
@@ -199,6 +231,10 @@ export function createStage({ onCursor, onViewport }) {
       if (before) {
         const [other] = [...pointers].filter(([id]) => id !== event.pointerId).map(([, point]) => point);
         pointers.set(event.pointerId, now);
+        if (drawing && corner) {
+          onBox?.(boxOf(corner, pixelAt(toPicture(viewport, now), frame)), false);
+          return;
+        }
         if (other) {
           const factor = distance(now, other) / Math.max(distance(before, other), 1e-3);
           onViewport(zoomAt(viewport, factor, { x: (now.x + other.x) / 2, y: (now.y + other.y) / 2 }));
@@ -209,7 +245,7 @@ export function createStage({ onCursor, onViewport }) {
       onCursor(pixelAt(toPicture(viewport, now), frame), null);
     }
 
-    return { el: pane, canvas, marker };
+    return { el: pane, canvas, marker, outline };
   }
 
   return {
@@ -217,7 +253,7 @@ export function createStage({ onCursor, onViewport }) {
     /** @param {Frame} next */
     draw(next) {
       frame = next;
-      drawing.ask();
+      composing.ask();
     },
     /** @param {Viewport} next @param {Point | null} mark */
     look(next, mark) {
@@ -225,8 +261,15 @@ export function createStage({ onCursor, onViewport }) {
       cursor = mark;
       place();
     },
+    /** Whether rectangles are drawn instead of dragging the picture, and the one that stands. @param {boolean} on @param {Box | null} standing */
+    frame(on, standing) {
+      drawing = on;
+      box = standing;
+      if (!on) corner = null;
+      place();
+    },
     destroy() {
-      drawing.cancel();
+      composing.cancel();
       observer.disconnect();
     },
   };
@@ -252,6 +295,21 @@ export function drawPhoto(pen, plates, { width, height, theme, mode, opacity }) 
     pen.fillRect(0, 0, width, height);
   }
   pen.globalAlpha = 1;
+}
+
+/**
+ * The rectangle that holds two pixels and all between them.
+ * @param {Point} a
+ * @param {Point} b
+ * @returns {Box}
+ */
+function boxOf(a, b) {
+  return {
+    left: Math.min(a.x, b.x),
+    top: Math.min(a.y, b.y),
+    right: Math.max(a.x, b.x) + 1,
+    bottom: Math.max(a.y, b.y) + 1,
+  };
 }
 
 /** @param {Point} a @param {Point} b */

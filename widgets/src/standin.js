@@ -1,4 +1,4 @@
-// A model without a kernel: what the page gives the views in place of the widget's model.
+// A model in the browser alone: in place of a widget's model in the page, and what the views of one widget share.
 
 export class StandIn {
   /** @param {Record<string, unknown>} values */
@@ -6,6 +6,10 @@ export class StandIn {
     this.values = new Map(Object.entries(values));
     /** @type {Map<string, Set<(...args: any[]) => void>>} */
     this.listeners = new Map();
+    /** @type {(message: any, callbacks?: unknown, buffers?: ArrayBuffer[]) => void} there is nobody to ask, unless given */
+    this.send = () => {};
+    /** @type {Set<(message: any, buffers: DataView[]) => void>} */
+    this.hearers = new Set();
   }
 
   /** @param {string} key @returns {any} */
@@ -36,6 +40,13 @@ export class StandIn {
   /** There is nobody to save to. */
   save_changes() {}
 
-  /** There is nobody to ask. */
-  send() {}
+  /** @param {(message: any, buffers: DataView[]) => void} hearer */
+  onMessage(hearer) {
+    this.hearers.add(hearer);
+  }
+
+  /** @param {any} message @param {DataView[]} buffers */
+  tell(message, buffers) {
+    for (const hearer of this.hearers) hearer(message, buffers);
+  }
 }

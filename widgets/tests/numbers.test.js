@@ -12,19 +12,19 @@ test("numbers have three digits, a true minus and a power of ten only where it i
   assert.equal(number(-0.012345), "−0.0123");
   assert.equal(number(0.5, { plus: true }), "+0.5");
   assert.equal(number(1234.5), "1230");
-  assert.equal(number(-1.234e-7), "−1.23 × 10⁻⁷");
-  assert.equal(number(9.9999e12, { plus: true }), "+1.00 × 10¹³");
+  assert.equal(number(-1.234e-7), "−1.23\u00a0×\u00a010⁻⁷");
+  assert.equal(number(9.9999e12, { plus: true }), "+1.00\u00a0×\u00a010¹³");
   assert.equal(number(-Infinity), "−∞");
   assert.equal(number(null), "–");
 });
 
 test("percentages keep small shares apart from none", () => {
-  assert.equal(percent(0.944), "94 %");
-  assert.equal(percent(1), "100 %");
-  assert.equal(percent(0.031), "3.1 %");
-  assert.equal(percent(-0.00034), "−0.03 %");
-  assert.equal(percent(1e-9), "< 0.01 %");
-  assert.equal(percent(0), "0 %");
+  assert.equal(percent(0.944), "94\u00a0%");
+  assert.equal(percent(1), "100\u00a0%");
+  assert.equal(percent(0.031), "3.1\u00a0%");
+  assert.equal(percent(-0.00034), "−0.03\u00a0%");
+  assert.equal(percent(1e-9), "<\u00a00.01\u00a0%");
+  assert.equal(percent(0), "0\u00a0%");
 });
 
 test("extents and file names", () => {

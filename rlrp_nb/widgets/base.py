@@ -1,0 +1,84 @@
+"""What all widgets share: the scene, how it is looked at, a stable repr, and a picture for where no script runs."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rlrp_nb.errors import MissingPackageError
+from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.scene import build_scene
+
+try:
+    import anywidget
+    from traitlets import CFloat, Dict, Enum, Int, Unicode
+except ImportError as error:
+    raise MissingPackageError(
+        f"The widgets need a package that is not installed ({error}). Install it with: pip install 'rlrp-nb[lab]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.explanation import Explanation
+
+VIEWS = ("strength", "even", "beside")
+SIGNS = ("both", "positive", "negative")
+
+
+class SceneWidget(anywidget.AnyWidget):
+    """A view of one scene. Everything but the scene is a choice that the browser makes by itself.
+
+    Parameters
+    ----------
+    explanations : Explanation or sequence of Explanation
+        Of one network.
+    title : str or None
+        Name of the whole; None asks why the first image got its class.
+
+    Raises
+    ------
+    InputError
+        As :func:`rlrp_nb.widgets.scene.build_scene`.
+    """
+
+    _css = asset("rlrp.css")
+
+    scene = Dict().tag(sync=True)
+    image = Int(0, min=0).tag(sync=True)
+    method = Unicode().tag(sync=True)
+    target = Unicode().tag(sync=True)
+    layer = Unicode("input").tag(sync=True)
+
+    def __init__(self, explanations: "Explanation | Sequence[Explanation]", *, title: str | None = None) -> None:
+        listed = explanations if isinstance(explanations, Sequence) else [explanations]
+        scene = build_scene(listed, title=title)
+        first = scene["images"][0]
+        super().__init__(scene=scene, method=first["results"][0]["method"], target=first["targets"][0]["key"])
+        self._png = _still(listed[0])
+
+    def __repr__(self) -> str:
+        first = self.scene["images"][0]
+        labels = ", ".join(target["label"] for target in first["targets"][:3])
+        return f"{type(self).__name__}({self.scene['network']}: {labels}; {', '.join(self.scene['methods'])})"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - as anywidget declares it
+        """Add a picture, for GitHub, nbviewer and untrusted notebooks."""
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        picture = base64.b64encode(self._png).decode("ascii")
+        return data | {"text/plain": repr(self), "image/png": picture}, metadata
+
+
+class LookWidget(SceneWidget):
+    """A view that shows maps, and how it shows them."""
+
+    opacity = CFloat(0.85, min=0, max=1).tag(sync=True)
+    view = Enum(VIEWS, "strength").tag(sync=True)
+    sign = Enum(SIGNS, "both").tag(sync=True)
+    clip = CFloat(99, min=90, max=100).tag(sync=True)
+
+
+def _still(explanation: "Explanation") -> bytes:
+    from rlrp_nb.plots.picture import picture  # noqa: PLC0415 - Pillow's fonts are only needed here
+
+    file = io.BytesIO()
+    picture(explanation).save(file, "PNG", optimize=True)
+    return file.getvalue()

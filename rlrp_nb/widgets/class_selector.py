@@ -1,0 +1,43 @@
+"""ClassSelector: probability bars of the classes, one to be chosen; a second one for a contrast."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from traitlets import Int, List, Unicode
+
+from rlrp_nb.widgets.base import SceneWidget
+from rlrp_nb.widgets.bundle import asset
+
+if TYPE_CHECKING:
+    from rlrp_nb.engine.explanation import Explanation
+
+
+class ClassSelector(SceneWidget):
+    """Probability bars of the classes, one to be chosen; a second one for a contrast.
+
+    ``target`` is the chosen class as a key, ``"504"`` or ``"504-968"`` for a contrast, and ``k`` the number of bars.
+    Link widgets of the same explanations with ``traitlets.link``, or in the browser alone with ``ipywidgets.jslink``.
+
+    Parameters
+    ----------
+    explanations : Explanation or sequence of Explanation
+        Of one network.
+    title : str or None
+        Name of the whole; None asks why the first image got its class.
+    """
+
+    _esm = asset("class_selector.js")
+
+    k = Int(5, min=1, max=20).tag(sync=True)
+    categories = List(Unicode()).tag(sync=True)
+
+    def __init__(self, explanations: "Explanation | Sequence[Explanation]", *, title: str | None = None) -> None:
+        super().__init__(explanations, title=title)
+        first = explanations[0] if isinstance(explanations, Sequence) else explanations
+        self.categories = list(first.categories or ())
+
+    @property
+    def indices(self) -> int | tuple[int, int]:
+        """The class that is chosen, or the pair of a contrast: what ``targets`` of :func:`rlrp_nb.explain` takes."""
+        index, _, negative = self.target.partition("-")
+        return (int(index), int(negative)) if negative else int(index)

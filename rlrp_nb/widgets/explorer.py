@@ -1,0 +1,204 @@
+"""The Explorer: a network and an image, everything one can ask about them, in one widget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from traitlets import Bool, Enum, Float, Int, List, Unicode
+
+from rlrp_nb.errors import InputError, RlrpError
+from rlrp_nb.export import render
+from rlrp_nb.output_file import check_output, write_whole
+from rlrp_nb.widgets.base import LookWidget
+from rlrp_nb.widgets.buffers import detach
+from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.latest import Current, Latest
+from rlrp_nb.widgets.scene import merge_image
+from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
+
+if TYPE_CHECKING:
+    import os
+
+    from rlrp_nb.models.classifier import Classifier
+
+
+class Explorer(LookWidget):
+    """See why a classifier decides as it does: classes, layers, methods, own pictures, covered regions.
+
+    What was computed once is in the browser and is shown without asking Python again. What is missing is computed
+    beside the main thread; the newest request wins.
+
+    Parameters
+    ----------
+    model : Classifier
+        What :func:`rlrp_nb.load_model` returns, or a network of your own wrapped in :class:`rlrp_nb.Classifier`.
+    image : path, PIL image, array or tensor
+        The first picture.
+    targets : as :func:`rlrp_nb.explain`
+        The classes that are explained at once.
+    method : str
+        The method they are explained by.
+    layers : "all", list of str or None
+        The layers that can be looked at.
+
+    Raises
+    ------
+    InputError
+        If the model is not a Classifier, or the image, a target, the method or a layer cannot be used.
+
+    Examples
+    --------
+    >>> import rlrp_nb as rn
+    >>> from rlrp_nb.data.sample import sample_image
+    >>> from rlrp_nb.widgets import Explorer
+    >>> Explorer(rn.load_model("efficientnet_lite0"), sample_image("coffee"), layers=None)
+    Explorer(efficientnet_lite0: espresso, cup, consomme; rlrp)
+    """
+
+    _esm = asset("explorer.js")
+
+    k = Int(5, min=1, max=20).tag(sync=True)
+    live = Bool(default_value=True).tag(sync=True)
+    smooth = Bool(default_value=True).tag(sync=True)
+    across = Enum(("methods", "classes", "both", "pinned"), "classes").tag(sync=True)
+    scale = Enum(("own", "shared"), "own").tag(sync=True)
+    offered = List(Unicode()).tag(sync=True)
+    categories = List(Unicode()).tag(sync=True)
+    max_bytes = Float(MAX_BYTES).tag(sync=True)
+    busy = Bool(default_value=False).tag(sync=True)
+    progress = Float(0.0).tag(sync=True)
+    status = Unicode().tag(sync=True)
+    error = Unicode().tag(sync=True)
+
+    def __init__(
+        self,
+        model: "Classifier",
+        image: Any,  # noqa: ANN401 - whatever load_image takes
+        *,
+        targets: Any = "top5",  # noqa: ANN401 - as rlrp_nb.explain
+        method: str = "rlrp",
+        layers: str | list[str] | None = "all",
+    ) -> None:
+        if not hasattr(model, "preprocess"):
+            raise InputError(
+                f"An Explorer shows pictures to a Classifier, but got a {type(model).__name__}. Use "
+                "rlrp_nb.load_model(name), or wrap your network: "
+                "rlrp_nb.Classifier(name, network, categories, preprocess, weights)."
+            )
+        self._session = Session(model, layers)
+        self._latest = Latest()
+        from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - torch is loaded on first use
+
+        position = self._session.add(image)
+        super().__init__(self._session.explain(position, targets, method))
+        self.offered = list(available_methods())
+        self.categories = list(model.categories)
+        self.on_msg(self._hear)
+
+    def save_html(self, path: "str | os.PathLike[str]") -> Path:
+        """Write everything that was computed as one page that needs no kernel.
+
+        Parameters
+        ----------
+        path : path-like
+            Where to write, ending in ``.html``; an existing file is replaced.
+
+        Returns
+        -------
+        Path
+            The absolute path of the file.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written there.
+        FileFormatError
+            If the name does not end in ``.html`` or ``.htm``.
+        """
+        page = render(self.scene)
+        return write_whole(check_output(Path(path), (".html", ".htm")), lambda file: file.write(page.encode()))
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until everything that was asked for is computed.
+
+        Parameters
+        ----------
+        timeout : float or None
+            Seconds; None waits as long as it takes.
+
+        Returns
+        -------
+        bool
+            Whether everything is done.
+        """
+        return self._latest.wait(timeout)
+
+    def _hear(self, _widget: object, message: Tree, buffers: list[memoryview]) -> None:
+        """Take a request from the browser; answer beside the main thread, so that cells can go on."""
+        answers = {
+            "explain": self._explain,
+            "image": self._read,
+            "cover": self._cover,
+            "channels": self._channels,
+        }
+        answer = answers.get(message.get("kind", ""))
+        if answer is None:
+            self.error = f"The browser asked for {message.get('kind')!r}, which this version of rlrp_nb does not know."
+            return
+        data = [bytes(buffer) for buffer in buffers]
+
+        def job(current: Current) -> None:
+            try:
+                tree = answer(message, data)
+            except RlrpError as problem:
+                self._finish(current, str(problem))
+            except Exception as problem:  # noqa: BLE001 - whatever happens is said in the widget, which lives on
+                self._finish(current, f"{type(problem).__name__}: {problem}")
+            else:
+                if current():
+                    self._tell(message, tree)
+                self._finish(current, "")
+            self._session.keep(len(self.scene["images"]))
+
+        with self.hold_sync():
+            self.busy, self.progress, self.error = True, 0.0, ""
+            self.status = str(message.get("status", "Computing"))[:200]
+        self._latest.submit(job)
+
+    def _finish(self, current: Current, error: str) -> None:
+        # A job that was overtaken says nothing: the widget already speaks of the next one.
+        if current():
+            with self.hold_sync():
+                self.busy, self.progress, self.status, self.error = False, 1.0, "", error
+
+    def _tell(self, message: Tree, tree: Tree) -> None:
+        """Keep an answer for views that open later, and send the part that is new to those that are open."""
+        if "picture" in tree:
+            # Changed in place, which sends nothing: the whole scene would be megabytes.
+            merge_image(self.scene, int(tree["image"]), tree["picture"])
+        bare, blocks = detach(tree)
+        self.send({"kind": message["kind"], "ask": message.get("ask"), "tree": bare}, blocks)
+
+    def _explain(self, message: Tree, _data: list[bytes]) -> Tree:
+        explanation = self._session.explain(int(message["image"]), [_target(message)], str(message["method"]))
+        return {"image": int(message["image"]), "picture": self._session.scene(explanation)["images"][0]}
+
+    def _read(self, message: Tree, data: list[bytes]) -> Tree:
+        name = str(message.get("name", "picture"))[:80]
+        position = self._session.read(name, data[0])
+        self.progress = 0.3
+        explanation = self._session.explain(position, "top5", str(message["method"]))
+        return {"image": position, "picture": {**self._session.scene(explanation)["images"][0], "name": name}}
+
+    def _cover(self, message: Tree, _data: list[bytes]) -> Tree:
+        left, top, right, bottom = (int(edge) for edge in message["box"])
+        classes = [int(index) for index in message["classes"]]
+        return self._session.cover(int(message["image"]), (left, top, right, bottom), classes)
+
+    def _channels(self, message: Tree, _data: list[bytes]) -> Tree:
+        layer, method = str(message["layer"]), str(message["method"])
+        return self._session.channels(int(message["image"]), _target(message), method, layer)
+
+
+def _target(message: Tree) -> int | tuple[int, int]:
+    index, negative = int(message["index"]), int(message["negative"])
+    return index if negative < 0 else (index, negative)

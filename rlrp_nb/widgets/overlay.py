@@ -1,0 +1,25 @@
+"""Overlay: photograph and relevance with everything to look closer: opacity, sign, clip, zoom, read-out."""
+
+from traitlets import Bool
+
+from rlrp_nb.widgets.base import LookWidget
+from rlrp_nb.widgets.bundle import asset
+
+
+class Overlay(LookWidget):
+    """Photograph and relevance with everything to look closer: opacity, sign, clip, zoom, read-out.
+
+    ``opacity``, ``view``, ``sign``, ``clip`` and ``smooth`` are how it looks.
+    Link widgets of the same explanations with ``traitlets.link``, or in the browser alone with ``ipywidgets.jslink``.
+
+    Parameters
+    ----------
+    explanations : Explanation or sequence of Explanation
+        Of one network.
+    title : str or None
+        Name of the whole; None asks why the first image got its class.
+    """
+
+    _esm = asset("overlay.js")
+
+    smooth = Bool(default_value=True).tag(sync=True)

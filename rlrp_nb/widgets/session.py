@@ -1,0 +1,217 @@
+"""What an Explorer asks of the engine: explanations of its images, covered regions, channels of a layer."""
+
+import io
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rlrp_nb.errors import InputError
+from rlrp_nb.widgets.buffers import pack
+from rlrp_nb.widgets.scene import build_scene
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from rlrp_nb.engine.explanation import Explanation
+    from rlrp_nb.models.classifier import Classifier
+
+Tree: TypeAlias = dict[str, Any]
+
+MAX_BYTES = 20_000_000
+MAX_PIXELS = 40_000_000
+_CHANNELS = 12
+_LIKELIEST = 3
+
+
+class Session:
+    """A classifier and the images that were shown to it.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        What is explained.
+    layers : str or list of str or None
+        Layers that every explanation keeps.
+    """
+
+    def __init__(self, classifier: "Classifier", layers: str | list[str] | None) -> None:
+        self.classifier = classifier
+        self.layers = layers
+        self._images: list[Image] = []
+
+    def add(self, image: Any) -> int:  # noqa: ANN401 - whatever load_image takes
+        """Keep an image and return its position.
+
+        Parameters
+        ----------
+        image : path, PIL image, array or tensor
+            As :func:`rlrp_nb.load_image`.
+
+        Returns
+        -------
+        int
+            Position among the images.
+
+        Raises
+        ------
+        InputError
+            If it is not a picture.
+        """
+        from rlrp_nb.data.image import load_image  # noqa: PLC0415 - keeps the widget light
+
+        self._images.append(load_image(image))
+        return len(self._images) - 1
+
+    def keep(self, count: int) -> None:
+        """Keep the first images and forget the others: what could not be explained, or was overtaken."""
+        del self._images[count:]
+
+    def explain(self, position: int, targets: Any, method: str) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+        """Explain one image with the session's layers.
+
+        Parameters
+        ----------
+        position : int
+            Which image.
+        targets : as :func:`rlrp_nb.explain`
+            What to explain.
+        method : str
+            By which method.
+
+        Returns
+        -------
+        Explanation
+            Of one sample.
+        """
+        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
+
+        return explain(self.classifier, self._image(position), targets, method, self.layers)
+
+    def cover(self, position: int, box: tuple[int, int, int, int], targets: list[int]) -> Tree:
+        """Predict again with a rectangle of the image replaced by the image's mean colour.
+
+        Parameters
+        ----------
+        position : int
+            Which image.
+        box : (left, top, right, bottom)
+            Pixels of the picture as the network sees it; right and bottom are not covered.
+        targets : list of int
+            Classes whose probabilities are wanted.
+
+        Returns
+        -------
+        dict
+            ``before`` and ``after``: probabilities of the targets; ``likeliest``: classes after covering.
+
+        Raises
+        ------
+        InputError
+            If the rectangle is empty or leaves the picture.
+        """
+        import torch  # noqa: PLC0415 - torch is loaded on first use
+
+        pixels = self.classifier.preprocess(self._image(position))
+        height, width = pixels.shape[-2:]
+        left, top, right, bottom = box
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise InputError(f"The rectangle {box} is empty or leaves the picture of {width} x {height} pixels.")
+        covered = pixels.clone()
+        covered[:, top:bottom, left:right] = pixels.mean(dim=(1, 2), keepdim=True)
+        with torch.no_grad():
+            before, after = self._logits(torch.stack([pixels, covered])).float().softmax(1)
+        values, indices = after.topk(min(_LIKELIEST, len(after)))
+        return {
+            "before": [float(before[target]) for target in targets],
+            "after": [float(after[target]) for target in targets],
+            "likeliest": [
+                {"label": self.classifier.categories[int(index)], "probability": float(value)}
+                for value, index in zip(values, indices, strict=True)
+            ],
+        }
+
+    def channels(self, position: int, target: Any, method: str, layer: str) -> Tree:  # noqa: ANN401 - as rlrp_nb.explain
+        """Rank the channels of one layer by the relevance that passes through them.
+
+        Parameters
+        ----------
+        position : int
+            Which image.
+        target : int or pair of int
+            What is explained.
+        method, layer : str
+            By which method, at which layer; it has to have extent in space.
+
+        Returns
+        -------
+        dict
+            ``count``, and ``channels``: index, sum and map of the strongest.
+
+        Raises
+        ------
+        InputError
+            If the layer has no channel maps.
+        """
+        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
+
+        explanation = explain(self.classifier, self._image(position), [target], method, [layer])
+        relevance = explanation.layers[layer][0, 0].detach().cpu().double().numpy()
+        if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
+            raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
+        sums = relevance.sum(axis=(1, 2))
+        strongest = abs(sums).argsort(kind="stable")[::-1][:_CHANNELS]
+        return {
+            "count": len(sums),
+            "channels": [
+                {"index": int(index), "sum": float(sums[index]), "map": dict(pack(relevance[index], "int8"))}
+                for index in strongest
+            ],
+        }
+
+    def read(self, name: str, data: bytes) -> int:
+        """Keep an image that was uploaded and return its position.
+
+        Parameters
+        ----------
+        name : str
+            What the file is called; only for messages.
+        data : bytes
+            A picture file.
+
+        Returns
+        -------
+        int
+            Position among the images.
+
+        Raises
+        ------
+        InputError
+            If the file is too large or is not a picture.
+        """
+        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - keeps the widget light
+
+        from rlrp_nb.data.image import load_image  # noqa: PLC0415 - likewise
+
+        if len(data) > MAX_BYTES:
+            raise InputError(
+                f"{name!r} has {len(data) / 1e6:.0f} MB; pictures up to {MAX_BYTES / 1e6:.0f} MB are accepted. "
+                "Make it smaller."
+            )
+        try:
+            image = Image.open(io.BytesIO(data))
+        except UnidentifiedImageError:
+            raise InputError(f"{name!r} is not a picture that can be read; PNG, JPEG, WebP and GIF are.") from None
+        return self.add(load_image(image, max_pixels=MAX_PIXELS))
+
+    def scene(self, explanation: "Explanation", title: str | None = None) -> Tree:
+        """Return an explanation as the browser is sent it."""
+        return build_scene([explanation], title=title)
+
+    def _image(self, position: int) -> "Image":
+        if not 0 <= position < len(self._images):
+            raise InputError(f"There is no image {position}; there are {len(self._images)}.")
+        return self._images[position]
+
+    def _logits(self, inputs: "Tensor") -> "Tensor":
+        reference = next(self.classifier.network.parameters(), inputs)
+        logits: Tensor = self.classifier.network(inputs.to(reference))
+        return logits

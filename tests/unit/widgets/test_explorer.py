@@ -1,0 +1,192 @@
+"""The Explorer without a browser: what it sends, what it answers, and that a mistake does not end it."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.models.zoo import load_model
+from rlrp_nb.widgets.buffers import attach, unpack
+from rlrp_nb.widgets.explorer import Explorer
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_model("efficientnet_lite0")
+
+
+@pytest.fixture
+def explorer(classifier):
+    """Return an Explorer whose messages to the browser are kept in ``sent``."""
+    explorer = Explorer(classifier, sample_image("coffee"), targets=[967, 968], layers=["_blocks.8", "_fc"])
+    explorer.sent = []
+    explorer.send = lambda content, buffers=None: explorer.sent.append(
+        {**content, "tree": attach(content["tree"], buffers)}
+    )
+    yield explorer
+    assert explorer.wait(60)
+    explorer.close()
+
+
+def ask(explorer, buffers=(), **message):
+    explorer._handle_custom_msg({"ask": 1, **message}, list(buffers))
+    assert explorer.wait(120)
+
+
+def as_png(image):
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_missing_class_is_explained_and_sent_alone(explorer, classifier):
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    (answer,) = explorer.sent
+    sent = answer["tree"]["picture"]["results"][0]["targets"]["504"]["pieces"][0]
+    heatmap = explain(classifier, sample_image("coffee"), 504).heatmap().numpy()
+    assert np.abs(unpack(sent) - heatmap).max() <= np.abs(heatmap).max() / 127
+    assert list(explorer.scene["images"][0]["results"][0]["targets"]) == ["967", "968", "504"]
+    assert (explorer.busy, explorer.error, answer["ask"]) == (False, "", 1)
+
+
+def test_another_method_and_a_contrast_are_answered(explorer):
+    ask(explorer, kind="explain", image=0, method="gradient-x-input", index=967, negative=968)
+    picture = explorer.sent[0]["tree"]["picture"]
+    assert [target["key"] for target in picture["targets"]] == ["967-968"]
+    assert explorer.scene["methods"] == ["rlrp", "gradient-x-input"]
+
+
+def test_a_picture_is_read_explained_and_added(explorer):
+    ask(explorer, [as_png(sample_image("rocket"))], kind="image", name="rocket.png", method="rlrp")
+    assert [image["name"] for image in explorer.scene["images"]] == ["Image 1", "rocket.png"]
+    assert explorer.scene["images"][1]["targets"][0]["label"] == "missile"
+    ask(explorer, kind="explain", image=1, method="rlrp", index=1, negative=-1)
+    assert "1" in explorer.scene["images"][1]["results"][0]["targets"]
+
+
+@pytest.mark.parametrize("data", [b"no picture at all", b"", as_png(sample_image("coffee"))[:2000]])
+def test_what_is_no_picture_is_told_in_words_and_the_widget_lives_on(explorer, data):
+    ask(explorer, [data], kind="image", name="<img onerror=x>.png", method="rlrp")
+    assert explorer.error
+    assert explorer.sent == []
+    assert len(explorer.scene["images"]) == 1
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    assert explorer.error == ""
+    assert len(explorer.sent) == 1
+
+
+def test_a_picture_of_too_many_bytes_is_refused(explorer, monkeypatch):
+    monkeypatch.setattr("rlrp_nb.widgets.session.MAX_BYTES", 1000)
+    ask(explorer, [as_png(sample_image("coffee"))], kind="image", name="big.png", method="rlrp")
+    assert "'big.png' has" in explorer.error
+    assert len(explorer.scene["images"]) == 1
+
+
+def test_mistakes_in_a_request_are_told(explorer):
+    for message in (
+        {"kind": "explain", "image": 9, "method": "rlrp", "index": 1, "negative": -1},
+        {"kind": "explain", "image": 0, "method": "magic", "index": 1, "negative": -1},
+        {"kind": "explain", "image": 0, "method": "rlrp", "index": 5000, "negative": -1},
+        {"kind": "cover", "image": 0, "box": [5, 5, 5, 9], "classes": [967]},
+        {"kind": "channels", "image": 0, "method": "rlrp", "index": 967, "negative": -1, "layer": "_fc"},
+        {"kind": "explain"},
+        {"kind": "dance"},
+    ):
+        ask(explorer, **message)
+        assert explorer.error, message
+        assert not explorer.busy
+    assert explorer.sent == []
+
+
+def test_a_covered_region_changes_the_probability(explorer, classifier):
+    ask(explorer, kind="cover", image=0, box=[40, 20, 180, 120], classes=[967])
+    tree = explorer.sent[0]["tree"]
+    pixels = classifier.preprocess(sample_image("coffee"))
+    covered = pixels.clone()
+    covered[:, 20:120, 40:180] = pixels.mean((1, 2), keepdim=True)
+    with torch.no_grad():
+        expected = classifier.network(torch.stack([pixels, covered])).softmax(1)[:, 967]
+    assert tree["before"] == pytest.approx([float(expected[0])], rel=1e-4)
+    assert tree["after"] == pytest.approx([float(expected[1])], rel=1e-4)
+    assert tree["after"] < tree["before"]
+    assert len(tree["likeliest"]) == 3
+
+
+def test_channels_are_ranked_by_the_relevance_that_passes_through(explorer, classifier):
+    ask(explorer, kind="channels", image=0, method="rlrp", index=967, negative=-1, layer="_blocks.8")
+    tree = explorer.sent[0]["tree"]
+    relevance = explain(classifier, sample_image("coffee"), 967, layers=["_blocks.8"]).layers["_blocks.8"][0, 0]
+    sums = relevance.sum((1, 2)).numpy()
+    assert tree["count"] == len(sums)
+    assert [each["index"] for each in tree["channels"]] == np.argsort(-np.abs(sums), kind="stable")[:12].tolist()
+    best = tree["channels"][0]
+    assert np.abs(unpack(best["map"]) - relevance[best["index"]].numpy()).max() <= best["map"]["peak"] / 127
+
+
+def test_of_many_requests_the_newest_wins(explorer, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = explorer._session.explain
+
+    def slow(position, targets, method):
+        begun.set()
+        assert go.wait(60)
+        return real(position, targets, method)
+
+    monkeypatch.setattr(explorer._session, "explain", slow)
+    for number, index in enumerate((1, 2, 3), 1):
+        explorer._handle_custom_msg(
+            {"kind": "explain", "ask": number, "image": 0, "method": "rlrp", "index": index, "negative": -1}, []
+        )
+        assert begun.wait(60)
+    assert explorer.busy
+    go.set()
+    assert explorer.wait(120)
+    assert [message["ask"] for message in explorer.sent] == [3]
+    assert "1" not in explorer.scene["images"][0]["results"][0]["targets"]
+    assert not explorer.busy
+
+
+def test_two_widgets_of_one_network_answer_at_once(classifier):
+    widgets = [Explorer(classifier, sample_image(name), targets=None, layers=None) for name in ("coffee", "rocket")]
+    for widget in widgets:
+        widget._handle_custom_msg({"kind": "explain", "image": 0, "method": "rlrp", "index": 3, "negative": -1}, [])
+    for widget, name in zip(widgets, ("coffee", "rocket"), strict=True):
+        assert widget.wait(120)
+        sent = widget.scene["images"][0]["results"][0]["targets"]["3"]["pieces"][0]
+        heatmap = explain(classifier, sample_image(name), 3).heatmap().numpy()
+        assert np.abs(unpack(sent) - heatmap).max() <= np.abs(heatmap).max() / 127
+        widget.close()
+
+
+def test_a_view_that_opens_later_gets_everything(explorer):
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    state = explorer.get_state("scene")["scene"]
+    assert "504" in state["images"][0]["results"][0]["targets"]
+
+
+def test_the_page_holds_what_was_computed(explorer, tmp_path):
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    page = explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '"key":"504"' in page
+    with pytest.raises(FileFormatError):
+        explorer.save_html(tmp_path / "page.txt")
+
+
+def test_repr_is_stable_and_a_picture_stands_in_for_the_widget(explorer):
+    assert repr(explorer) == "Explorer(efficientnet_lite0: espresso, cup; rlrp)"
+    data, *_ = explorer._repr_mimebundle_()
+    assert data["image/png"].startswith("iVBOR")
+    assert data["text/plain"] == repr(explorer)
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_what_is_no_classifier_is_refused(classifier):
+    with pytest.raises(InputError, match="got a EfficientNet"):
+        Explorer(classifier.network, sample_image("coffee"))
+    with pytest.raises(TypeError, match="colour"):
+        Explorer(classifier, sample_image("coffee"), colour="red")

@@ -1,0 +1,113 @@
+// What a view wants to see: shown at once where it is there, asked of the kernel where it is not and there is one.
+
+import { attach } from "./decode.js";
+import { merge } from "./merge.js";
+import { methodTitle } from "./scene.js";
+
+/** @typedef {import("./standin.js").StandIn} StandIn */
+/** @typedef {{index: number, negative: number, label: string}} Wanted */
+/** @typedef {{left: number, top: number, right: number, bottom: number}} Box */
+/** @typedef {{box: Box, image: number, label: string, before: number[], after: number[], likeliest: {label: string, probability: number}[]}} Covered */
+/** @typedef {{image: number, method: string, target: string, layer: string, count: number, channels: {index: number, sum: number, map: import("./scene.js").Packed}[]}} Channels */
+
+/** @param {{index: number, negative: number}} of */
+export function keyOf({ index, negative }) {
+  return negative < 0 ? String(index) : `${index}-${negative}`;
+}
+
+/**
+ * @param {StandIn} state
+ * @param {() => import("./scene.js").Choice | null} now
+ */
+export function createAsk(state, now) {
+  let newest = 0;
+  /** @type {Record<string, any>} */
+  let asked = {};
+  const live = Boolean(state.get("live"));
+
+  /** @param {Record<string, any>} message @param {ArrayBuffer[]} [buffers] */
+  function send(message, buffers) {
+    asked = { ...message, ask: ++newest };
+    state.send(asked, undefined, buffers);
+  }
+
+  /** @param {string} method @param {string} key */
+  function computed(method, key) {
+    const scene = /** @type {import("./scene.js").Scene} */ (state.get("scene"));
+    return scene.images[state.get("image")]?.results.some((each) => each.method === method && each.targets[key]) ?? false;
+  }
+
+  /** @param {string} method @param {Wanted} target */
+  function want(method, target) {
+    const key = keyOf(target);
+    if (computed(method, key)) {
+      state.set("method", method);
+      state.set("target", key);
+    } else if (live) {
+      const { index, negative, label } = target;
+      const status = `Explaining ${label} by ${methodTitle(method)}`;
+      send({ kind: "explain", image: state.get("image"), method, index, negative, status });
+    }
+  }
+
+  state.onMessage((message, buffers) => {
+    // The kernel answers the newest request only; an answer to an older one can still be on its way.
+    if (message.ask !== newest) return;
+    const tree = attach(
+      message.tree,
+      buffers.map((view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength)),
+    );
+    if (message.kind === "cover") state.set("covered", { ...tree, ...asked.about });
+    if (message.kind === "channels") state.set("channels", { ...tree, ...asked.about });
+    if (tree.picture) {
+      state.set("scene", merge(state.get("scene"), tree.image, tree.picture));
+      const [target] = tree.picture.targets;
+      state.set("image", tree.image);
+      state.set("method", tree.picture.results[0].method);
+      state.set("target", target.key);
+    }
+  });
+
+  return {
+    live,
+    computed,
+    want,
+    /** @param {string} method */
+    method(method) {
+      const target = now()?.target;
+      if (target) want(method, target);
+    },
+    /** @param {File} file */
+    async image(file) {
+      const limit = state.get("max_bytes");
+      if (file.size > limit) {
+        const size = Math.round(file.size / 1e6);
+        state.set("error", `“${file.name}” has ${size} MB; pictures up to ${Math.round(limit / 1e6)} MB are accepted. Make it smaller.`);
+        return;
+      }
+      state.set("error", "");
+      const method = now()?.result.method ?? "rlrp";
+      send({ kind: "image", name: file.name, method, status: `Explaining ${file.name}` }, [await file.arrayBuffer()]);
+    },
+    /** @param {Box} box */
+    cover(box) {
+      const choice = now();
+      if (!choice) return;
+      const { target } = choice;
+      const image = state.get("image");
+      const classes = target.negative < 0 ? [target.index] : [target.index, target.negative];
+      const about = { box, image, label: target.label };
+      send({ kind: "cover", image, box: [box.left, box.top, box.right, box.bottom], classes, about, status: "Covering the region" });
+    },
+    channels() {
+      const choice = now();
+      if (!choice) return;
+      const { target, layer, result } = choice;
+      const about = { image: state.get("image"), method: result.method, target: target.key, layer: layer.name };
+      const { index, negative } = target;
+      send({ kind: "channels", ...about, index, negative, about, status: `Ranking the channels of ${layer.name}` });
+    },
+  };
+}
+
+/** @typedef {ReturnType<typeof createAsk>} Ask */

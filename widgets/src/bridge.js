@@ -1,0 +1,33 @@
+// Between a widget's model and its views. Views of one widget share a state in the browser; only what is meant for the
+// kernel reaches it.
+
+import { StandIn } from "./standin.js";
+
+/** @typedef {import("./dom.js").Model} Model */
+
+/** @type {WeakMap<Model, StandIn>} */
+const bridges = new WeakMap();
+
+/**
+ * The state that all views of a widget share.
+ * @param {Model} model
+ * @param {string[]} keys what the widget's Python half declares
+ * @param {string[]} saved of these, what Python is told when the browser changes it
+ */
+export function bridge(model, keys, saved = []) {
+  const known = bridges.get(model);
+  if (known) return known;
+  const state = new StandIn(Object.fromEntries(keys.map((key) => [key, model.get(key)])));
+  bridges.set(model, state);
+  for (const key of keys) model.on(`change:${key}`, () => state.set(key, model.get(key)));
+  for (const key of saved) {
+    state.on(`change:${key}`, () => {
+      if (model.get(key) === state.get(key)) return;
+      model.set(key, state.get(key));
+      model.save_changes();
+    });
+  }
+  state.send = (message, callbacks, buffers) => model.send(message, callbacks, buffers);
+  model.on("msg:custom", (message, buffers) => state.tell(message, buffers));
+  return state;
+}

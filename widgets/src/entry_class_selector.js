@@ -1,0 +1,23 @@
+// The ClassSelector as an anywidget: alone, it chooses any class and leaves explaining to whoever listens.
+
+import { createAsk, keyOf } from "./ask.js";
+import { bridge } from "./bridge.js";
+import { createClasses } from "./classes.js";
+import { framed, localState } from "./explorer.js";
+import { current } from "./overlay.js";
+
+/** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
+function render({ model, el }) {
+  const state = bridge(model, ["scene", "image", "method", "target", "k", "categories"], ["target", "k"]);
+  const ask = createAsk(state, () => current(state));
+  const classes = createClasses(state, {
+    ...ask,
+    live: true,
+    want: (_method, target) => state.set("target", keyOf(target)),
+  });
+  const view = framed(localState(), [classes], classes.el);
+  el.append(view.el);
+  return view.destroy;
+}
+
+export default { render };

@@ -1,0 +1,23 @@
+// The Overlay as an anywidget: the picture, and beside it how it is shown.
+
+import { bridge } from "./bridge.js";
+import { h } from "./dom.js";
+import { createSmooth, framed, localState } from "./explorer.js";
+import { createDisplay, createOverlay } from "./overlay.js";
+
+const KEYS = "scene image method target layer opacity view sign clip smooth".split(" ");
+
+/** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
+function render({ model, el }) {
+  const local = localState();
+  const state = bridge(model, KEYS);
+  const overlay = createOverlay(state, local);
+  const display = createDisplay(state);
+  const smooth = createSmooth(state);
+  const side = h("div", { class: "rl-side" }, h("section", { class: "rl-panel", "aria-label": "Display" }, display.el, smooth.el));
+  const view = framed(local, [overlay, display, smooth], h("div", { class: "rl-main" }, overlay.el, side));
+  el.append(view.el);
+  return view.destroy;
+}
+
+export default { render };

@@ -1,0 +1,44 @@
+// The user's own picture: opened, dropped or pasted.
+
+import { button } from "./controls.js";
+import { h } from "./dom.js";
+
+/**
+ * @param {HTMLElement} area where pictures may be dropped, and pasted while something in it has the focus
+ * @param {import("./ask.js").Ask} ask
+ */
+export function createOpener(area, ask) {
+  const input = h("input", {
+    type: "file",
+    accept: "image/*",
+    hidden: true,
+    onchange: () => {
+      const [file] = input.files ?? [];
+      if (file) void ask.image(file);
+      input.value = "";
+    },
+  });
+  const open = button("Open a picture …", () => input.click());
+  const el = h("div", { class: "rl-opener" }, open, h("span", { class: "rl-hint", text: "or drop or paste one here" }), input);
+
+  /** @param {DataTransfer | null} data @param {Event} event */
+  function take(data, event) {
+    const file = [...(data?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    if (!file) return;
+    event.preventDefault();
+    event.stopPropagation();
+    void ask.image(file);
+  }
+  area.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    area.classList.add("rl-dropping");
+  });
+  area.addEventListener("dragleave", () => area.classList.remove("rl-dropping"));
+  area.addEventListener("drop", (event) => {
+    area.classList.remove("rl-dropping");
+    take(event.dataTransfer, event);
+  });
+  area.addEventListener("paste", (event) => take(event.clipboardData, event));
+  return el;
+}

@@ -1,0 +1,130 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { createAsk, keyOf } from "../src/ask.js";
+import { bridge } from "../src/bridge.js";
+import { merge } from "../src/merge.js";
+import { choose, classShares } from "../src/scene.js";
+import { StandIn } from "../src/standin.js";
+
+const packed = () => ({ dtype: "int8", shape: [1], peak: 1, data: Uint8Array.of(127) });
+const layers = [{ name: "input", op: "", shape: [1, 1, 1], kind: "map" }];
+/** @param {string} method @param {...string} keys @returns {any} */
+const picture = (method, ...keys) => ({
+  name: "Image 1",
+  width: 1,
+  height: 1,
+  photo: null,
+  classes: [],
+  targets: keys.map((key) => ({ key, index: Number.parseInt(key), negative: -1, label: key, probability: 0 })),
+  results: [{ method, layers, targets: Object.fromEntries(keys.map((key) => [key, { pieces: [packed()], ledger: {} }])) }],
+});
+/** @returns {any} */
+const scene = () => ({ format: 1, title: "", network: "", versions: {}, methods: ["rlrp"], images: [picture("rlrp", "1", "2")] });
+
+/** A model that records what the kernel would be told. */
+class Recorder extends StandIn {
+  sent = /** @type {any[]} */ ([]);
+  saves = 0;
+  constructor(/** @type {Record<string, unknown>} */ values) {
+    super(values);
+    this.send = (message) => this.sent.push(message);
+  }
+  save_changes() {
+    this.saves += 1;
+  }
+}
+
+const KEYS = ["scene", "image", "method", "target", "layer", "opacity", "live", "busy", "error", "max_bytes"];
+function start(live = true) {
+  const model = new Recorder({ scene: scene(), image: 0, method: "rlrp", target: "1", layer: "input", opacity: 1, live, max_bytes: 100 });
+  const state = bridge(/** @type {any} */ (model), KEYS);
+  const now = () => choose(state.get("scene"), { method: state.get("method"), target: state.get("target") });
+  return { model, state, ask: createAsk(state, now) };
+}
+const wanted = (/** @type {number} */ index, negative = -1) => ({ index, negative, label: String(index) });
+
+test("keys name a class or a contrast", () => {
+  assert.equal(keyOf({ index: 5, negative: -1 }), "5");
+  assert.equal(keyOf({ index: 5, negative: 0 }), "5-0");
+});
+
+test("what is there is shown without a word to the kernel", () => {
+  const { model, state, ask } = start();
+  ask.want("rlrp", wanted(2));
+  state.set("opacity", 0.3);
+  state.set("layer", "fc");
+  assert.equal(state.get("target"), "2");
+  assert.deepEqual(model.sent, []);
+  assert.equal(model.saves, 0);
+});
+
+test("what is missing is asked for, and shown when it comes", () => {
+  const { model, state, ask } = start();
+  ask.want("lrp-0", wanted(7));
+  assert.equal(state.get("target"), "1");
+  assert.deepEqual([model.sent[0].kind, model.sent[0].method, model.sent[0].index], ["explain", "lrp-0", 7]);
+  const bare = picture("lrp-0", "7");
+  bare.results[0].targets["7"].pieces[0].data = 0;
+  const tree = { image: 0, picture: bare };
+  model.listeners.get("msg:custom")?.forEach((hear) => hear({ kind: "explain", ask: model.sent[0].ask, tree }, [new DataView(new ArrayBuffer(1))]));
+  assert.deepEqual([state.get("method"), state.get("target")], ["lrp-0", "7"]);
+  assert.equal(state.get("scene").images[0].results.length, 2);
+});
+
+test("an answer to an older request is dropped", () => {
+  const { model, state, ask } = start();
+  ask.want("lrp-0", wanted(7));
+  ask.want("lrp-0", wanted(8));
+  const tree = { image: 0, picture: picture("lrp-0", "7") };
+  model.listeners.get("msg:custom")?.forEach((hear) => hear({ kind: "explain", ask: model.sent[0].ask, tree }, []));
+  assert.equal(state.get("scene").images[0].results.length, 1);
+});
+
+test("without a kernel nothing is asked", () => {
+  const { model, state, ask } = start(false);
+  ask.want("lrp-0", wanted(7));
+  assert.deepEqual(model.sent, []);
+  assert.equal(state.get("target"), "1");
+});
+
+test("a picture that is too large is refused in words, one that is not is sent as bytes", async () => {
+  const { model, state, ask } = start();
+  await ask.image(/** @type {any} */ ({ name: "a.png", size: 101 }));
+  assert.match(state.get("error"), /a\.png.*accepted/);
+  assert.deepEqual(model.sent, []);
+  await ask.image(/** @type {any} */ ({ name: "a.png", size: 9, arrayBuffer: async () => new ArrayBuffer(9) }));
+  assert.equal(model.sent[0].kind, "image");
+  assert.equal(state.get("error"), "");
+});
+
+test("a bridge is one for all views, follows the kernel, and saves only what it should", () => {
+  const model = new Recorder({ layer: "a", opacity: 1 });
+  const state = bridge(/** @type {any} */ (model), ["layer", "opacity"], ["layer"]);
+  assert.equal(bridge(/** @type {any} */ (model), []), state);
+  model.set("opacity", 0.5);
+  assert.equal(state.get("opacity"), 0.5);
+  state.set("opacity", 0.2);
+  assert.equal(model.saves, 0);
+  state.set("layer", "b");
+  assert.deepEqual([model.saves, model.get("layer")], [1, "b"]);
+  model.set("layer", "c");
+  assert.deepEqual([model.saves, state.get("layer")], [1, "c"]);
+});
+
+test("merging adds classes, methods and pictures, and leaves the old scene as it was", () => {
+  const old = scene();
+  const more = merge(merge(merge(old, 0, picture("rlrp", "2", "3")), 0, picture("lrp-0", "1")), 1, picture("rlrp", "9"));
+  assert.equal(old.images.length, 1);
+  assert.deepEqual(Object.keys(old.images[0].results[0].targets), ["1", "2"]);
+  assert.deepEqual(more.images.map(({ targets }) => targets.map(({ key }) => key)), [["1", "2", "3"], ["9"]]);
+  assert.deepEqual(more.methods, ["rlrp", "lrp-0"]);
+  assert.equal(more.images[0]?.results.length, 2);
+});
+
+test("class shares are of all classes where their names are known, most probable first", () => {
+  const held = { ...picture("rlrp", "1"), classes: [{ index: 4, label: "four", probability: 1 }] };
+  assert.deepEqual(classShares(held, []), held.classes);
+  held.probabilities = { dtype: "int8", shape: [3], peak: 127, data: Uint8Array.of(5, 90, 5) };
+  assert.deepEqual(classShares(held, ["a", "b", "c"]).map(({ label }) => label), ["b", "a", "c"]);
+});
