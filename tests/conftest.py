@@ -5,8 +5,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+# no deadline: a test must not depend on how fast the machine is; the same examples on every run
+settings.register_profile("rlrp", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("rlrp")
 
 
 @pytest.fixture(autouse=True)

@@ -58,9 +58,9 @@ def _step(z: Tensor) -> Tensor:
 def _clamped(z: Tensor, low: float | None, high: float | None) -> Tensor:
     slope = torch.ones_like(z)
     if high is not None:
-        slope = torch.where(z > high, high / z, slope)
+        slope = torch.where(z > high, high / z if high else 0.0, slope)
     if low is not None:
-        slope = torch.where(z < low, low / z, slope)
+        slope = torch.where(z < low, low / z if low else 0.0, slope)
     return slope
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
     from torch.fx import Node
 
+# a view traced on a contiguous tensor fails on another memory layout, where the network itself would copy
+_VIEWS: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
 _MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
 
 
@@ -139,7 +141,9 @@ def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one re
                 f"the network ends in {step.op.rpartition('.')[2].strip('_')}; explain its logits instead: remove "
                 "this last step, or pass the network without it"
             )
-        return "its output is used as a signal, but it does not map 0 to 0; it is supported where it scales a signal"
+        return "it does not map 0 to 0, as an activation must; it is supported where it scales a signal"
+    if set(step.roles) == {"gate"}:
+        return "it takes a gate (sigmoid, hardsigmoid, softmax), which does not map 0 to 0, for a signal"
     if "gate" in step.roles and step.op != "aten.mul":
         return "it joins a signal and a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
     if step.batch_dim is None:
@@ -206,7 +210,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
     return Step(
         index=indices[node],
         op=op,
-        function=made_by.target,  # type: ignore[arg-type] # a call_function node's target is a function
+        function=_VIEWS.get(made_by.target, made_by.target),
         arguments=arguments,
         keywords=keywords,
         item=item if isinstance(item, int) else None,

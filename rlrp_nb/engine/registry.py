@@ -117,4 +117,8 @@ def _marks(sources: dict[str, Tensor]) -> list[tuple[int, int]]:
 def _samples(sources: dict[str, Tensor]) -> Tensor:
     """Return up to 64 evenly spaced values of every tensor."""
     flat = [t.detach().reshape(-1) for t in sources.values()]
-    return torch.cat([f[:: max(1, f.numel() // _SAMPLES)].double() for f in flat])
+    return (
+        torch.cat([f[:: max(1, f.numel() // _SAMPLES)].double() for f in flat])
+        if flat
+        else torch.empty(0, device="cpu")
+    )

@@ -352,9 +352,9 @@ RULES: dict[str, Rule] = {
     "aten.pixel_unshuffle": _spatial,
     "aten.channel_shuffle": _spatial,
     "aten.im2col": _spatial,
-    "aten.pad": Linear(),
-    "aten.constant_pad_nd": Linear(),
-    **{f"aten.{kind}_pad{n}d": _spatial for kind in ("reflection", "replication") for n in (1, 2, 3)},
+    "aten.pad": Linear(kind="shape"),
+    "aten.constant_pad_nd": Linear(kind="shape"),
+    **{f"aten.{kind}_pad{n}d": Linear(kind="shape", batched=True) for kind in ("reflection", "replication") for n in (1, 2, 3)},
     # reductions
     "aten.mean": Linear(),
     "aten.sum": Linear(),

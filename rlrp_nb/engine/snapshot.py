@@ -9,7 +9,7 @@ from collections import OrderedDict
 from types import MethodType
 from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
@@ -94,11 +94,12 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
 def twin_of(network: nn.Module) -> nn.Module:
     """Return a network of new module objects without hooks that shares every tensor with `network`."""
     twins: dict[int, nn.Module] = {}
+    shared = {id(t): _traceable(t) for t in [*network.parameters(), *network.buffers()]}
     for module in network.modules():
         twin = module.__class__.__new__(module.__class__)
         twin.__dict__.update(module.__dict__)
         for name in ("_parameters", "_buffers"):
-            twin.__dict__[name] = dict(module.__dict__[name])
+            twin.__dict__[name] = {k: None if t is None else shared[id(t)] for k, t in module.__dict__[name].items()}
         for name in _EVERY_HOOK:
             twin.__dict__[name] = OrderedDict()
         twins[id(module)] = twin
@@ -111,6 +112,13 @@ def twin_of(network: nn.Module) -> nn.Module:
             if isinstance(value, MethodType) and id(value.__self__) in twins:
                 twin.__dict__[key] = MethodType(value.__func__, twins[id(value.__self__)])
     return twins[id(network)]
+
+
+def _traceable(tensor: Tensor) -> Tensor:
+    """Return the tensor itself, or a copy of one made in inference mode, which cannot be traced."""
+    if not tensor.is_inference():
+        return tensor
+    return nn.Parameter(tensor.clone(), requires_grad=False) if isinstance(tensor, nn.Parameter) else tensor.clone()
 
 
 def structure_of(network: nn.Module) -> tuple[Any, ...]:

@@ -76,11 +76,11 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
         if not items:
             raise InputError(f"targets is empty; {_ACCEPTED}.")
         pairs = [_item(item, shape) for item in items]
-        positive = torch.tensor([p for p, _ in pairs]).expand(samples, -1)
-        negative = torch.tensor([n for _, n in pairs]).expand(samples, -1)
+        positive = torch.tensor([p for p, _ in pairs], device="cpu").expand(samples, -1)
+        negative = torch.tensor([n for _, n in pairs], device="cpu").expand(samples, -1)
     positive = positive.to("cpu", torch.int64).contiguous()
     negative = torch.full_like(positive, -1) if negative is None else negative.contiguous()
-    seeds = torch.zeros(samples, positive.shape[1], max(1, prod(shape)), dtype=dtype)
+    seeds = torch.zeros(samples, positive.shape[1], max(1, prod(shape)), dtype=dtype, device="cpu")
     seeds.scatter_(2, positive[..., None], 1.0)
     seeds -= torch.zeros_like(seeds).scatter_(2, negative.clamp(min=0)[..., None], (negative >= 0)[..., None].to(dtype))
     return Targets(positive, negative, seeds.transpose(0, 1).reshape(-1, *logits.shape).to(logits.device))
@@ -98,7 +98,7 @@ def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
         raise InputError(
             "targets, taken as seeds for the logits, holds NaN or infinite numbers; accepted are finite ones."
         )
-    none = torch.full(seeds.shape[:2], -1)
+    none = torch.full(seeds.shape[:2], -1, device="cpu")
     return Targets(none, none.clone(), seeds.detach().transpose(0, 1).to(logits.device, dtype))
 
 

@@ -1,0 +1,59 @@
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.engine import weighted
+
+
+def test_sums_are_those_of_the_tensors(residual, images):
+    explanation = rn.explain(residual.double(), images.double(), [1, (0, 2)], layers="all")
+    for target in (0, 1):
+        for sample in (0, 1):
+            ledger = explanation.ledger(target, sample)
+            assert ledger[0].layer == "4"
+            assert ledger[0].relevance_out == pytest.approx(float(explanation.layers["4"][sample, target].sum()))
+            assert ledger[-1].relevance_in == pytest.approx(float(explanation.relevance[sample, target].sum()))
+            relu = ledger.row("0.2")
+            assert relu.relevance_out == pytest.approx(float(explanation.layers["0.2"][sample, target].sum()))
+            assert relu.relevance_in == pytest.approx(float(explanation.layers["0.0"][sample, target].sum()))
+            assert relu.factor == pytest.approx(relu.relevance_in / relu.relevance_out)
+
+
+def test_bias_keeps_its_share():
+    network = nn.Linear(2, 1).double()
+    with torch.no_grad():
+        network.weight.copy_(torch.tensor([[1.0, 2.0]]))
+        network.bias.fill_(3.0)
+    (row,) = rn.explain(network, torch.tensor([[4.0, 5.0]], dtype=torch.float64), 0, layers="all").ledger()
+    assert (row.relevance_out, row.relevance_in, row.bias, row.factor) == (17.0, 14.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
+def test_books_balance_at_every_layer(residual, images, dtype, bound):
+    explanation = rn.explain(residual.to(dtype), images.to(dtype), "top3", layers="all")
+    for target in range(3):
+        rows = list(explanation.ledger(target, 1))
+        assert [row.op for row in rows if row.op in {"conv2d", "linear"}] == ["linear"] + ["conv2d"] * 7
+        assert all(row.residual < bound for row in rows)
+
+
+def test_a_wrong_transpose_shows_at_its_layer(residual, images, monkeypatch):
+    right = weighted.Convolution.pull
+    monkeypatch.setattr(weighted.Convolution, "pull", lambda *a: right(*a) * 1.001)
+    rows = rn.explain(residual, images, 0, layers="all").ledger()
+    assert {row.op for row in rows if row.residual > 1e-4} == {"conv2d"}
+
+
+def test_the_ledger_can_be_asked_for_later(residual, images):
+    assert rn.explain(residual, images, "top2").ledger(1, 1) == rn.explain(
+        residual, images, "top2", layers="all"
+    ).ledger(1, 1)
+
+
+def test_a_ledger_asked_for_after_the_network_changed_is_refused(residual, images):
+    explanation = rn.explain(residual, images)
+    with torch.no_grad():
+        residual[4].weight.mul_(2)
+    with pytest.raises(rn.InputError, match="has changed since"):
+        explanation.ledger()

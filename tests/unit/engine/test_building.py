@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import nn
+
+from rlrp_nb.engine.tracing import trace
+from rlrp_nb.errors import UnsupportedNetworkError
+
+
+def test_every_op_without_a_rule_is_listed_with_its_layer(images):
+    network = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Softplus()),
+        nn.Conv2d(4, 4, 3),
+        nn.LogSigmoid(),
+        nn.Flatten(),
+        nn.Linear(64, 2),
+    )
+    with pytest.raises(UnsupportedNetworkError) as caught:
+        trace(network, images)
+    message = str(caught.value)
+    assert "aten.softplus at 0.1: there is no rule for this op" in message
+    assert "aten.log_sigmoid_forward at 2" in message or "aten.log_sigmoid at 2" in message
+    assert "RULES" in message
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda n, x: n.classify(n.conv(x)).softmax(1), "ends in softmax; explain its logits"),
+        (lambda n, x: n.classify(n.conv(x)).sigmoid(), "ends in sigmoid; explain its logits"),
+        (lambda n, x: n.classify(n.conv(x)).log_softmax(1), "ends in log_softmax; explain its logits"),
+        (lambda n, x: n.classify(torch.sigmoid(n.conv(x))), "does not map 0 to 0"),
+        (lambda n, x: n.classify(n.conv(x) + torch.sigmoid(n.conv(x))), "joins a signal and a gate"),
+        (lambda n, x: n.classify(n.conv(x) * n.conv(x)), "one must be a gate"),
+        (lambda n, x: n.classify(torch.sigmoid(n.conv(x)) * torch.sigmoid(n.conv(x))), "(gate|does not map 0 to 0)"),
+        (lambda n, x: n.classify(n.conv(x) / n.conv(x)), "denominator depends on the input"),
+        (lambda n, x: n.classify(n.conv(x)) - n.classify(n.conv(x)).mean(), "mixes the samples"),
+        (lambda n, x: n.classify(n.conv(x)).T, "axis 1 of the output"),
+        (lambda n, x: n.classify(nn.functional.dropout(n.conv(x), training=True)), "at random"),
+        (lambda n, x: n.classify(nn.functional.group_norm(n.conv(x), 2)), "group normalisation"),
+        (lambda n, x: n.classify(nn.functional.instance_norm(n.conv(x))), "statistics"),
+        (lambda n, x: (n.classify(n.conv(x)), x), "returns 2 values"),
+        (lambda n, x: {"logits": n.classify(n.conv(x))}, "container"),
+        (lambda n, x: n.head.weight.sum().expand(x.shape[0], 2), "does not depend on its input"),
+        (lambda n, x: n.classify(n.conv(x).detach()), "aten.detach"),
+    ],
+)
+def test_refusals_say_why(written, images, function, reason):
+    with pytest.raises(UnsupportedNetworkError, match=reason):
+        trace(written(function), images)
+
+
+def test_attention_is_refused_kindly():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    network = nn.Sequential(layer, nn.Flatten(), nn.Linear(32, 3))
+    with pytest.raises(UnsupportedNetworkError, match="transformers"):
+        trace(network, torch.zeros(2, 4, 8))
+
+
+def test_what_the_output_does_not_need_is_left_out(written, images):
+    graph = trace(
+        written(lambda n, x: (torch.softmax(n.head(n.conv(x).mean((2, 3))), 1), n.classify(n.conv(x)))[1]), images
+    )
+    assert [step.op for step in graph.steps] == ["aten.conv2d", "aten.mean", "aten.linear"]
+
+
+def test_weights_that_are_computed_are_constants(images):
+    network = nn.Sequential(
+        nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.Flatten(), nn.Linear(144, 2)
+    ).eval()
+    graph = trace(network, images)
+    assert [step.op for step in graph.steps if step.sources] == ["aten.conv2d", "aten.view", "aten.linear"]
+    assert graph.constants.steps

@@ -1,0 +1,43 @@
+import pytest
+
+from rlrp_nb.engine.ledger import Ledger, LedgerRow
+
+ROWS = [
+    LedgerRow("fc", "linear", 2.0, 1.5, 0.5, 1.0, 1e-8),
+    LedgerRow("gate", "silu", 1.5, 0.5, 0.0, 1 / 3, float("nan")),
+    LedgerRow("conv1", "conv2d", 0.5, 0.75, -0.25, 1.0, 3e-7),
+]
+
+
+def test_it_is_a_sequence_of_rows():
+    ledger = Ledger(ROWS)
+    assert len(ledger) == 3
+    assert list(ledger) == ROWS
+    assert ledger[-1] is ROWS[-1]
+    assert isinstance(ledger[:2], Ledger)
+    assert ledger == Ledger(ROWS) != Ledger(ROWS[:2])
+
+
+def test_rows_by_name():
+    assert Ledger(ROWS).row("gate") is ROWS[1]
+    with pytest.raises(KeyError, match="'conv2' is not in the ledger; it has: fc, gate, conv1"):
+        Ledger(ROWS).row("conv2")
+
+
+def test_worst_residual_passes_over_rows_without_identity():
+    assert Ledger(ROWS).worst_residual == 3e-7
+    assert Ledger([]).worst_residual == 0
+
+
+def test_columns_for_a_data_frame():
+    columns = Ledger(ROWS).to_dict()
+    assert list(columns) == ["layer", "op", "relevance_out", "relevance_in", "bias", "factor", "residual"]
+    assert columns["layer"] == ["fc", "gate", "conv1"]
+    assert columns["bias"] == [0.5, 0.0, -0.25]
+
+
+def test_table_is_readable():
+    lines = str(Ledger(ROWS)).splitlines()
+    assert lines[0].split() == ["layer", "op", "out", "in", "bias", "factor", "residual"]
+    assert lines[2].split() == ["fc", "linear", "2", "1.5", "0.5", "1", "1e-08"]
+    assert len({len(line) for line in lines[2:]}) == 1  # columns are aligned

@@ -1,0 +1,48 @@
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.engine.tracing import trace
+
+
+def test_conv_and_folded_norm_share_a_layer_and_a_block_is_its_last_op(residual, images):
+    layers = rn.explain(residual, images, layers="all").layers
+    assert layers["1.0.bn1"] is layers["1.0.conv1"]
+    assert layers["1.0"] is layers["1.0.relu:2"]
+    assert layers["1"] is layers["1.1"]
+    assert layers["0"] is layers["0.2"]
+    assert "1.0.relu" in list(layers)
+    assert "1.0.relu:2" not in list(layers)  # shown as the block it closes
+
+
+def test_functions_are_named_after_the_module_around_them(written, images):
+    graph = trace(written(lambda n, x: n.classify(torch.relu(torch.relu(n.conv(x)) + 1))), images)
+    assert list(graph.layers()) == ["conv", "relu", "add", "relu:2", "mean", "head"]
+
+
+def test_a_function_does_not_take_the_name_of_a_module(images):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.relu = nn.ReLU()
+            self.conv = nn.Conv2d(3, 2, 3)
+
+        def forward(self, x):
+            return torch.relu(self.relu(self.conv(x)) - 1).mean((2, 3))
+
+    names = list(trace(Mixed().eval(), images).layers())
+    assert names == ["conv", "relu", "sub", "relu:2", "mean"]
+
+
+def test_calls_of_one_module_are_counted(images):
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())
+
+        def forward(self, x):
+            return self.block(self.block(x)).mean((2, 3))
+
+    layers = rn.explain(Twice().eval(), images, 0, layers="all").layers
+    assert list(layers) == ["block.0", "block.1", "block.0:2", "block.1:2", "mean"]
+    assert layers["block:2"] is layers["block.1:2"]

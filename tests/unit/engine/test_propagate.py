@@ -1,0 +1,68 @@
+import gc
+import weakref
+
+import pytest
+import torch
+
+import rlrp_nb as rn
+from rlrp_nb.engine.methods import METHODS
+from rlrp_nb.engine.planning import plan
+from rlrp_nb.engine.propagate import forward, walk_back
+from rlrp_nb.engine.registry import constants_of
+from rlrp_nb.engine.tracing import trace
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_targets_together_are_targets_one_by_one(residual, images, method):
+    together = rn.explain(residual, images, [0, 3, (1, 2), 5], method, layers="all")
+    for k, target in enumerate([0, 3, (1, 2), 5]):
+        alone = rn.explain(residual, images, [target], method, layers="all")
+        torch.testing.assert_close(together.relevance[:, k], alone.relevance[:, 0], rtol=1e-4, atol=1e-7)
+        for name, relevance in alone.layers.items():
+            torch.testing.assert_close(together.layers[name][:, k], relevance[:, 0], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_samples_do_not_know_of_each_other(residual, images, method):
+    together = rn.explain(residual, images, 2, method).relevance
+    for n in range(len(images)):
+        alone = rn.explain(residual, images[n : n + 1], 2, method).relevance
+        torch.testing.assert_close(together[n : n + 1], alone, rtol=1e-4, atol=1e-7)
+
+
+def test_relevance_of_a_layer_is_that_of_the_rest_of_the_network(residual, images):
+    explanation = rn.explain(residual, images, 1, layers=["1.0", "0"])
+    assert list(explanation.layers) == ["0.2", "1.0"]
+    tail = torch.nn.Sequential(residual[1][1], *residual[2:])
+    hidden = residual[1][0](residual[0](images))
+    torch.testing.assert_close(explanation.layers["1.0"], rn.explain(tail, hidden, 1).relevance)
+
+
+def test_the_logits_layer_holds_the_seed(residual, images):
+    explanation = rn.explain(residual, images, [4, (0, 2)], layers="all")
+    logits = residual(images)
+    expected = torch.zeros(2, 2, 6)
+    expected[:, 0, 4] = logits[:, 4]
+    expected[:, 1, 0], expected[:, 1, 2] = logits[:, 0], -logits[:, 2]
+    torch.testing.assert_close(explanation.layers["4"], expected)
+
+
+def test_a_walk_uses_its_record_up(residual, images):
+    graph = trace(residual, images)
+    steps = plan(graph, METHODS["rlrp"], None, ledger=False)
+    with torch.no_grad():
+        constants = constants_of(residual, graph)
+        record = forward(graph, steps, constants, images)
+        kept = [weakref.ref(record.values[i]) for i in steps.keep]
+        assert all(reference() is not None for reference in kept)
+        walk_back(graph, steps, record, images, torch.ones(1, *record.logits.shape))
+    gc.collect()
+    assert all(reference() is None for reference in kept)
+    assert record.states == {}
+
+
+def test_a_branch_that_gets_no_sensitivity_is_no_obstacle(written, images):
+    network = written(lambda n, x: n.classify(torch.cat([n.conv(x) * 0, n.conv(x)], 1)[:, 4:]))
+    relevance = rn.explain(network, images, 0).relevance
+    expected = rn.explain(written(lambda n, x: n.classify(n.conv(x))), images, 0).relevance
+    torch.testing.assert_close(relevance, expected)

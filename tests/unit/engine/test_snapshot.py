@@ -1,0 +1,91 @@
+import pytest
+import torch
+from torch import nn
+
+from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, structure_of, twin_of, unwrap
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+
+
+def test_twin_shares_tensors_and_no_module(residual):
+    twin = twin_of(residual)
+    assert dict(twin.named_parameters()).keys() == dict(residual.named_parameters()).keys()
+    for (_, a), (_, b) in zip(twin.named_parameters(), residual.named_parameters(), strict=True):
+        assert a is b
+    assert not set(twin.modules()) & set(residual.modules())
+
+
+def test_twin_keeps_one_module_used_twice_one_module():
+    relu = nn.ReLU()
+    twin = twin_of(nn.Sequential(relu, nn.Linear(2, 2), relu))
+    assert twin[0] is twin[2]
+
+
+def test_twin_has_no_hooks_and_takes_none_away(residual):
+    residual[0].register_forward_hook(lambda *_: pytest.fail("the hook was called"))
+    twin_of(residual)(torch.zeros(1, 3, 8, 8))
+    assert has_forward_hooks(residual) == ["0"]
+
+
+def test_stored_bound_methods_lead_to_the_twin():
+    class Bound(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.run = self.work
+
+        def work(self):
+            return self
+
+    twin = twin_of(Bound())
+    assert twin.run() is twin
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: n.__setitem__(2, nn.AdaptiveMaxPool2d(1)),
+        lambda n: setattr(n[0][0], "stride", (2, 2)),
+        lambda n: n[0][1].train(),
+        lambda n: setattr(n[4], "bias", None),
+        lambda n: n[1].register_forward_hook(lambda *_: None),
+        lambda n: setattr(n[0][2], "forward", torch.tanh),
+    ],
+)
+def test_structure_tells_a_changed_network(residual, change):
+    before = structure_of(residual)
+    assert structure_of(residual) == before
+    change(residual)
+    assert structure_of(residual) != before
+
+
+def test_structure_does_not_depend_on_values(residual):
+    before = structure_of(residual)
+    with torch.no_grad():
+        residual[4].weight.zero_()
+    assert structure_of(residual) == before
+
+
+def test_unwrap(residual):
+    assert unwrap(nn.DataParallel(residual)) is residual
+    assert unwrap(torch.compile(residual)) is residual
+    with pytest.raises(InputError, match="network is a type"):
+        unwrap(nn.Linear)
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout()])
+def test_training_mode_is_refused_by_layer(layer):
+    network = nn.Sequential(nn.Linear(3, 3), layer).train()
+    with pytest.raises(UnsupportedNetworkError, match=rf"1 \({type(layer).__name__}\).*network.eval\(\)"):
+        check_mode(network)
+    check_mode(network.eval())
+
+
+def test_training_mode_without_such_layers_is_no_problem():
+    check_mode(nn.Sequential(nn.Linear(3, 3), nn.ReLU()).train())
+
+
+def test_networks_without_values_are_refused():
+    with pytest.raises(UnsupportedNetworkError, match=r"weight.*meta device"):
+        check_mode(nn.Linear(2, 2, device="meta"))
+    lazy = nn.LazyLinear(2)
+    with pytest.raises(UnsupportedNetworkError, match="lazy layer"):
+        check_mode(lazy)

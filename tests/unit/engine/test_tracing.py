@@ -1,0 +1,77 @@
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.engine.tracing import trace
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+
+
+def test_batch_size_stays_open(residual, images):
+    graph = trace(residual, images)
+    assert graph.batch_size is None
+    for count in (1, 2, 5):
+        assert rn.explain(residual, torch.randn(count, 3, 8, 8)).relevance.shape == (count, 1, 3, 8, 8)
+
+
+def test_a_network_that_fixes_its_batch_size_is_traced_for_it(written, images):
+    network = written(lambda n, x: n.classify(torch.relu(n.conv(x))).reshape(2, 5))
+    graph = trace(network, images)
+    assert graph.batch_size == 2
+    free = written(lambda n, x: n.classify(torch.relu(n.conv(x))))
+    torch.testing.assert_close(rn.explain(network, images).relevance, rn.explain(free, images).relevance)
+
+
+def test_the_layer_that_cannot_take_the_input_is_named(residual):
+    with pytest.raises(InputError, match=r"shape \(2, 4, 8, 8\): at layer '0.0' \(Conv2d\).*expected input"):
+        trace(residual, torch.zeros(2, 4, 8, 8))
+    with pytest.raises(InputError, match=r"\(3, 8, 8\)"):
+        trace(residual, torch.zeros(3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda n, x: n.classify(n.conv(x)) if x.sum() > 0 else n.classify(n.conv(-x)),
+        lambda n, x: n.classify(n.conv(x)) * x.sum().item(),
+        lambda n, x: n.classify(n.conv(x)) * float(x[0, 0, 0, 0]),
+    ],
+)
+def test_control_flow_on_data_is_refused_in_words(written, images, function, capfd):
+    with pytest.raises(UnsupportedNetworkError, match="decides by the values of a tensor"):
+        trace(written(function), images)
+    assert capfd.readouterr() == ("", "")  # the tracer's own print of its half-made graph is kept away
+
+
+def test_what_the_network_prints_while_it_is_traced_is_left_alone(written, images, capfd):
+    def talk(n, x):
+        print("hello")  # noqa: T201 - the very thing
+        return n.classify(n.conv(x))
+
+    trace(written(talk), images)
+    assert "hello" in capfd.readouterr().out
+
+
+def test_modes_of_the_calling_thread_do_not_reach_the_graph(written, images):
+    function = lambda n, x: n.classify(torch.relu(n.conv(x)))  # noqa: E731 - used twice below
+    expected = rn.explain(written(function), images).relevance
+    with torch.inference_mode():
+        torch.testing.assert_close(rn.explain(written(function), images).relevance, expected)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(rn.explain(written(function), images).relevance, expected)
+    with torch.device("meta"):
+        torch.testing.assert_close(rn.explain(written_on_cpu(written, function), images).relevance, expected)
+
+
+def written_on_cpu(written, function):
+    with torch.device("cpu"):
+        return written(function)
+
+
+def test_a_forward_that_needs_more_arguments_is_refused():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    with pytest.raises(InputError, match="missing 1 required positional argument: 'y'"):
+        trace(Two(), torch.zeros(1, 2))
