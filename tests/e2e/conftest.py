@@ -1,10 +1,20 @@
-"""A real Chromium for the tests of what people see."""
+"""A real Chromium and a real JupyterLab for the tests of what people see."""
 
+import json
 import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
 
+import nbformat
 import pytest
 from playwright.sync_api import sync_playwright
 
+ROOT = Path(__file__).parents[2]
 FLAGS = (
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -15,6 +25,12 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+# The toolbar says "idle" before a cell can run; these three together do not.
+READY = """() => {
+  const widget = window.jupyterapp?.shell?.currentWidget;
+  return widget?.context?.isReady && widget?.sessionContext?.isReady
+    && widget.sessionContext.session?.kernel?.status === "idle";
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +39,87 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROME", "/usr/bin/chromium"), args=FLAGS)
         yield browser
         browser.close()
+
+
+class Lab:
+    """A JupyterLab that shares nothing with the user's own."""
+
+    def __init__(self, root):
+        self.root = root
+        self.token = secrets.token_hex(16)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.base = f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+    def start(self):
+        settings = self.root / ".settings" / "@jupyterlab" / "apputils-extension"
+        settings.mkdir(parents=True)
+        quiet = {"fetchNews": "false", "checkForUpdates": False}
+        (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+        places = {
+            "JUPYTER_CONFIG_DIR": ".config",
+            "JUPYTER_DATA_DIR": ".data",
+            "JUPYTERLAB_SETTINGS_DIR": ".settings",
+            "JUPYTERLAB_WORKSPACES_DIR": ".workspaces",
+            "IPYTHONDIR": ".ipython",
+        }
+        own = {name: str(self.root / folder) for name, folder in places.items()}
+        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+        with (self.root / "lab.log").open("wb") as log:
+            self.server = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "jupyterlab",
+                    "--no-browser",
+                    "--ip=127.0.0.1",
+                    f"--port={self.base.rpartition(':')[2]}",
+                    "--ServerApp.port_retries=0",
+                    f"--IdentityProvider.token={self.token}",
+                    f"--ServerApp.root_dir={self.root}",
+                    "--ServerApp.allow_root=True",
+                    "--LabApp.expose_app_in_browser=True",
+                ],
+                stdout=log,
+                stderr=log,
+                env=os.environ | own | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )
+        deadline = time.monotonic() + 120
+        while not self._answers():
+            assert self.server.poll() is None, (self.root / "lab.log").read_text()[-2000:]
+            assert time.monotonic() < deadline, (self.root / "lab.log").read_text()[-2000:]
+            time.sleep(0.2)
+
+    def _answers(self):
+        try:
+            with urllib.request.urlopen(f"{self.base}/api/status?token={self.token}", timeout=1):  # noqa: S310 - its own server
+                return True
+        except OSError:
+            return False
+
+    def write(self, name, *cells):
+        """Write a notebook of code cells."""
+        # Without a kernel's name JupyterLab would ask for one.
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
+        )
+        nbformat.write(notebook, self.root / name)
+
+    def open(self, page, name):
+        """Open a notebook and wait until its kernel can run cells."""
+        page.goto(f"{self.base}/lab/workspaces/e2e/tree/{name}?token={self.token}&reset")
+        page.locator(".jp-Notebook").wait_for(timeout=60_000)
+        page.wait_for_function(READY, timeout=60_000)
+
+    def stop(self):
+        self.server.terminate()
+        self.server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    lab.start()
+    yield lab
+    lab.stop()

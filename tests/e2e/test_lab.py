@@ -1,0 +1,266 @@
+"""The Explorer in a real JupyterLab, on the embedded ImageNet network and a real photograph."""
+
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.models.zoo import load_model
+from rlrp_nb.plots import colormap
+from rlrp_nb.widgets.buffers import pack, unpack
+
+PIXELS = """c => {
+  const {data, width, height} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
+  return [Array.from(data, byte => String.fromCharCode(byte)).join(""), width, height];
+}"""
+CELL = """import rlrp_nb as rn
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.widgets import Explorer
+model = rn.load_model("efficientnet_lite0")
+explorer = Explorer(model, sample_image("coffee"), layers=["_blocks.2", "_blocks.8", "_fc"])
+explorer"""
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load_model("efficientnet_lite0")
+
+
+@pytest.fixture(scope="module")
+def troubles():
+    return []
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Messages that the page sent to the kernel."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(chromium, lab, troubles, frames):
+    """Return a notebook with an Explorer in it; all tests of this file look at the same one."""
+    lab.write("explorer.ipynb", CELL)
+    context = chromium.new_context(viewport={"width": 1600, "height": 1200}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+
+    def listen(message):
+        # What JupyterLab itself says about its own parts is not this project's; only errors count.
+        if message.type == "error":
+            troubles.append(f"console: {message.text}")
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(frame)))
+    lab.open(page, "explorer.ipynb")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
+    page.wait_for_function("() => document.querySelector('.rl-overlay canvas').width > 1")
+    yield page
+    context.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_trouble(page, troubles):
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    yield
+    assert troubles == []
+
+
+def view(page):
+    return page.locator(".rl-explorer")
+
+
+def options(page):
+    return view(page).get_by_role("listbox", name="Class").get_by_role("option")
+
+
+def chosen(page):
+    return view(page).get_by_role("listbox", name="Class").get_by_role("option", selected=True)
+
+
+def settle(page):
+    page.wait_for_function("() => document.querySelector('.rl-explorer').getAttribute('aria-busy') === 'false'")
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def right_canvas(page):
+    settle(page)
+    data, width, height = page.locator(".rl-overlay canvas").nth(1).evaluate(PIXELS)
+    return np.frombuffer(data.encode("latin-1"), np.uint8).reshape(height, width, 4)[..., :3]
+
+
+def colours(explanation, theme="light"):
+    values = unpack(pack(explanation.heatmap().numpy()))
+    return colormap.paint(values, colormap.symmetric_limit(values, 99.0), theme)
+
+
+def to_kernel(frames):
+    """Return the kinds of messages that reached the kernel for a widget."""
+    return [frame for frame in frames if b"comm_msg" in (frame if isinstance(frame, bytes) else frame.encode())]
+
+
+def test_the_canvas_is_the_colour_map_of_numpy(page, classifier):
+    view(page).get_by_role("radio", name="Side by side").check()
+    assert np.array_equal(right_canvas(page), colours(explain(classifier, sample_image("coffee"), 967)))
+
+
+def test_what_is_there_costs_no_message(page, frames):
+    settle(page)
+    frames.clear()
+    options(page).nth(1).click()
+    view(page).get_by_label("Opacity").focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    view(page).get_by_role("slider", name="Layer").focus()
+    page.keyboard.press("ArrowRight")
+    assert view(page).get_by_role("slider", name="Layer").get_attribute("aria-valuetext").startswith("_blocks.2")
+    page.keyboard.press("Home")
+    view(page).get_by_role("radio", name="Positive").check()
+    view(page).get_by_role("radio", name="Both").first.check()
+    page.locator(".rl-overlay .rl-stage").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("+")
+    page.keyboard.press("0")
+    page.keyboard.press("Escape")
+    options(page).nth(0).click()
+    settle(page)
+    assert to_kernel(frames) == []
+
+
+def test_opacity_changes_what_is_seen(page):
+    view(page).get_by_role("radio", name="Overlay").check()
+    settle(page)
+    canvas = page.locator(".rl-overlay canvas").first
+    before = canvas.evaluate(PIXELS)
+    view(page).get_by_label("Opacity").focus()
+    page.keyboard.press("Home")
+    settle(page)
+    assert canvas.evaluate(PIXELS) != before
+    page.keyboard.press("End")
+    view(page).get_by_role("radio", name="Side by side").check()
+
+
+def test_a_class_by_its_name_is_explained_by_the_kernel(page, classifier, frames):
+    frames.clear()
+    search = view(page).get_by_label("Explain any class by its name")
+    search.fill("teapot")
+    search.press("Enter")
+    chosen(page).filter(has_text="teapot").wait_for(timeout=60_000)
+    index = classifier.categories.index("teapot")
+    assert np.array_equal(right_canvas(page), colours(explain(classifier, sample_image("coffee"), index)))
+    assert len(to_kernel(frames)) == 1
+
+
+def test_two_classes_are_contrasted(page, classifier):
+    options(page).filter(has_text="espresso").first.click()
+    view(page).get_by_label("Contrast with").select_option(label="cup")
+    chosen(page).filter(has_text="contrast").wait_for(timeout=60_000)
+    expected = explain(classifier, sample_image("coffee"), (967, 968))
+    assert np.array_equal(right_canvas(page), colours(expected))
+    options(page).filter(has_text="espresso").first.click()
+
+
+def test_another_method_is_computed_once(page, classifier, frames):
+    # A click, not a check: the button moves when the answer is there.
+    view(page).get_by_role("radio", name=re.compile("Gradient")).click()
+    page.wait_for_function("() => document.querySelector('.rl-explorer input[value=gradient-x-input]').checked")
+    settle(page)
+    assert view(page).get_by_role("radio", name=re.compile("Gradient")).is_checked()
+    expected = explain(classifier, sample_image("coffee"), 967, method="gradient-x-input")
+    assert np.array_equal(right_canvas(page), colours(expected))
+    frames.clear()
+    view(page).get_by_role("radio", name="R-LRP").check()
+    view(page).get_by_role("radio", name=re.compile("Gradient")).check()
+    view(page).get_by_role("radio", name="R-LRP").check()
+    settle(page)
+    assert to_kernel(frames) == []
+
+
+def test_a_covered_region_is_predicted_again(page):
+    view(page).get_by_role("radio", name="Overlay").check()
+    view(page).get_by_role("button", name="Cover a region").click()
+    page.locator(".rl-overlay .rl-pane").first.scroll_into_view_if_needed()
+    box = page.locator(".rl-overlay .rl-pane").first.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.1 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    page.mouse.up()
+    result = page.locator(".rl-result")
+    result.filter(has_text="espresso:").wait_for(timeout=60_000)
+    settle(page)
+    before, after = (float(part) for part in re.findall(r"([\d.]+)\s%", result.inner_text())[:2])
+    assert after < before
+    view(page).get_by_role("button", name="Cover a region").click()
+
+
+def test_channels_of_a_layer_are_ranked(page):
+    slider = view(page).get_by_role("slider", name="Layer")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    view(page).get_by_role("button", name="Rank the channels").click()
+    page.locator(".rl-channels li").first.wait_for(timeout=60_000)
+    assert page.locator(".rl-channels li").count() == 12
+    slider.focus()
+    page.keyboard.press("Home")
+
+
+def test_a_dropped_picture_is_explained(page):
+    file = io.BytesIO()
+    sample_image("rocket").save(file, "PNG")
+    page.locator(".rl-opener input").set_input_files(
+        [{"name": "<img src=x onerror=alert(1)>.png", "mimeType": "image/png", "buffer": file.getvalue()}]
+    )
+    page.locator(".rl-verdict", has_text="missile").wait_for(timeout=60_000)
+    settle(page)
+    assert page.locator(".rl-explorer img").count() == 0
+    view(page).get_by_role("radio", name="Image 1").check()
+    page.locator(".rl-verdict", has_text="espresso").wait_for()
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(page):
+    page.locator(".rl-opener input").set_input_files(
+        [{"name": "notes.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+    )
+    view(page).get_by_role("alert").filter(has_text="notes.png").wait_for(timeout=60_000)
+    settle(page)
+    options(page).nth(2).click()
+    assert chosen(page).count() == 1
+    options(page).nth(0).click()
+
+
+def test_the_theme_follows_jupyter(page, classifier):
+    view(page).get_by_role("radio", name="Side by side").check()
+    for name, theme in (("JupyterLab Dark", "dark"), ("JupyterLab Light", "light")):
+        page.evaluate(f"() => {{ window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{name}'}}); }}")
+        page.locator(f".rl-explorer[data-theme='{theme}']").wait_for()
+        settle(page)
+        expected = colours(explain(classifier, sample_image("coffee"), 967), theme)
+        assert np.array_equal(right_canvas(page), expected)
+
+
+def test_the_page_that_is_saved_opens_without_a_kernel(page, lab, chromium, troubles):
+    page.evaluate("""async () => {
+      const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+      await kernel.requestExecute({code: 'explorer.save_html("saved.html")'}).done;
+    }""")
+    context = chromium.new_context(color_scheme="light")
+    saved = context.new_page()
+    saved.on("console", lambda message: troubles.append(message.text))
+    saved.goto((lab.root / "saved.html").as_uri())
+    options(saved).filter(has_text="teapot").click()
+    assert chosen(saved).filter(has_text="teapot").count() == 1
+    context.close()
+
+
+def test_the_notebook_holds_a_picture_for_where_no_script_runs(page, lab):
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => true)")
+    (output,) = json.loads((lab.root / "explorer.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"]
+    assert output["data"]["image/png"].startswith("iVBOR")
+    assert "".join(output["data"]["text/plain"]).startswith("Explorer(efficientnet_lite0: espresso")
