@@ -354,7 +354,11 @@ RULES: dict[str, Rule] = {
     "aten.im2col": _spatial,
     "aten.pad": Linear(kind="shape"),
     "aten.constant_pad_nd": Linear(kind="shape"),
-    **{f"aten.{kind}_pad{n}d": Linear(kind="shape", batched=True) for kind in ("reflection", "replication") for n in (1, 2, 3)},
+    **{
+        f"aten.{kind}_pad{n}d": Linear(kind="shape", batched=True)
+        for kind in ("reflection", "replication")
+        for n in (1, 2, 3)
+    },
     # reductions
     "aten.mean": Linear(),
     "aten.sum": Linear(),

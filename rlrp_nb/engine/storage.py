@@ -129,6 +129,8 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "images": images is None or (images.dim() == 4 and images.shape[0] == samples and images.dtype == torch.uint8),  # noqa: PLR2004
         "targets' range": int(torch.stack([targets, negatives]).max()) < logits[0].numel(),
     }
+    names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(["images"] if images is not None else [])}
+    checks["tensors"] = set(tensors) == names | ({"ledger"} if header["ledger"] else set())
     wrong = [name for name, right in checks.items() if not right]
     if wrong:
         raise ValueError(f"{', '.join(wrong)} do not fit the relevance of shape {tuple(relevance.shape)}")

@@ -1,0 +1,71 @@
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.engine.attribution import quantus_explain
+
+
+def test_one_class_for_all_samples(residual, images):
+    found = rn.RLRP(residual).attribute(images, 3)
+    assert found.shape == images.shape
+    assert torch.equal(found, rn.explain(residual, images, 3).relevance[:, 0])
+
+
+@pytest.mark.parametrize("target", [[4, 1], torch.tensor([4, 1]), torch.tensor([4, 1], dtype=torch.int32)])
+def test_one_class_per_sample(residual, images, target):
+    found = rn.RLRP(residual, "lrp-0").attribute(images, target)
+    for n, index in enumerate([4, 1]):
+        torch.testing.assert_close(found[n], rn.explain(residual, images[n : n + 1], index, "lrp-0").relevance[0, 0])
+
+
+def test_tuples_for_outputs_of_more_axes(images):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.ConvTranspose2d(2, 2, 3)).eval()
+    together = rn.RLRP(network).attribute(images, (1, 2, 3))
+    each = rn.RLRP(network).attribute(images, [(1, 2, 3), (0, 4, 4)])
+    torch.testing.assert_close(each[0], together[0])
+    torch.testing.assert_close(each[1:], rn.explain(network, images[1:], (0, 4, 4)).relevance[:, 0])
+
+
+def test_a_tuple_of_one_input_gives_a_tuple(residual, images):
+    (found,) = rn.RLRP(residual).attribute((images,), target=0)
+    assert found.shape == images.shape
+
+
+def test_inputs_that_want_gradients_are_left_as_they_are(residual, images):
+    images.requires_grad_()
+    found = rn.RLRP(residual).attribute(images, 0)
+    assert not found.requires_grad
+    assert images.grad is None
+
+
+def test_one_output_needs_no_target(images):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 1))
+    assert rn.RLRP(network).attribute(images).shape == images.shape
+
+
+@pytest.mark.parametrize(
+    ("inputs", "target", "reason"),
+    [
+        (torch.zeros(2, 3, 8, 8), None, "target is None, but the network has 6 outputs"),
+        (torch.zeros(2, 3, 8, 8), [1], "list of 1 for 2 samples"),
+        (torch.zeros(2, 3, 8, 8), 6, "out of range"),
+        ((torch.zeros(2, 3), torch.zeros(2, 3)), 0, "tuple of 2"),
+    ],
+)
+def test_refusals(residual, inputs, target, reason):
+    with pytest.raises(rn.InputError, match=reason):
+        rn.RLRP(residual).attribute(inputs, target)
+
+
+def test_a_network_is_needed():
+    with pytest.raises(rn.InputError, match="network is a str"):
+        rn.RLRP("resnet50")
+
+
+def test_quantus_convention(residual, images):
+    found = quantus_explain(residual, images.numpy(), [1, 2], method="lrp-0", device="cpu")
+    expected = rn.RLRP(residual, "lrp-0").attribute(images, [1, 2])
+    assert torch.equal(torch.from_numpy(found), expected)
+    with pytest.raises(rn.InputError, match=r"\['nr_samples'\] are not known"):
+        quantus_explain(residual, images.numpy(), [1, 2], nr_samples=3)

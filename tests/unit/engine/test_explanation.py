@@ -1,0 +1,61 @@
+import copy
+import pickle
+
+import pytest
+import torch
+
+import rlrp_nb as rn
+
+
+@pytest.fixture
+def explanation(residual, images):
+    return rn.explain(residual, images, [0, (1, 2), 4], layers=["1.0"])
+
+
+def test_heatmap_is_the_sum_over_channels(explanation):
+    assert explanation.heatmap(2, 1).shape == (8, 8)
+    assert torch.equal(explanation.heatmap(2, 1), explanation.relevance[1, 2].sum(0))
+    assert torch.equal(explanation.heatmap(-1, -1), explanation.heatmap(2, 1))
+
+
+def test_heatmap_of_a_dense_network_is_its_relevance():
+    explanation = rn.explain(torch.nn.Linear(5, 2), torch.randn(3, 5), 1)
+    assert torch.equal(explanation.heatmap(0, 2), explanation.relevance[2, 0])
+
+
+def test_labels(explanation):
+    assert [explanation.label(k) for k in range(3)] == ["class 0", "class 1 − class 2", "class 4"]  # noqa: RUF001
+    explanation.categories = ("cat", "dog", "cup", "car", "bus", "tea")
+    assert [explanation.label(k) for k in range(3)] == ["cat", "dog − cup", "bus"]  # noqa: RUF001
+
+
+@pytest.mark.parametrize("method", ["heatmap", "label", "ledger"])
+@pytest.mark.parametrize(
+    ("target", "sample", "what"), [(3, 0, "target 3"), (0, 2, "sample 2"), (True, 0, "target True")]
+)
+def test_positions_that_are_not_there_are_refused(explanation, method, target, sample, what):
+    with pytest.raises(rn.InputError, match=f"{what} is not there; this explanation has"):
+        getattr(explanation, method)(target, sample)
+
+
+def test_probabilities(explanation):
+    torch.testing.assert_close(explanation.probabilities, explanation.logits.softmax(1))
+
+
+def test_repr_says_what_it_is(explanation):
+    assert repr(explanation) == (
+        "<Explanation by rlrp of Sequential: class 0, class 1 − class 2, class 4; 2 samples, 3 targets, 1 layers>"  # noqa: RUF001
+    )
+
+
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301 - our own bytes
+def test_copies_hold_the_same_and_no_network(explanation, clone):
+    other = clone(explanation)
+    assert torch.equal(other.relevance, explanation.relevance)
+    assert torch.equal(other.layers["1.0"], explanation.layers["1.0"])
+    assert other.ledger(1, 1) == explanation.ledger(1, 1)
+
+
+def test_a_copy_without_a_ledger_says_so(residual, images):
+    with pytest.raises(rn.InputError, match="has no ledger"):
+        copy.deepcopy(rn.explain(residual, images)).ledger()

@@ -1,0 +1,104 @@
+import gc
+import threading
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.engine import registry
+from rlrp_nb.engine.registry import graph_of
+
+
+@pytest.fixture
+def traces(monkeypatch):
+    """Count how often a network is traced."""
+    calls, real = [], registry.trace
+    monkeypatch.setattr(registry, "trace", lambda network, x: calls.append(tuple(x.shape)) or real(network, x))
+    return calls
+
+
+def test_a_network_is_traced_once_per_shape(residual, images, traces):
+    for batch in (images, images[:1], images.repeat(3, 1, 1, 1)):
+        rn.explain(residual, batch)
+    assert len(traces) == 1
+    rn.explain(residual, torch.randn(1, 3, 10, 12))
+    assert traces[1:] == [(1, 3, 10, 12)]
+
+
+def test_graphs_die_with_their_network(images):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten()).eval()
+    explanation = rn.explain(network, images, 0)
+    reference = weakref.ref(network)
+    graph = weakref.ref(graph_of(network, images))
+    del network, explanation
+    gc.collect()
+    assert reference() is None
+    assert graph() is None
+
+
+def fresh(network, images):
+    """Explain with a copy that no one has explained before."""
+    import copy  # noqa: PLC0415 - of this helper alone
+
+    return rn.explain(copy.deepcopy(network), images).relevance
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda n: n[0][0].weight.data.mul_(1.5),  # PyTorch counts no write through .data
+        lambda n: n[0][1].running_mean.add_(0.5),
+        lambda n: n[0][1].bias.data.fill_(0.3),
+        lambda n: n.load_state_dict({k: v * 1.1 if v.is_floating_point() else v for k, v in n.state_dict().items()}),
+        lambda n: setattr(n[0][1], "weight", nn.Parameter(torch.full((8,), 0.7))),
+        lambda n: n.half().float(),
+        lambda n: n[4].weight.data.neg_(),
+        lambda n: setattr(n[0][1], "eps", 0.5),
+        lambda n: n.__setitem__(2, nn.AdaptiveMaxPool2d(1)),
+        lambda n: setattr(n[1][0], "relu", nn.LeakyReLU(0.3)),
+    ],
+)
+def test_a_changed_network_is_never_explained_with_what_it_was(residual, images, change):
+    before = rn.explain(residual, images).relevance
+    with torch.no_grad():
+        change(residual)
+    after = rn.explain(residual, images).relevance
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, fresh(residual, images))
+
+
+def test_training_goes_on_between_explanations(residual, images):
+    optimiser = torch.optim.SGD(residual.parameters(), 0.1)
+    for _ in range(3):
+        residual.train()
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(residual(images), torch.tensor([1, 2])).backward()
+        optimiser.step()
+        residual.eval()
+        torch.testing.assert_close(rn.explain(residual, images).relevance, fresh(residual, images))
+
+
+def test_many_threads_get_one_graph_and_the_same_numbers(residual, images, traces):
+    expected = rn.explain(residual, images, [0, 1, 2], "lrp-gamma", layers="all")
+    results, errors = [], []
+
+    def work(seed):
+        try:
+            for _ in range(4):
+                results.append(rn.explain(residual, images, [0, 1, 2], "lrp-gamma", layers="all"))
+                rn.explain(residual, torch.randn(1, 3, 8 + seed, 8), method="rlrp")
+        except Exception as error:  # noqa: BLE001 - shown below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed % 3,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(traces) == 3  # one for each shape
+    for result in results:
+        torch.testing.assert_close(result.relevance, expected.relevance, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(result.layers["1.0"], expected.layers["1.0"], rtol=1e-4, atol=1e-7)

@@ -1,0 +1,128 @@
+import contextlib
+import json
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+
+import rlrp_nb as rn
+
+
+@pytest.fixture
+def explanation(residual, images):
+    made = rn.explain(residual, images, [0, (1, 2)], "lrp-gamma", layers="all")
+    made.images = torch.randint(0, 256, (2, 8, 8, 3), dtype=torch.uint8)
+    made.categories = ("Katze", "猫", "<img src=x>", '"', "", "cup\n")
+    return made
+
+
+def test_round_trip_is_exact(explanation, tmp_path):
+    path = explanation.save(tmp_path / "x.safetensors")
+    loaded = rn.Explanation.load(path)
+    for name in ("relevance", "logits", "targets", "negatives", "images"):
+        assert torch.equal(getattr(loaded, name), getattr(explanation, name)), name
+    for name in ("method", "network", "categories", "versions"):
+        assert getattr(loaded, name) == getattr(explanation, name), name
+    assert list(loaded.layers) == list(explanation.layers)
+    for name in explanation.layers:
+        assert torch.equal(loaded.layers[name], explanation.layers[name])
+        assert loaded.layers.names_of(name) == explanation.layers.names_of(name)
+    for target in (0, 1):
+        assert loaded.ledger(target, 1) == explanation.ledger(target, 1)
+    assert repr(loaded) == repr(explanation)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_round_trip_keeps_dtypes(residual, images, dtype, tmp_path):
+    explanation = rn.explain(residual.to(dtype), images.to(dtype))
+    loaded = rn.Explanation.load(explanation.save(tmp_path / "x.safetensors"))
+    assert (loaded.relevance.dtype, loaded.logits.dtype) == (explanation.relevance.dtype, dtype)
+    assert torch.equal(loaded.relevance, explanation.relevance)
+
+
+def test_the_ledger_is_saved_even_if_nobody_asked_for_it_yet(residual, images, tmp_path):
+    explanation = rn.explain(residual, images)
+    loaded = rn.Explanation.load(explanation.save(tmp_path / "x.safetensors"))
+    assert loaded.ledger() == explanation.ledger()
+
+
+def test_an_old_file_is_replaced_whole(explanation, tmp_path):
+    path = tmp_path / "x.safetensors"
+    path.write_text("old")
+    explanation.save(path)
+    assert rn.Explanation.load(path).method == "lrp-gamma"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_a_folder_that_is_not_there_is_refused(explanation, tmp_path):
+    with pytest.raises(rn.InputError, match=r"cannot write .*x\.safetensors"):
+        explanation.save(tmp_path / "nowhere" / "x.safetensors")
+
+
+def test_files_that_are_no_explanation_are_refused(tmp_path):
+    with pytest.raises(rn.InputError, match="is not a file"):
+        rn.Explanation.load(tmp_path / "missing.safetensors")
+    with pytest.raises(rn.InputError, match="is not a file"):
+        rn.Explanation.load(tmp_path)
+    foreign = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(2)}, foreign)
+    with pytest.raises(rn.FileFormatError, match="not an explanation"):
+        rn.Explanation.load(foreign)
+    for content in (b"", b"hello", b"\x89PNG\r\n\x1a\n" + bytes(100), b"\xff" * 64):
+        foreign.write_bytes(content)
+        with pytest.raises(rn.FileFormatError, match="damaged or not a safetensors file"):
+            rn.Explanation.load(foreign)
+
+
+def header_of(path):
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    return json.loads(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["rlrp_nb"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda h, _: h.update(format=99),
+        lambda h, _: h.pop("method"),
+        lambda h, _: h.update(method=3),
+        lambda h, _: h.update(layers=[["a"], ["b"]]),
+        lambda h, _: h.update(layers=3),
+        lambda h, _: h["ledger"].pop(),
+        lambda h, _: h.update(categories=[1, 2]),
+        lambda _, t: t.pop("relevance"),
+        lambda _, t: t.update(relevance=torch.zeros(3)),
+        lambda _, t: t.update(targets=torch.zeros(2, 2)),
+        lambda _, t: t.update(targets=torch.full((2, 2), 6)),
+        lambda _, t: t.update(logits=torch.zeros(1, 6)),
+        lambda _, t: t.update(images=torch.zeros(2, 8, 8)),
+        lambda _, t: t.update(ledger=torch.zeros(1)),
+    ],
+)
+def test_incomplete_explanations_are_refused(explanation, tmp_path, change):
+    path = explanation.save(tmp_path / "x.safetensors")
+    header, tensors = header_of(path), load_file(path)
+    change(header, tensors)
+    save_file(tensors, path, metadata={"rlrp_nb": json.dumps(header)})
+    with pytest.raises(rn.FileFormatError, match="not a complete explanation"):
+        rn.Explanation.load(path)
+
+
+@settings(max_examples=150)
+@given(data=st.data())
+def test_damaged_files_get_an_error_or_load(data, tmp_path_factory):
+    folder = tmp_path_factory.getbasetemp() / "damaged"
+    folder.mkdir(exist_ok=True)
+    path = folder / "x.safetensors"
+    torch.manual_seed(0)
+    rn.explain(torch.nn.Linear(3, 2), torch.randn(1, 3), layers="all").save(path)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content = content[: data.draw(st.integers(0, len(content) - 1))]
+    for _ in range(data.draw(st.integers(0, 4))):
+        if content:
+            content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    with contextlib.suppress(rn.FileFormatError):  # any other error fails the test
+        assert rn.Explanation.load(path).relevance.dim() > 1
