@@ -3,6 +3,7 @@
 import io
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from rlrp_nb.models.zoo import load_model
 from rlrp_nb.plots import colormap
 from rlrp_nb.widgets.buffers import pack, unpack
 
+AXE = Path(__file__).parents[2] / "widgets" / "node_modules" / "axe-core" / "axe.min.js"
 PIXELS = """c => {
   const {data, width, height} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
   return [Array.from(data, byte => String.fromCharCode(byte)).join(""), width, height];
@@ -54,10 +56,13 @@ def page(chromium, lab, troubles, frames):
         if message.type == "error":
             troubles.append(f"console: {message.text}")
 
+    def keep(frame):
+        frames.append(frame)
+
     page.on("console", listen)
     page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
     page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
-    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: frames.append(frame)))
+    page.on("websocket", lambda socket: socket.on("framesent", keep))
     lab.open(page, "explorer.ipynb")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
@@ -243,6 +248,30 @@ def test_the_theme_follows_jupyter(page, classifier):
         settle(page)
         expected = colours(explain(classifier, sample_image("coffee"), 967), theme)
         assert np.array_equal(right_canvas(page), expected)
+
+
+def test_axe_finds_nothing(page):
+    view(page).get_by_role("radio", name="Overlay").check()
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        page.evaluate(f"() => {{ window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{theme}'}}); }}")
+        page.locator(f".rl-explorer[data-theme='{theme.split()[1].lower()}']").wait_for()
+        # What a colour is while the theme is being exchanged is nobody's contrast.
+        page.wait_for_timeout(1000)
+        found = page.evaluate("axe.run('.rl-explorer').then(result => result.violations)")
+        assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []
+
+
+def test_a_running_cell_does_not_lose_a_request(page):
+    page.evaluate("""() => {
+      const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+      kernel.requestExecute({code: 'import time; time.sleep(3)'});
+    }""")
+    search = view(page).get_by_label("Explain any class by its name")
+    search.fill("bagel")
+    search.press("Enter")
+    chosen(page).filter(has_text="bagel").wait_for(timeout=60_000)
+    options(page).filter(has_text="espresso").first.click()
 
 
 def test_the_page_that_is_saved_opens_without_a_kernel(page, lab, chromium, troubles):

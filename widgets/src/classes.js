@@ -36,7 +36,11 @@ export function createClasses(model, ask) {
     min: 1,
     max: MAX_BARS,
     "data-lm-suppress-shortcuts": "true",
-    onchange: () => model.set("k", clamp(Math.round(Number(bars.value)) || 1, 1, MAX_BARS)),
+    // Not onchange: JupyterLab keeps the Enter key to itself.
+    oninput: () => {
+      const wanted = Math.round(Number(bars.value));
+      if (wanted >= 1) model.set("k", Math.min(wanted, MAX_BARS));
+    },
   });
   const names = h("datalist", { id: fresh("names") });
   const search = h("input", {
@@ -152,7 +156,7 @@ export function createClasses(model, ask) {
   }
 
   const stops = [
-    watch(model, ["scene", "image", "method", "target", "k"], fill),
+    watch(model, ["scene", "image", "method", "target", "k", "categories"], fill),
     watch(model, ["categories"], () =>
       names.replaceChildren(...(ask.live ? (model.get("categories") ?? []) : []).map((/** @type {string} */ value) => h("option", { value }))),
     ),

@@ -46,13 +46,15 @@ export function set(el, name, value) {
 }
 
 let count = 0;
+/** Every bundle counts for itself, and several share a document. */
+const mine = Math.random().toString(36).slice(2, 8);
 
-/** A fresh id, so that labels find their fields when several widgets share a document.
+/** A fresh id, so that labels find their own fields, and radio buttons their own group.
  * @param {string} stem
  */
 export function fresh(stem) {
   count += 1;
-  return `rl-${stem}-${count}`;
+  return `rl-${stem}-${mine}-${count}`;
 }
 
 /**

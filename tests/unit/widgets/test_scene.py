@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.errors import InputError
+from rlrp_nb.export import render
 from rlrp_nb.widgets import scene as scene_module
 from rlrp_nb.widgets.buffers import detach, unpack
-from rlrp_nb.widgets.scene import build_scene
+from rlrp_nb.widgets.scene import build_scene, merge_image
 
 
 @pytest.fixture(scope="module")
@@ -77,9 +80,25 @@ def test_classes_are_named_and_most_probable_first(explanation, scene):
     assert scene["title"] == "Why espresso?"
 
 
-def test_five_classes_and_all_layers_are_small(scene):
+def test_five_classes_and_all_layers_of_resnet50_are_small():
+    network = torchvision.models.resnet50(weights=None).eval()
+    scene = build_scene([rn.explain(network, torch.randn(1, 3, 224, 224), "top5", layers="all")])
+    assert len(scene["images"][0]["results"][0]["layers"]) > 100
     _, blocks = detach(scene)
     assert sum(map(len, blocks)) < 6_000_000
+    assert len(render(scene)) < 8_000_000
+
+
+def test_merging_adds_what_is_new_in_place(classifier, explanation):
+    scene = build_scene([explanation])
+    addition = build_scene([rn.explain(classifier, sample_image("coffee"), 504, "gradient-x-input")])["images"][0]
+    merge_image(scene, 0, addition)
+    merge_image(scene, 1, addition)
+    assert [len(image["results"]) for image in scene["images"]] == [2, 1]
+    assert scene["images"][0]["targets"][-1]["key"] == "504"
+    assert scene["methods"] == ["rlrp", "gradient-x-input"]
+    with pytest.raises(InputError, match="no image 5 to add to; there are 2"):
+        merge_image(scene, 5, addition)
 
 
 def test_methods_of_one_image_stand_together(classifier):

@@ -1,0 +1,105 @@
+"""The widgets that stand alone, side by side in a real JupyterLab, their choices linked by traits."""
+
+import pytest
+
+CELLS = (
+    """import ipywidgets, traitlets
+import rlrp_nb as rn
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.widgets import ClassSelector, ComparisonGrid, LayerSlider, Overlay
+model = rn.load_model("efficientnet_lite0")
+found = [rn.explain(model, sample_image("camera"), "top5", m, ["_blocks.8"]) for m in ("rlrp", "gradient-x-input")]
+selector, slider, overlay, grid = (kind(found) for kind in (ClassSelector, LayerSlider, Overlay, ComparisonGrid))
+traitlets.link((selector, "target"), (overlay, "target"))
+ipywidgets.jslink((slider, "layer"), (overlay, "layer"))
+ipywidgets.VBox([selector, slider, overlay, grid])""",
+)
+
+
+@pytest.fixture(scope="module")
+def page(chromium, lab):
+    """Return a notebook with all four widgets; any error or request off this machine fails the file."""
+    lab.write("views.ipynb", *CELLS)
+    troubles = []
+    context = chromium.new_context(viewport={"width": 1200, "height": 1400}, color_scheme="light")
+    page = context.new_page()
+    page.set_default_timeout(20_000)
+
+    def listen(message):
+        if message.type == "error":
+            troubles.append(f"console: {message.text}")
+
+    page.on("console", listen)
+    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
+    lab.open(page, "views.ipynb")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+    page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
+    page.locator(".rl-board figure").first.wait_for()
+    yield page
+    context.close()
+    assert troubles == []
+
+
+def python(page, code):
+    """Return what an expression is worth in the notebook's kernel."""
+    return page.evaluate(
+        """async code => {
+      const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+      const reply = await kernel.requestExecute({code: "", user_expressions: {x: code}}).done;
+      return reply.content.user_expressions.x.data["text/plain"];
+    }""",
+        code,
+    )
+
+
+def test_a_chosen_class_reaches_python_and_the_linked_overlay(page):
+    options = page.get_by_role("listbox", name="Class").get_by_role("option")
+    options.nth(1).click()
+    page.get_by_role("application", name="binoculars").first.wait_for()
+    assert python(page, "selector.target") == python(page, "overlay.target") == "'447'"
+    assert python(page, "selector.indices") == "447"
+
+
+def test_the_number_of_bars_is_adjustable_and_any_class_can_be_chosen(page):
+    bars = page.get_by_label("Bars")
+    bars.fill("8")
+    options = page.get_by_role("listbox", name="Class").get_by_role("option")
+    page.wait_for_function("() => document.querySelectorAll('.rl-classes .rl-class').length === 8")
+    absent = options.nth(7).inner_text().split("\n")[0]
+    options.nth(7).click()
+    assert python(page, "model.categories[selector.indices]") == repr(absent)
+    options.nth(0).click()
+
+
+def test_the_layer_reaches_the_overlay_in_the_browser_and_python(page):
+    slider = page.get_by_role("slider", name="Layer")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_role("application", name="layer _blocks.8").first.wait_for()
+    assert python(page, "slider.layer") == "'_blocks.8._project_conv'"
+    page.keyboard.press("Home")
+
+
+def test_python_can_choose_how_it_looks(page):
+    python(page, "setattr(overlay, 'view', 'beside') or setattr(overlay, 'opacity', 0.25)")
+    page.wait_for_function("() => !document.querySelectorAll('.rl-overlay .rl-pane')[1].hidden")
+    assert page.get_by_role("radio", name="Side by side").is_checked()
+    assert page.get_by_label("Opacity").input_value() == "0.25"
+
+
+def test_widgets_in_one_document_do_not_disturb_each_other(page):
+    names = page.locator("fieldset").evaluate_all("all => all.map(f => f.querySelector('input').name)")
+    assert len(names) == len(set(names)) > 3
+    ids = page.locator(".rl [id]").evaluate_all("all => all.map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    checked = page.locator("fieldset").evaluate_all("all => all.map(f => f.querySelectorAll('input:checked').length)")
+    assert set(checked) == {1}
+
+
+def test_the_grid_shows_methods_and_classes(page):
+    assert page.locator(".rl-board figure").count() == 10
+    page.get_by_role("group", name="Colour scale").get_by_label("Shared").check()
+    notes = page.locator(".rl-cell-notes").all_inner_texts()
+    assert len(notes) == 10
+    assert all("positive" in note and "sparseness" in note for note in notes)

@@ -1,0 +1,84 @@
+"""The widgets that stand alone: what they send, and that their choices can be linked."""
+
+import numpy as np
+import pytest
+import traitlets
+
+from rlrp_nb import widgets
+from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.models.zoo import load_model
+from rlrp_nb.widgets.buffers import unpack
+
+NAMES = ["ClassSelector", "ComparisonGrid", "LayerSlider", "Overlay"]
+
+
+@pytest.fixture(scope="module")
+def explanations():
+    classifier = load_model("efficientnet_lite0")
+    picture = sample_image("camera")
+    return [explain(classifier, picture, "top5", method, ["_blocks.8"]) for method in ("rlrp", "gradient-x-input")]
+
+
+@pytest.fixture(params=NAMES)
+def widget(request, explanations):
+    widget = getattr(widgets, request.param)(explanations)
+    yield widget
+    widget.close()
+
+
+def test_every_widget_starts_with_the_most_probable_class(widget):
+    assert widget.target == widget.scene["images"][0]["targets"][0]["key"]
+    assert widget.method == "rlrp"
+    assert widget.layer == "input"
+
+
+def test_every_widget_sends_bytes_and_no_numbers_in_text(widget, explanations):
+    state = widget.get_state()
+    piece = state["scene"]["images"][0]["results"][1]["targets"][widget.target]["pieces"][0]
+    assert isinstance(piece["data"], bytes)
+    heatmap = explanations[1].heatmap().numpy()
+    assert np.abs(unpack(piece) - heatmap).max() <= np.abs(heatmap).max() / 127
+
+
+def test_every_widget_has_a_picture_and_a_stable_repr(widget):
+    data, _ = widget._repr_mimebundle_()
+    assert data["image/png"].startswith("iVBOR")
+    expected = "(efficientnet_lite0: tripod, binoculars, microphone; rlrp, gradient-x-input)"
+    assert data["text/plain"] == repr(widget) == type(widget).__name__ + expected
+
+
+def test_the_script_of_every_widget_is_a_module_that_renders(widget):
+    assert "render" in widget._esm
+    assert widget._css.startswith(".rl{")
+
+
+def test_choices_are_linked_by_traits(explanations):
+    selector, overlay = widgets.ClassSelector(explanations[0]), widgets.Overlay(explanations[0])
+    traitlets.link((selector, "target"), (overlay, "target"))
+    selector.target = selector.scene["images"][0]["targets"][2]["key"]
+    assert overlay.target == selector.target
+    assert selector.indices == int(explanations[0].targets[0, 2])
+    selector.target = "504-968"
+    assert selector.indices == (504, 968)
+    assert selector.categories[504] == "coffee mug"
+
+
+@pytest.mark.parametrize(
+    ("trait", "value"), [("opacity", 1.5), ("clip", 20), ("sign", "neither"), ("view", "inside out")]
+)
+def test_choices_that_do_not_exist_are_refused(explanations, trait, value):
+    overlay = widgets.Overlay(explanations[0])
+    with pytest.raises(traitlets.TraitError, match=trait):
+        setattr(overlay, trait, value)
+
+
+def test_unknown_arguments_are_refused(explanations):
+    with pytest.raises(TypeError, match="colour"):
+        widgets.Overlay(explanations[0], colour="red")
+
+
+def test_the_package_names_its_widgets():
+    assert set(dir(widgets)) >= {*NAMES, "Explorer"}
+    with pytest.raises(AttributeError, match="no attribute 'Slider'; it offers: ClassSelector"):
+        widgets.Slider  # noqa: B018 - the look-up is the test
