@@ -7,6 +7,7 @@ graph) of dense layers: what `naive` says about dense layers then holds for it t
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import math
 from dataclasses import dataclass, field
@@ -316,30 +317,32 @@ def unroll(modules: Iterable[torch.nn.Module], x: Array) -> tuple[MatrixNetwork,
 def classical_relevance(
     modules: Sequence[torch.nn.Module],
     x: Array,
-    seed: Array,
-    rule_of: Callable[[int, torch.nn.Module], Callable[[Dense, Array, Array, Array], Array]],
+    seeds: Array,
+    rule_of: Callable[[int, torch.nn.Module], Callable[[Dense, Array, Array, Callable[[], Array]], Array]],
 ) -> Array:
-    """Relevance of the input of a sequential network (batch-norm folded) under classical rules, on its matrices.
+    """Relevance (K, inputs) of a sequential network (batch-norm folded) under classical rules, on its matrices.
 
     The n-th convolution or linear map follows ``rule_of(n, module)``, called with the unrolled layer, its input, the
-    relevance above and the matrix of existing connections. Average pooling follows the epsilon rule with 1e-6, max
+    relevance above and a function that returns the matrix of existing connections. Average pooling follows LRP-0, max
     pooling gives all to the winner; activations, dropout and flatten pass relevance on. The logits carry
-    ``seed * logits``.
+    ``seed * logits``, for every row of ``seeds`` (K, classes).
     """
     network, nodes = unroll(modules, x)
-    relevance = np.asarray(seed) * network.value(nodes[-1])
+    relevances = list(np.asarray(seeds) * network.value(nodes[-1]))
     number = sum(hasattr(module, "weight") for module in modules)
     for module, node, shape in zip(reversed(modules), reversed(nodes), _shapes(modules, x)[::-1], strict=True):
         ((parent, matrix),) = network.nodes[node].parents
         layer, a, kind = Dense(matrix, network.nodes[node].bias), network.value(parent), type(module).__name__
         if hasattr(module, "weight"):
             number -= 1
-            relevance = rule_of(number, module)(layer, a, relevance, _connections(module, shape, a))
+            rule = rule_of(number, module)
+            connections = functools.partial(_connections, module, shape, a)
+            relevances = [rule(layer, a, relevance, connections) for relevance in relevances]
         elif kind == "MaxPool2d":
-            relevance = matrix.T @ relevance
+            relevances = [matrix.T @ relevance for relevance in relevances]
         elif "AvgPool" in kind:
-            relevance = epsilon_rule(layer, a, relevance, 1e-6)
-    return relevance
+            relevances = [epsilon_rule(layer, a, relevance, 0) for relevance in relevances]
+    return np.stack(relevances)
 
 
 def _shapes(modules: Sequence[torch.nn.Module], x: Array) -> list[tuple[int, ...]]:
