@@ -99,9 +99,8 @@ def data_dependent(reason: str) -> UnsupportedNetworkError:
     """Return the error for a network without a fixed graph."""
     return UnsupportedNetworkError(
         "the network decides by the values of a tensor what it computes (an if or a loop on data, .item(), or "
-        "indexing by "
-        "a mask), so that it has no fixed graph to explain. Write that part with tensors alone, for instance with "
-        f"torch.where, or explain the branch you mean as a network of its own. ({reason})"
+        "indexing by a mask), so that it has no fixed graph to explain. Write that part with tensors alone, for "
+        f"instance with torch.where, or explain the branch you mean as a network of its own. ({reason})"
     )
 
 

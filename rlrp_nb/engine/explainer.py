@@ -169,14 +169,12 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
     if not isinstance(inputs, Tensor):
         raise InputError(
             f"inputs is a {type(inputs).__name__}; accepted for a network is a torch tensor (batch, …). Pictures are "
-            f"accepted "
-            "with a classifier from rlrp_nb.load_model, or use torch.from_numpy(array)."
+            "accepted with a classifier from rlrp_nb.load_model, or use torch.from_numpy(array)."
         )
     if not inputs.is_floating_point():
         raise InputError(
             f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's "
-            f"training "
-            "(for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
+            "training (for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
         )
     if inputs.layout != torch.strided or inputs.is_quantized or inputs.is_meta:
         raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
@@ -188,8 +186,7 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
     if place is not None and (place.dtype != inputs.dtype or place.device != inputs.device):
         raise InputError(
             f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted "
-            f"is the "
-            "same for both: use inputs.to(next(network.parameters()))."
+            "is the same for both: use inputs.to(next(network.parameters()))."
         )
     if not bool(torch.isfinite(inputs).all()):
         wrong = [
@@ -198,8 +195,7 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
         ]
         raise InputError(
             f"inputs holds NaN or infinite values (in sample {', '.join(map(str, wrong))}); accepted are finite "
-            f"values. "
-            "Look for a division by zero in the preprocessing, or use torch.nan_to_num."
+            "values. Look for a division by zero in the preprocessing, or use torch.nan_to_num."
         )
     return inputs.detach()
 
@@ -208,15 +204,13 @@ def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
     if not bool(torch.isfinite(logits).all()):
         raise UnsupportedNetworkError(
             f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
-            f"NaN or "
-            "infinite values, or the input overflows its dtype. Mend the weights, or use float32."
+            "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
     hooked = has_forward_hooks(network)
     if hooked and not torch.allclose(network(inputs), logits, rtol=1e-2, atol=1e-2 * float(logits.abs().max()) + 1e-12):
         raise UnsupportedNetworkError(
             f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation "
-            f"follows "
-            "the modules alone: remove the hooks that replace outputs, or write their effect as a module."
+            "follows the modules alone: remove the hooks that replace outputs, or write their effect as a module."
         )
 
 

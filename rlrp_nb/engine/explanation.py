@@ -127,8 +127,7 @@ class Explanation:
             if self.replay is None:
                 raise InputError(
                     "this explanation has no ledger, and its network is not at hand to compute one; explain again, "
-                    "and save "
-                    "after asking for the ledger."
+                    "and save after asking for the ledger."
                 )
             self.accounts = self.replay()
         return rows_of(self.accounts, target, sample)

@@ -142,8 +142,7 @@ def _first(graph: Graph) -> frozenset[int]:
         )
         raise UnsupportedNetworkError(
             f"the flat rule needs a convolution or dense layer at the input, but there is {names}. Use another "
-            f"method, such "
-            "as 'alpha1beta0'."
+            "method, such as 'alpha1beta0'."
         )
     return frozenset(first)
 

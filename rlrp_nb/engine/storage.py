@@ -97,7 +97,7 @@ def load(path: str | PathLike[str]) -> Explanation:
             if _KEY not in metadata:
                 raise FileFormatError(
                     f"{path} is a safetensors file, but not an explanation; accepted is a file written by "
-                    f"Explanation.save."
+                    "Explanation.save."
                 )
             header = json.loads(metadata[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

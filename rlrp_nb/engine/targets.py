@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 _ACCEPTED = (
     "accepted are None (the most probable class), a class index, a list of them, 'top5', a (positive, negative) pair "
-    "for a "
-    "contrast, a list of pairs, or an integer tensor of shape (B,) or (B, K)"
+    "for a contrast, a list of pairs, or an integer tensor of shape (B,) or (B, K)"
 )
 
 
@@ -91,8 +90,7 @@ def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
     if seeds.dim() != logits.dim() + 1 or seeds.shape[0] != logits.shape[0] or seeds.shape[2:] != logits.shape[1:]:
         raise InputError(
             f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the "
-            f"shape "
-            f"{wanted}. For class indices pass an integer tensor."
+            f"shape {wanted}. For class indices pass an integer tensor."
         )
     if not bool(torch.isfinite(seeds).all()):
         raise InputError(
@@ -121,8 +119,8 @@ def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401
     if indices.dim() > 2 or indices.shape[0] != samples or 0 in indices.shape:  # noqa: PLR2004 - (B,) or (B, K)
         raise InputError(
             f"targets is a tensor of shape {tuple(indices.shape)} for {samples} samples; accepted is one class per "
-            f"sample, "
-            f"({samples},), or K classes per sample, ({samples}, K). For the same classes on every sample pass a list."
+            f"sample, ({samples},), or K classes per sample, ({samples}, K). For the same classes on every sample "
+            "pass a list."
         )
     for index in indices.flatten().tolist():
         _in_range(index, classes)
@@ -149,8 +147,7 @@ def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an inde
     if len(entries) != len(lengths):
         raise InputError(
             f"target {item!r} has {len(entries)} entries; the network's output has {len(lengths)} axes besides the "
-            f"samples, "
-            f"of lengths {tuple(lengths)}: accepted is a tuple with one index for each."
+            f"samples, of lengths {tuple(lengths)}: accepted is a tuple with one index for each."
         )
     flat = 0
     for entry, length in zip(entries, lengths, strict=True):

@@ -8,7 +8,7 @@ import rlrp_nb as rn
 small = st.integers(1, 3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     rank=small,
     kernel=small,
