@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -33,10 +34,16 @@ READY = """() => {
 }"""
 
 
+def executable():
+    """Return the Chromium of the system: the one that CHROME names, or the first under its usual names."""
+    usual = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return os.environ.get("CHROME") or next(usual, "/usr/bin/chromium")
+
+
 @pytest.fixture(scope="session")
 def chromium():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROME", "/usr/bin/chromium"), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable(), args=FLAGS)
         yield browser
         browser.close()
 

@@ -91,11 +91,11 @@ def test_five_classes_and_all_layers_of_resnet50_are_small():
 
 def test_merging_adds_what_is_new_in_place(classifier, explanation):
     scene = build_scene([explanation])
-    addition = build_scene([rn.explain(classifier, sample_image("coffee"), 504, "gradient-x-input")])["images"][0]
+    addition = build_scene([rn.explain(classifier, sample_image("coffee"), 3, "gradient-x-input")])["images"][0]
     merge_image(scene, 0, addition)
     merge_image(scene, 1, addition)
     assert [len(image["results"]) for image in scene["images"]] == [2, 1]
-    assert scene["images"][0]["targets"][-1]["key"] == "504"
+    assert scene["images"][0]["targets"][-1]["key"] == "3"
     assert scene["methods"] == ["rlrp", "gradient-x-input"]
     with pytest.raises(InputError, match="no image 5 to add to; there are 2"):
         merge_image(scene, 5, addition)
