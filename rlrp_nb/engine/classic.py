@@ -202,7 +202,7 @@ def _parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _stabilized(z: Tensor, epsilon: float) -> Tensor:
-    return z + torch.where(z >= 0, epsilon, -epsilon)
+    return z + torch.where(z >= 0, z.new_tensor(epsilon), -epsilon)
 
 
 def _total(parts: list[Passed]) -> Passed:

@@ -29,8 +29,9 @@ class Explanation:
     ----------
     relevance : Tensor
         ``(B, K, *input)``: the contribution of each input value of B samples to K targets, in the unit of the logits up
-        to a positive factor per sample. Same device as the input, and same dtype; float32 for inputs in half precision,
-        in whose range relevance can vanish.
+        to a positive factor per sample. In very deep networks, where it would fall below 2^-100 in float32 (2^-1000 in
+        float64), all targets of a sample are multiplied by one power of two that keeps it there. Same device as the
+        input, and same dtype; float32 for inputs in half precision, in whose range relevance can vanish.
     logits : Tensor
         ``(B, classes)``: what the network said.
     targets : Tensor

@@ -19,7 +19,7 @@ CHECK_EVERY = 4
 """Activations between two looks at the range."""
 _COMFORT = 40
 """Exponents (of two) up to this size are left alone; float32 ends at 126."""
-_EDGE = 100
+_EDGE = {torch.float32: 100, torch.float64: 1000}
 """The largest exponent with which relevance is returned, and the smallest, with room for its small values below."""
 
 
@@ -54,7 +54,7 @@ def rescale(under_way: Sequence[dict[int, Tensor]], batch_dims: Mapping[int, int
 
 
 def unscale(relevance: Tensor, exponents: Tensor, batch_dim: int) -> Tensor:
-    """Multiply by ``2 ** exponents``, or by as much of it as the range of the dtype allows.
+    """Multiply by ``2 ** exponents``, or by as much of it as the range of the dtype allows for each sample.
 
     Parameters
     ----------
@@ -65,8 +65,14 @@ def unscale(relevance: Tensor, exponents: Tensor, batch_dim: int) -> Tensor:
     """
     if not bool(exponents.any()):
         return relevance
-    size = torch.frexp(_top(relevance, batch_dim)).exponent.to(exponents.dtype)
-    return _multiply(relevance, (size + exponents).clamp(-_EDGE, _EDGE) - size, batch_dim)
+    top = _top(relevance, batch_dim)
+    total = torch.frexp(top).exponent.to(exponents.dtype) + exponents
+    nothing = torch.iinfo(exponents.dtype).min
+    # one shift for all targets of a sample, so that contrasts remain differences
+    total = torch.where(top > 0, total, nothing).amax(0, keepdim=True)
+    edge = _EDGE[relevance.dtype]
+    shift = torch.where(total > nothing, total.clamp(-edge, edge) - total, 0)
+    return _multiply(relevance, exponents + shift, batch_dim)
 
 
 def _top(tensor: Tensor, batch_dim: int) -> Tensor:
