@@ -23,5 +23,5 @@ class ComparisonGrid(LookWidget):
     _esm = asset("comparison_grid.js")
 
     smooth = Bool(default_value=True).tag(sync=True)
-    across = Enum(("methods", "classes", "both"), "both").tag(sync=True)
+    across = Enum(("methods", "classes", "both", "images"), "both").tag(sync=True)
     scale = Enum(("own", "shared"), "own").tag(sync=True)

@@ -59,7 +59,7 @@ class Explorer(LookWidget):
     k = Int(5, min=1, max=20).tag(sync=True)
     live = Bool(default_value=True).tag(sync=True)
     smooth = Bool(default_value=True).tag(sync=True)
-    across = Enum(("methods", "classes", "both", "pinned"), "classes").tag(sync=True)
+    across = Enum(("methods", "classes", "both", "images", "pinned"), "classes").tag(sync=True)
     scale = Enum(("own", "shared"), "own").tag(sync=True)
     offered = List(Unicode()).tag(sync=True)
     categories = List(Unicode()).tag(sync=True)

@@ -205,6 +205,17 @@ def test_a_covered_region_is_predicted_again(page):
     view(page).get_by_role("button", name="Cover a region").click()
 
 
+def test_results_are_pinned_and_compared(page):
+    view(page).get_by_role("button", name="Pin this result").click()
+    options(page).nth(1).click()
+    view(page).get_by_role("button", name="Pin this result").click()
+    figures = view(page).get_by_role("region", name="Comparison").locator("figure")
+    assert figures.locator(".rl-cell-class").all_inner_texts() == ["espresso · input", "cup · input"]
+    figures.nth(0).get_by_role("button").click()
+    assert "espresso" in chosen(page).inner_text()
+    view(page).get_by_role("radio", name="Classes").check()
+
+
 def test_channels_of_a_layer_are_ranked(page):
     slider = view(page).get_by_role("slider", name="Layer")
     slider.focus()
@@ -225,6 +236,10 @@ def test_a_dropped_picture_is_explained(page):
     page.locator(".rl-verdict", has_text="missile").wait_for(timeout=60_000)
     settle(page)
     assert page.locator(".rl-explorer img").count() == 0
+    view(page).get_by_role("radio", name="Pictures").check()
+    figures = view(page).get_by_role("region", name="Comparison").locator("figure")
+    assert "missile" in figures.last.inner_text()
+    view(page).get_by_role("radio", name="Classes").check()
     view(page).get_by_role("radio", name="Image 1").check()
     page.locator(".rl-verdict", has_text="espresso").wait_for()
 

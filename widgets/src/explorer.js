@@ -207,7 +207,7 @@ export function createExplorer(model) {
       pictures.el.hidden = scene.images.length < 2;
       set(frame.el.querySelector(".rl-pictures") ?? frame.el, "hidden", !ask.live && scene.images.length < 2);
       set(methods.el.parentElement ?? methods.el, "hidden", offered(model).length < 2);
-      grid.el.hidden = !scene.images.some(({ results, targets }) => results.length > 1 || targets.length > 1);
+      grid.el.hidden = scene.images.length < 2 && !scene.images.some(({ results, targets }) => results.length > 1 || targets.length > 1);
     }),
     watch(model, ["scene", "image", "method", "target", "layer"], () => {
       const now = current(model);

@@ -25,11 +25,12 @@ export function createGrid(model, local) {
       { value: "methods", text: "Methods" },
       { value: "classes", text: "Classes" },
       { value: "both", text: "Both" },
+      ...(model.get("scene").images.length > 1 ? [{ value: "images", text: "Pictures" }] : []),
       ...((model.get("pins") ?? []).length ? [{ value: "pinned", text: "Pinned" }] : []),
     ],
     value: () => model.get("across"),
     pick: (value) => model.set("across", value),
-    keys: ["across", "pins"],
+    keys: ["across", "pins", "scene"],
   });
   const scale = choiceOf(model, "scale", "Colour scale", { own: "Each its own", shared: "Shared" });
   const board = h("div", { class: "rl-board" });
@@ -57,7 +58,7 @@ export function createGrid(model, local) {
     const rows = now
       ? cells(scene, { image, method: now.result.method, target: now.target.key }, model.get("across"), methodTitle, model.get("pins"))
       : [];
-    inRow = rows[0]?.length ?? 1;
+    inRow = Math.max(1, ...rows.map((row) => row.length));
     entries = rows.flat().map(createEntry);
     board.replaceChildren(...entries.map(({ figure }) => figure));
     fit();
@@ -95,7 +96,7 @@ export function createGrid(model, local) {
           },
         }),
         value,
-        ["both", "pinned"].includes(model.get("across"))
+        ["both", "images", "pinned"].includes(model.get("across"))
           ? h("span", { class: "rl-cell-class", text: [cell.label, cell.layer].filter(Boolean).join(" · ") })
           : null,
       ),
@@ -173,7 +174,7 @@ export function createGrid(model, local) {
     watch(model, ["method", "target"], () => {
       const here = current(model);
       const listed = entries.some(({ cell }) => cell.method === here?.result.method && cell.target === here?.target.key);
-      if (model.get("across") === "both" && listed) void draw();
+      if (["both", "pinned"].includes(model.get("across")) && listed) void draw();
       else build();
     }),
     watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale"], () => void draw()),

@@ -76,6 +76,11 @@ test("the grid has a cell for each method, each class, or both", () => {
   assert.deepEqual(shape("classes"), [2]);
   assert.deepEqual(shape("both"), [2, 2]);
   assert.deepEqual(cells(scene, { ...now, image: 3 }, "both", methodTitle), []);
+  const twice = { ...scene, images: [...scene.images, ...scene.images] };
+  const rows = cells(twice, { ...now, target: "8" }, "images", methodTitle);
+  assert.deepEqual(rows.map((row) => row.map((cell) => `${cell.image} ${cell.target}`)), [["0 8", "0 7"], ["1 8", "1 7"]]);
+  const pin = { ...now, label: "", title: "", layer: "fc" };
+  assert.deepEqual(cells(scene, now, "pinned", methodTitle, [pin]), [[pin]]);
 });
 
 test("columns are as many as fit", () => {
