@@ -12,10 +12,10 @@ CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name
 export CHROME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab environment
+.PHONY: help demo test lint bench lab notebooks environment
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 16
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 18
 
 demo: ## explain a photograph with a real network, offline; writes out/demo.png and out/demo.html
 	@.ci/environment "$(VENV)" demo
@@ -44,3 +44,7 @@ bench: ## count FLOPs and seconds of rlrp and its peers, in one table
 lab: ## open the notebooks in JupyterLab
 	@.ci/environment "$(VENV)" lab
 	@"$(BIN)/rlrp-nb" lab
+
+notebooks: ## run the notebooks again and store what they show; prints seconds and peak memory
+	@.ci/environment "$(VENV)" lab
+	@"$(BIN)/python" .ci/notebooks.py
