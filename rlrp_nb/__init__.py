@@ -22,16 +22,26 @@ if TYPE_CHECKING:
     )
     from rlrp_nb.models.classifier import Classifier
     from rlrp_nb.models.zoo import available_models, load_model
+    from rlrp_nb.widgets.class_selector import ClassSelector
+    from rlrp_nb.widgets.comparison_grid import ComparisonGrid
+    from rlrp_nb.widgets.explorer import Explorer
+    from rlrp_nb.widgets.layer_slider import LayerSlider
+    from rlrp_nb.widgets.overlay import Overlay
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "Classifier": "models.classifier",
+    "ClassSelector": "widgets.class_selector",
+    "ComparisonGrid": "widgets.comparison_grid",
     "Explanation": "engine.explanation",
+    "Explorer": "widgets.explorer",
     "FileFormatError": "errors",
     "InputError": "errors",
+    "LayerSlider": "widgets.layer_slider",
     "Method": "engine.methods",
     "MissingPackageError": "errors",
+    "Overlay": "widgets.overlay",
     "RLRP": "engine.attribution",
     "RlrpError": "errors",
     "UnsupportedNetworkError": "errors",
@@ -44,12 +54,17 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type checkers
+    "ClassSelector",
     "Classifier",
+    "ComparisonGrid",
     "Explanation",
+    "Explorer",
     "FileFormatError",
     "InputError",
+    "LayerSlider",
     "Method",
     "MissingPackageError",
+    "Overlay",
     "RLRP",
     "RlrpError",
     "UnsupportedNetworkError",

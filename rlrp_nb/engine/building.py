@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.export.graph_signature import InputKind
+from torch.export.graph_signature import InputKind, OutputKind
 
 from rlrp_nb.engine.folding import fold_batch_norm
 from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
@@ -68,7 +68,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
             step = _step(node, indices, dependent, batch)
             if step is None:
                 continue
-            if step.sources and not isinstance(step.rule, Constant) and not _is_size(node):
+            if step.sources and not _ignores_values(step) and not _is_size(node):
                 dependent.add(index)
                 steps.append(step)
             elif step.sources and _is_size(node) and not step.op.startswith("aten.sym_"):
@@ -130,7 +130,7 @@ def check(graph: Graph) -> None:
 
 def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
     rule = step.rule
-    if rule is None:
+    if rule is None or rule.kind == "constant":
         return "there is no rule for this op" if step.item is None else f"there is no rule for its output {step.item}"
     if isinstance(rule, Refusal):
         return rule.reason
@@ -171,7 +171,9 @@ def _prune(graph: Graph) -> Graph:
 
 def _output(program: ExportedProgram) -> Node:
     (node,) = (n for n in program.graph.nodes if n.op == "output")
-    outputs = list(node.args[0])
+    # a network that writes into its input or a buffer returns these too; only what it returns to its caller counts
+    specs = program.graph_signature.output_specs
+    outputs = [out for out, spec in zip(node.args[0], specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:
         raise UnsupportedNetworkError(
             f"the network returns {len(outputs)} values or a container; accepted is one tensor of logits. Wrap it in a "
@@ -185,6 +187,12 @@ def _tensor_constant(program: ExportedProgram, target: str) -> Tensor:
     if not isinstance(value, Tensor):
         raise UnsupportedNetworkError(f"the network keeps {target!r} as a {type(value).__name__}, which has no rule.")
     return value.detach()
+
+
+def _ignores_values(step: Step) -> bool:
+    """Tell an op such as ``zeros_like``, which reads only the shape of the tensor that depends on the input."""
+    read = {name for name, value in step.arguments.items() if set(refs_of(value)) & set(step.sources)}
+    return isinstance(step.rule, Constant) and read == {"self"}
 
 
 def _is_size(node: Node) -> bool:

@@ -33,7 +33,10 @@ def fold_batch_norm(graph: Graph) -> Graph:
     folded: dict[int, Step] = {}
     computed = list(graph.constants.steps)
     for norm in graph.steps:
-        before = by_index.get(norm.sources[0]) if isinstance(norm.rule, BatchNorm) and norm.sources else None
+        rule = norm.rule
+        if not isinstance(rule, BatchNorm) or not norm.sources or rule.problem(norm):
+            continue
+        before = by_index.get(norm.sources[0])
         axis = None if before is None else _output_axis(before)
         if before is None or axis is None or readers[before.index] > 1:
             continue

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.classic import LayerRule, Transpose
+from rlrp_nb.engine.rules import Add, Divide, Multiply
 from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Hand, Treatment
-from rlrp_nb.engine.weighted import Weighted
+from rlrp_nb.engine.weighted import BatchNorm, Weighted
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Graph, Step
     from rlrp_nb.engine.methods import Method
 
-_ELEMENTWISE = {"aten.add", "aten.sub", "aten.mul", "aten.div", "aten._native_batch_norm_legit_no_training"}
+_ELEMENTWISE = (Add, Multiply, Divide, BatchNorm)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ def _first(graph: Graph) -> frozenset[int]:
         rule = step.rule
         if isinstance(rule, Weighted) and rule.family != "scale":
             first.add(step.index)
-        elif (rule is not None and rule.kind == "shape") or (step.op in _ELEMENTWISE and len(step.sources) == 1):
+        elif (rule is not None and rule.kind == "shape") or (isinstance(rule, _ELEMENTWISE) and len(step.sources) == 1):
             clear.add(step.index)
     between = [
         step

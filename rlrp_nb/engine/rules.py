@@ -15,10 +15,13 @@ from torch import Tensor
 
 from rlrp_nb.engine.activations import ACTIVATIONS
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Refusal, Rule, Slot, unbroadcast
-from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, Product
+from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
+
+
+_RANDOM = "it acts at random; call network.eval(), or pass training=False"
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class Reshape(Rule):
     def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
         """Return None: nothing is added."""
         return
+
+
+class Dropout(Reshape):
+    """Dropout that is switched off."""
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse dropout that is at work."""
+        return _RANDOM if step.arguments["train"] else None
 
 
 @dataclass(frozen=True)
@@ -304,8 +315,7 @@ class LayerNorm(Rule):
 
 
 _reshape, _spatial = Reshape(), Linear(batched=True)
-_dropout = Refusal("it acts at random; call network.eval(), or pass training=False")
-_batch_statistics = Refusal("it normalises by statistics of this batch or image, which R-LRP has no rule for")
+_batch_statistics = Refusal(BATCH_STATISTICS)
 _attention = Refusal("attention has no R-LRP rule: transformers, vision transformers too, are not supported")
 
 RULES: dict[str, Rule] = {
@@ -318,6 +328,7 @@ RULES: dict[str, Rule] = {
     "aten.mm": Product(),
     "aten.matmul": Product(),
     "aten.addmm": Product(),
+    "aten.batch_norm": BatchNorm(),
     "aten._native_batch_norm_legit_no_training": BatchNorm(),
     # sums and products
     "aten.add": Add(),
@@ -370,6 +381,7 @@ RULES: dict[str, Rule] = {
             *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"),
         )
     },
+    **{f"aten.{name}": Dropout() for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")},
     "aten.permute": Permute(),
     "aten.transpose": Permute(),
     "aten.t": Permute(),
@@ -378,7 +390,7 @@ RULES: dict[str, Rule] = {
         f"aten.{name}": Linear(kind="shape")
         for name in (
             *("split", "split_with_sizes", "chunk", "unbind", "slice", "select", "narrow", "index_select"),
-            *("expand", "repeat", "stack", "flip", "roll", "movedim", "diagonal"),
+            *("expand", "repeat", "stack", "flip", "roll", "diagonal", "slice_scatter", "select_scatter"),
         )
     },
     # gates and constants
@@ -388,13 +400,11 @@ RULES: dict[str, Rule] = {
     "aten._softmax": Gate(),
     **{
         f"aten.{name}": Constant()
-        for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+        for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "fill", "zero")
     },
     # known, and refused
-    **{
-        f"aten.{name}": _dropout
-        for name in ("native_dropout", "alpha_dropout", "feature_alpha_dropout", "rrelu_with_noise")
-    },
+    "aten.native_dropout": Refusal(_RANDOM),
+    "aten.rrelu_with_noise": Refusal(_RANDOM),
     **{
         f"aten.{name}": _batch_statistics
         for name in (

@@ -15,6 +15,7 @@ import torch
 from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent
+from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.snapshot import twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
@@ -69,8 +70,7 @@ def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgr
     with warnings.catch_warnings(), torch.no_grad(), _quiet():
         warnings.simplefilter("ignore")
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
-        functional: ExportedProgram = program.run_decompositions({})
-        return functional
+        return without_in_place_ops(program)
 
 
 @contextmanager
@@ -118,14 +118,14 @@ def _check_runs(network: nn.Module, inputs: Tensor) -> None:
             twin(inputs)
     except RlrpError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a network can raise anything
         name, module = entered[-1] if entered else ("", twin)
         where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason}. "
             "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
-        ) from error
+        ) from None  # the tracer's hundred frames would hide what matters
 
 
 def _untraceable(error: Exception) -> UnsupportedNetworkError:

@@ -18,6 +18,7 @@ from rlrp_nb.engine.rule import Call, Kind, Rule
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
 
+BATCH_STATISTICS = "it normalises by statistics of this batch or image, which R-LRP has no rule for"
 Family = Literal["convolution", "dense", "scale"]
 
 
@@ -190,7 +191,9 @@ class BatchNorm(Weighted):
     items: frozenset[int] | None = frozenset({0})
 
     def problem(self, step: Step) -> str | None:
-        """Refuse parameters that depend on the input."""
+        """Refuse statistics of the batch, and parameters that depend on the input."""
+        if step.arguments.get("training") or step.arguments["running_mean"] is None:
+            return BATCH_STATISTICS
         return None if list(step.roles_by_name()) == ["input"] else "its parameters depend on the input"
 
     def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:

@@ -35,6 +35,7 @@ def test_every_op_without_a_rule_is_listed_with_its_layer(images):
         (lambda n, x: n.classify(n.conv(x) / n.conv(x)), "denominator depends on the input"),
         (lambda n, x: n.classify(n.conv(x)) - n.classify(n.conv(x)).mean(), "mixes the samples"),
         (lambda n, x: n.classify(n.conv(x)).T, "axis 1 of the output"),
+        (lambda n, x: torch.hstack([n.classify(n.conv(x)), n.classify(x[:, :1] ** 2 + n.conv(x))]), "aten.pow"),
         (lambda n, x: n.classify(nn.functional.dropout(n.conv(x), training=True)), "at random"),
         (lambda n, x: n.classify(nn.functional.group_norm(n.conv(x), 2)), "group normalisation"),
         (lambda n, x: n.classify(nn.functional.instance_norm(n.conv(x))), "statistics"),
@@ -42,6 +43,7 @@ def test_every_op_without_a_rule_is_listed_with_its_layer(images):
         (lambda n, x: {"logits": n.classify(n.conv(x))}, "container"),
         (lambda n, x: n.head.weight.sum().expand(x.shape[0], 2), "does not depend on its input"),
         (lambda n, x: n.classify(n.conv(x).detach()), "aten.detach"),
+        (lambda n, x: n.classify(torch.ones_like(n.conv(x)).fill_(x.max())), "aten.fill"),
     ],
 )
 def test_refusals_say_why(written, images, function, reason):
