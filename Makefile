@@ -12,10 +12,10 @@ CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name
 export CHROME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab notebooks environment
+.PHONY: help demo test lint bench lab notebooks screenshots environment
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 18
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 20
 
 demo: ## explain a photograph with a real network, offline; writes out/demo.png and out/demo.html
 	@.ci/environment "$(VENV)" demo
@@ -37,9 +37,11 @@ lint: ## check style and types
 	"$(BIN)/ruff" format --check
 	"$(BIN)/mypy"
 
-bench: ## count FLOPs and seconds of rlrp and its peers, in one table
+bench: ## count FLOPs and seconds of rlrp and its peers, in one table; frame times of the widgets
 	@.ci/environment "$(VENV)" test
+	@test -x "$(CHROME)" || .ci/debian chromium "The frame times need Chromium, which is not installed"
 	"$(BIN)/python" -m benchmarks
+	"$(BIN)/python" -m benchmarks.frames
 
 lab: ## open the notebooks in JupyterLab
 	@.ci/environment "$(VENV)" lab
@@ -48,3 +50,8 @@ lab: ## open the notebooks in JupyterLab
 notebooks: ## run the notebooks again and store what they show; prints seconds and peak memory
 	@.ci/environment "$(VENV)" lab
 	@"$(BIN)/python" .ci/notebooks.py
+
+screenshots: ## take the pictures of the widgets again, in a real JupyterLab
+	@.ci/environment "$(VENV)" test
+	@test -x "$(CHROME)" || .ci/debian chromium "The pictures are taken in Chromium, which is not installed"
+	"$(BIN)/python" docs/screenshots.py

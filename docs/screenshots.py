@@ -12,8 +12,7 @@ from conftest import FLAGS, Lab, executable
 
 CELL = """import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
-from rlrp_nb.widgets import Explorer
-Explorer(rn.load_model("efficientnet_lite0"), sample_image("{picture}"))"""
+rn.Explorer(rn.load_model("efficientnet_lite0"), sample_image("{picture}"))"""
 
 
 def take(page: Page, theme: str, path: Path) -> None:

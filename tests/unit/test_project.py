@@ -33,13 +33,13 @@ def test_the_two_commands_are_the_first_thing_to_run():
     assert [line.partition(" #")[0].strip() for line in first] == ["make demo", "make test"]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["images", "tensors"])
+@pytest.mark.parametrize("code", blocks("python"), ids=["images", "tensors", "notebook"])
 def test_the_python_of_the_readme_runs(code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    assert done.stdout or code.endswith("\nexplorer\n")  # what a notebook shows, a script does not print
     for name in re.findall(r'"(tripod\.\w+)"', code):
         assert (tmp_path / name).stat().st_size > 10_000
 
