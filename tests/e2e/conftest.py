@@ -51,6 +51,9 @@ def chromium():
 class Lab:
     """A JupyterLab that shares nothing with the user's own."""
 
+    module, application = "jupyterlab", "LabApp"
+    address = "lab/workspaces/e2e/tree/{name}?token={token}&reset"
+
     def __init__(self, root):
         self.root = root
         self.token = secrets.token_hex(16)
@@ -77,7 +80,7 @@ class Lab:
                 [
                     sys.executable,
                     "-m",
-                    "jupyterlab",
+                    self.module,
                     "--no-browser",
                     "--ip=127.0.0.1",
                     f"--port={self.base.rpartition(':')[2]}",
@@ -85,7 +88,7 @@ class Lab:
                     f"--IdentityProvider.token={self.token}",
                     f"--ServerApp.root_dir={self.root}",
                     "--ServerApp.allow_root=True",
-                    "--LabApp.expose_app_in_browser=True",
+                    f"--{self.application}.expose_app_in_browser=True",
                 ],
                 stdout=log,
                 stderr=log,
@@ -115,13 +118,28 @@ class Lab:
 
     def open(self, page, name):
         """Open a notebook and wait until its kernel can run cells."""
-        page.goto(f"{self.base}/lab/workspaces/e2e/tree/{name}?token={self.token}&reset")
+        page.goto(f"{self.base}/{self.address.format(name=name, token=self.token)}")
         page.locator(".jp-Notebook").wait_for(timeout=60_000)
         page.wait_for_function(READY, timeout=60_000)
 
     def stop(self):
         self.server.terminate()
         self.server.wait(20)
+
+
+class Notebook7(Lab):
+    """A Notebook 7, the classic one's successor: the same server, its own page."""
+
+    module, application = "notebook", "JupyterNotebookApp"
+    address = "notebooks/{name}?token={token}"
+
+
+@pytest.fixture
+def notebook7(tmp_path):
+    notebook = Notebook7(tmp_path)
+    notebook.start()
+    yield notebook
+    notebook.stop()
 
 
 @pytest.fixture(scope="session")
