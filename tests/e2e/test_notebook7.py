@@ -29,11 +29,19 @@ def test_the_explorer_works_in_notebook_7(chromium, notebook7):
     troubles = []
     context = chromium.new_context(viewport={"width": 1200, "height": 1200}, color_scheme="light")
     page = context.new_page()
+
+    def fail(error):
+        # Notebook 7.6 stumbles over its own settings when any notebook is opened, with or without a widget in it.
+        if "blob:" in error.stack or "/static/notebook/notebook_core" not in error.stack:
+            troubles.append(error.stack)
+
+    def leave(request):
+        if not request.url.startswith((notebook7.base, "data:", "blob:")):
+            troubles.append(request.url)
+
     page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: troubles.append(f"{error.stack}"))
-    page.on(
-        "request", lambda r: None if r.url.startswith((notebook7.base, "data:", "blob:")) else troubles.append(r.url)
-    )
+    page.on("pageerror", fail)
+    page.on("request", leave)
     notebook7.open(page, "explorer.ipynb")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     view = page.locator(".rl-explorer")
