@@ -1,0 +1,106 @@
+"""The notebooks as they are stored: complete, small, the same whoever ran them; and a drifting figure is noticed.
+
+That their outputs are right is tested by nbval, which pytest runs over the folder itself.
+"""
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+VIEW = "application/vnd.jupyter.widget-view+json"
+STATE = "application/vnd.jupyter.widget-state+json"
+
+
+def command():
+    """Return the module behind `make notebooks`."""
+    spec = importlib.util.spec_from_file_location("command", ROOT / ".ci" / "notebooks.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def notebook(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_it_is_small(path):
+    assert path.stat().st_size < 3_000_000
+
+
+def test_every_cell_was_run_in_order_and_without_complaint(notebook):
+    assert [cell.execution_count for cell in code(notebook)] == list(range(1, len(code(notebook)) + 1))
+    for output in (output for cell in code(notebook) for output in cell.outputs):
+        assert output.output_type != "error", output
+        assert output.get("name") != "stderr", output
+
+
+def test_it_was_stored_by_make_notebooks(path, notebook):
+    assert path.read_text(encoding="utf-8") == nbformat.writes(command().tidy(notebook)) + "\n"
+
+
+def test_widgets_have_their_state_and_a_picture_for_where_no_script_runs(notebook):
+    states = notebook.metadata.get("widgets", {}).get(STATE, {"state": {}})["state"]
+    shown = [output.data for cell in code(notebook) for output in cell.outputs if VIEW in output.get("data", {})]
+    for data in shown:
+        assert data[VIEW]["model_id"] in states
+        assert data["image/png"]
+    assert bool(states) == bool(shown)
+
+
+def test_links_lead_to_notebooks_that_are_there(notebook):
+    for target in re.findall(r"\]\(([^)#]+\.ipynb)\)", "".join(cell.source for cell in notebook.cells)):
+        assert (ROOT / "notebooks" / target).is_file(), target
+
+
+def with_widget(parent, child):
+    """Return a notebook that shows a widget made of two parts, with the names that ipywidgets drew."""
+    cell = nbformat.v4.new_code_cell("widget", id="widget", execution_count=1, metadata={"execution": {"idle": parent}})
+    cell.outputs = [nbformat.v4.new_output("execute_result", {VIEW: {"model_id": parent}}, execution_count=1)]
+    state = {parent: {"state": {"layout": f"IPY_MODEL_{child}"}}, child: {"state": {"width": None}}}
+    widgets = {STATE: {"state": state, "version_major": 2, "version_minor": 0}}
+    return nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": widgets, "author": parent})
+
+
+def test_two_runs_leave_the_same_file_whatever_the_names_of_the_widgets():
+    tidy = command().tidy
+    one, two = (nbformat.writes(tidy(with_widget(*names))) for names in (("a" * 32, "b" * 32), ("d" * 32, "c" * 32)))
+    assert one == two
+    state = json.loads(one)["metadata"]["widgets"][STATE]["state"]
+    assert state["0" * 32]["state"]["layout"] == f"IPY_MODEL_{1:032x}"
+
+
+def run_stored(folder, name, source, text):
+    cell = nbformat.v4.new_code_cell(source, execution_count=1)
+    cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), folder / name)
+
+
+def test_a_figure_that_drifts_fails_and_one_that_may_differ_does_not(tmp_path):
+    run_stored(tmp_path, "drifted.ipynb", "print('sum', 4.5)", "sum 4.6\n")
+    run_stored(tmp_path, "same.ipynb", "print('sum', 4.5, 'in 3.21 s')", "sum 4.5 in 1.7 s\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", str(tmp_path)],
+        capture_output=True, text=True, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 1 passed" in done.stdout
+    assert re.search(r"FAILED .*drifted\.ipynb", done.stdout)
+    assert "sum 4.6" in done.stdout
