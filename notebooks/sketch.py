@@ -29,7 +29,7 @@ def network(
         for (i, start), (j, end) in ((a, b) for a in enumerate(before) for b in enumerate(after)):
             weight = np.asarray(matrix)[j, i]
             axes.plot(*zip(start, end, strict=True), color="#9aa3b2", linewidth=0.6 + 0.5 * abs(weight), zorder=0)
-            at = np.asarray(start) + 0.32 * (np.asarray(end) - start)
+            at = np.asarray(start) + 0.25 * (np.asarray(end) - start)
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
             axes.text(*at, f"{weight:g}", fontsize=9, color="#5b6270", ha="center", va="center", bbox=box)
     shown = [np.zeros_like(layer) for layer in layers] if relevances is None else [np.asarray(r) for r in relevances]
