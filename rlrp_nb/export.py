@@ -45,7 +45,7 @@ _PAGE = """<!doctype html>
 """
 
 _ABOUT = (
-    "Positive relevance, orange, speaks for the class; negative, blue, against it. "
+    "Positive relevance, orange or green, speaks for the class; negative, blue or purple, against it. "
     "The R-LRP shown here is this project's own reading of the abstract of Nyiri and Gibaru, arXiv 2501.14322. "
     "Written by rlrp_nb {version}. This file asks nothing of any network."
 )

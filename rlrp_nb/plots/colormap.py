@@ -1,8 +1,10 @@
 """The diverging colour maps: values to colours, zero exactly in the middle, readable with every kind of colour vision.
 
 Negative relevance is blue, positive relevance is orange to vermilion: the one pair of hues that stays apart for
-deuteranopes, protanopes and tritanopes alike. Both arms have the same lightness at the same distance from zero, so
-neither sign looks stronger than the other, and equal steps in value are equal steps in the perceptual space Oklab.
+deuteranopes, protanopes and tritanopes alike. A second palette goes from purple to green, for those to whom blue and
+orange mean something else already; its hues were searched for the largest distance under all three, which is smaller.
+Both arms have the same lightness at the same distance from zero, so neither sign looks stronger than the other, and
+equal steps in value are equal steps in the perceptual space Oklab.
 
 A table has 256 colours, entry 128 is zero, entries 1 and 255 are the ends, and entry 0 repeats entry 1. A value ``v``
 takes entry ``128 + sign(v) * floor(min(|v|, limit) / limit * 127 + 0.5)``: that formula, in float64 here and in the
@@ -18,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from rlrp_nb.errors import InputError
 
 Theme: TypeAlias = Literal["light", "dark"]
+Palette: TypeAlias = Literal["blue-orange", "purple-green"]
 Bytes: TypeAlias = NDArray[np.uint8]
 Floats: TypeAlias = NDArray[np.float64]
 Path: TypeAlias = tuple[tuple[float, float, float], ...]
@@ -26,14 +29,22 @@ ZERO = 128
 STEPS = 127
 
 # Each arm is a path in Oklab from the centre outwards: lightness, chroma, hue in degrees.
-_PATHS: dict[Theme, dict[str, Path]] = {
-    "light": {
+_PATHS: dict[tuple[Theme, Palette], dict[str, Path]] = {
+    ("light", "blue-orange"): {
         "negative": ((0.975, 0.0, 240.0), (0.80, 0.105, 240.0), (0.60, 0.160, 254.0), (0.42, 0.150, 262.0)),
         "positive": ((0.975, 0.0, 75.0), (0.80, 0.150, 68.0), (0.60, 0.190, 43.0), (0.42, 0.150, 34.0)),
     },
-    "dark": {
+    ("dark", "blue-orange"): {
         "negative": ((0.19, 0.0, 258.0), (0.42, 0.150, 260.0), (0.66, 0.165, 250.0), (0.84, 0.120, 232.0)),
         "positive": ((0.19, 0.0, 40.0), (0.42, 0.150, 36.0), (0.66, 0.190, 48.0), (0.84, 0.170, 72.0)),
+    },
+    ("light", "purple-green"): {
+        "negative": ((0.975, 0.0, 322.0), (0.80, 0.173, 322.0), (0.60, 0.231, 322.0), (0.42, 0.170, 322.0)),
+        "positive": ((0.975, 0.0, 141.0), (0.80, 0.165, 141.0), (0.60, 0.197, 142.0), (0.42, 0.181, 142.0)),
+    },
+    ("dark", "purple-green"): {
+        "negative": ((0.19, 0.0, 322.0), (0.42, 0.165, 322.0), (0.66, 0.172, 326.0), (0.84, 0.140, 322.0)),
+        "positive": ((0.19, 0.0, 142.0), (0.42, 0.160, 142.0), (0.66, 0.198, 139.0), (0.84, 0.140, 142.0)),
     },
 }
 
@@ -54,14 +65,16 @@ _RGB_FROM_CONES = np.array(
 )
 
 
-@lru_cache(maxsize=len(get_args(Theme)))
-def table(theme: Theme = "light") -> Bytes:
+@lru_cache(maxsize=len(_PATHS))
+def table(theme: Theme = "light", palette: Palette = "blue-orange") -> Bytes:
     """Return the 256 colours of a theme.
 
     Parameters
     ----------
     theme : {"light", "dark"}
         ``light`` has a near-white centre, ``dark`` a near-black one.
+    palette : {"blue-orange", "purple-green"}
+        The hues of the negative and the positive side.
 
     Returns
     -------
@@ -71,11 +84,14 @@ def table(theme: Theme = "light") -> Bytes:
     Raises
     ------
     InputError
-        If the theme is not one of the two.
+        If the theme or the palette is not one of the two.
     """
-    if theme not in _PATHS:
+    if theme not in get_args(Theme):
         raise InputError(f"there is no colour theme {theme!r}: choose 'light' or 'dark'.")
-    negative, positive = _arms(_PATHS[theme]["negative"], _PATHS[theme]["positive"])
+    if palette not in get_args(Palette):
+        raise InputError(f"there is no palette {palette!r}: choose 'blue-orange' or 'purple-green'.")
+    paths = _PATHS[theme, palette]
+    negative, positive = _arms(paths["negative"], paths["positive"])
     # Both arms begin at the same neutral centre; it is kept once. Entry 0 repeats the negative end.
     colours = np.concatenate([negative[-1:], negative[:0:-1], positive])
     colours.setflags(write=False)
@@ -142,7 +158,9 @@ def levels(values: ArrayLike, limit: float) -> Bytes:
     return (ZERO + np.sign(numbers) * steps).astype(np.uint8)
 
 
-def paint(values: ArrayLike, limit: float | None = None, theme: Theme = "light") -> Bytes:
+def paint(
+    values: ArrayLike, limit: float | None = None, theme: Theme = "light", palette: Palette = "blue-orange"
+) -> Bytes:
     """Turn values into colours.
 
     Parameters
@@ -153,6 +171,8 @@ def paint(values: ArrayLike, limit: float | None = None, theme: Theme = "light")
         Absolute value at both ends of the scale; None takes the largest absolute value.
     theme : {"light", "dark"}
         Which colour table.
+    palette : {"blue-orange", "purple-green"}
+        The hues of the negative and the positive side.
 
     Returns
     -------
@@ -164,7 +184,7 @@ def paint(values: ArrayLike, limit: float | None = None, theme: Theme = "light")
     InputError
         As :func:`levels` and :func:`table`.
     """
-    return table(theme)[levels(values, symmetric_limit(values) if limit is None else limit)]
+    return table(theme, palette)[levels(values, symmetric_limit(values) if limit is None else limit)]
 
 
 def _finite(values: ArrayLike) -> Floats:

@@ -3,9 +3,10 @@
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rlrp_nb.errors import MissingPackageError
+from rlrp_nb.plots.colormap import Palette
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.scene import build_scene
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
 
 VIEWS = ("strength", "even", "beside")
+PALETTES = get_args(Palette)
 SIGNS = ("both", "positive", "negative")
 
 
@@ -74,6 +76,7 @@ class LookWidget(SceneWidget):
     view = Enum(VIEWS, "strength").tag(sync=True)
     sign = Enum(SIGNS, "both").tag(sync=True)
     clip = CFloat(99, min=90, max=100).tag(sync=True)
+    palette = Enum(PALETTES, PALETTES[0]).tag(sync=True)
 
 
 def _still(explanation: "Explanation") -> bytes:

@@ -1,13 +1,15 @@
 """LayerSlider: the layers of the network from input to logits, with the ledger line of the chosen one."""
 
-from rlrp_nb.widgets.base import SceneWidget
+from traitlets import Enum
+
+from rlrp_nb.widgets.base import PALETTES, SceneWidget
 from rlrp_nb.widgets.bundle import asset
 
 
 class LayerSlider(SceneWidget):
     """The layers of the network from input to logits, with the ledger line of the chosen one.
 
-    ``layer`` is the name of the chosen layer.
+    ``layer`` is the name of the chosen layer, ``palette`` its colours.
     Link widgets of the same explanations with ``traitlets.link``, or in the browser alone with ``ipywidgets.jslink``.
 
     Parameters
@@ -19,3 +21,5 @@ class LayerSlider(SceneWidget):
     """
 
     _esm = asset("layer_slider.js")
+
+    palette = Enum(PALETTES, PALETTES[0]).tag(sync=True)

@@ -9,7 +9,7 @@ from rlrp_nb.widgets.bundle import asset
 class Overlay(LookWidget):
     """Photograph and relevance with everything to look closer: opacity, sign, clip, zoom, read-out.
 
-    ``opacity``, ``view``, ``sign``, ``clip`` and ``smooth`` are how it looks.
+    ``opacity``, ``view``, ``sign``, ``clip``, ``palette`` and ``smooth`` are how it looks.
     Link widgets of the same explanations with ``traitlets.link``, or in the browser alone with ``ipywidgets.jslink``.
 
     Parameters

@@ -132,6 +132,19 @@ def test_the_canvas_at_zero_opacity_is_the_photograph(visit, explanations):
     assert np.array_equal(pixels(stage(page))[..., :3], explanations[0].images[0].numpy())
 
 
+def test_another_palette_colours_the_map_and_the_columns_of_the_layers(visit, scene):
+    page = visit(color_scheme="light")
+    choose(page, "Side by side")
+    fill = "() => document.querySelector('.rl-layers-chart rect').getAttribute('fill')"
+    before = page.evaluate(fill)
+    page.get_by_role("radio", name="Purple – green").check()  # noqa: RUF001 - what the button says
+    settle(page)
+    values = sent(scene, scene["images"][0]["targets"][0]["key"])
+    expected = colormap.paint(values, colormap.symmetric_limit(values, 99.0), palette="purple-green")
+    assert np.array_equal(pixels(page.locator(".rl-overlay canvas").nth(1))[..., :3], expected)
+    assert page.evaluate(fill) != before
+
+
 def test_opacity_changes_what_is_seen(visit):
     page = visit()
     before = pixels(stage(page))

@@ -1,8 +1,12 @@
 // Values to colours. The formulas are those of rlrp_nb/plots/colormap.py, to the last bit; a test compares them.
 
-import { DARK, LIGHT } from "./table.js";
+import { TABLES as DIGITS } from "./table.js";
 
 /** @typedef {"light" | "dark"} Theme */
+/** @typedef {"blue-orange" | "purple-green"} Palette */
+/** What a colour table is chosen by.
+ * @typedef {{theme: Theme, palette: Palette}} Scheme
+ */
 /** @typedef {"both" | "positive" | "negative"} Sign */
 /** How strongly a pixel covers the photograph: all alike, or the more the larger its value.
  * @typedef {"even" | "strength"} Cover
@@ -16,14 +20,19 @@ function parse(hex) {
   return Uint8Array.from({ length: hex.length / 2 }, (_, i) => parseInt(hex.slice(2 * i, 2 * i + 2), 16));
 }
 
-const TABLES = { light: parse(LIGHT), dark: parse(DARK) };
+/** @param {Record<Palette, string>} digits */
+function parseAll(digits) {
+  return { "blue-orange": parse(digits["blue-orange"]), "purple-green": parse(digits["purple-green"]) };
+}
+
+const TABLES = { light: parseAll(DIGITS.light), dark: parseAll(DIGITS.dark) };
 
 /**
- * The 256 colours of a theme, three bytes each.
- * @param {Theme} theme
+ * The 256 colours of a theme and palette, three bytes each.
+ * @param {Scheme} scheme
  */
-export function table(theme) {
-  return TABLES[theme];
+export function table({ theme, palette }) {
+  return TABLES[theme][palette];
 }
 
 /**
@@ -41,11 +50,11 @@ export function level(value, limit) {
  * CSS colour of a value.
  * @param {number} value
  * @param {number} limit
- * @param {Theme} theme
+ * @param {Scheme} scheme
  */
-export function css(value, limit, theme) {
+export function css(value, limit, scheme) {
   const entry = 3 * level(value, limit);
-  const colours = TABLES[theme];
+  const colours = table(scheme);
   return `rgb(${colours[entry]}, ${colours[entry + 1]}, ${colours[entry + 2]})`;
 }
 
@@ -73,11 +82,11 @@ export function limitOfSorted(sorted, percentile) {
  * Colour values into RGBA bytes.
  * @param {ArrayLike<number>} values
  * @param {number} limit
- * @param {{theme: Theme, sign: Sign, cover: Cover}} look
+ * @param {Scheme & {sign: Sign, cover: Cover}} look
  * @param {Uint8ClampedArray} [rgba] where to write; a new array without it
  */
 export function paint(values, limit, look, rgba = new Uint8ClampedArray(4 * values.length)) {
-  const colours = TABLES[look.theme];
+  const colours = table(look);
   const low = look.sign === "positive" ? ZERO : 0;
   const high = look.sign === "negative" ? ZERO : 255;
   for (let i = 0; i < values.length; i++) {

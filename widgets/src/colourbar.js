@@ -21,16 +21,16 @@ export function createColourBar() {
     el,
     /**
      * @param {number} limit
-     * @param {import("./colour.js").Theme} theme
+     * @param {import("./colour.js").Scheme} scheme
      * @param {import("./colour.js").Sign} sign
      * @param {number | null} value marked on the scale
      */
-    draw(limit, theme, sign, value) {
+    draw(limit, scheme, sign, value) {
       const pen = context(canvas);
       for (let i = 0; i < 255; i++) {
         const at = i - 127;
         const hidden = (sign === "positive" && at < 0) || (sign === "negative" && at > 0);
-        pen.fillStyle = css(hidden ? 0 : at, 127, theme);
+        pen.fillStyle = css(hidden ? 0 : at, 127, scheme);
         pen.fillRect(i, 0, 1, 1);
       }
       low.textContent = number(-limit);

@@ -4,7 +4,7 @@ import { bridge } from "./bridge.js";
 import { createPictures, framed, localState } from "./explorer.js";
 import { createGrid } from "./grid.js";
 
-const KEYS = "scene image method target layer opacity view sign clip smooth across scale".split(" ");
+const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale".split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {

@@ -4,7 +4,7 @@ import { bridge } from "./bridge.js";
 import { createExplorer } from "./explorer.js";
 
 const KEYS = (
-  "scene image method target layer opacity view sign clip smooth across scale live offered categories max_bytes k " +
+  "scene image method target layer opacity view sign clip smooth palette across scale live offered categories max_bytes k " +
   "busy progress status error"
 ).split(" ");
 

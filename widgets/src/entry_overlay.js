@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { createSmooth, framed, localState } from "./explorer.js";
 import { createDisplay, createOverlay } from "./overlay.js";
 
-const KEYS = "scene image method target layer opacity view sign clip smooth".split(" ");
+const KEYS = "scene image method target layer opacity view sign clip smooth palette".split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {

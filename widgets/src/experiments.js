@@ -4,7 +4,7 @@ import { css, paint } from "./colour.js";
 import { button } from "./controls.js";
 import { h, watch } from "./dom.js";
 import { number, percent } from "./format.js";
-import { current } from "./overlay.js";
+import { current, schemeOf } from "./overlay.js";
 import { canvasOf, context } from "./photo.js";
 import { isUnits, limitOf, massesOf, numbers } from "./scene.js";
 
@@ -116,11 +116,11 @@ export function createChannels(model, local, ask) {
     caption.hidden = row.hidden = !fits;
     if (!fits || !possible) return;
     caption.textContent = `The ${found.channels.length} strongest of ${found.count} channels, each on its own scale, with its sum:`;
-    row.replaceChildren(...found.channels.map((each) => channel(each, local.get("theme"))));
+    row.replaceChildren(...found.channels.map((each) => channel(each, schemeOf(model, local))));
   }
 
   const stops = [
-    watch(model, ["scene", "image", "method", "target", "layer", "channels"], draw),
+    watch(model, ["scene", "image", "method", "target", "layer", "channels", "palette"], draw),
     watch(local, ["theme"], draw),
   ];
   return { el, destroy: () => stops.forEach((stop) => stop()) };
@@ -128,16 +128,16 @@ export function createChannels(model, local, ask) {
 
 /**
  * @param {import("./ask.js").Channels["channels"][number]} channel
- * @param {import("./colour.js").Theme} theme
+ * @param {import("./colour.js").Scheme} scheme
  */
-function channel({ index, sum, map }, theme) {
+function channel({ index, sum, map }, scheme) {
   const [rows = 1, columns = 1] = map.shape;
   const canvas = canvasOf(columns, rows);
   const image = new ImageData(columns, rows);
-  paint(numbers(map), limitOf(map, 100), { theme, sign: "both", cover: "even" }, image.data);
+  paint(numbers(map), limitOf(map, 100), { ...scheme, sign: "both", cover: "even" }, image.data);
   context(canvas).putImageData(image, 0, 0);
   canvas.setAttribute("aria-hidden", "true");
   const dot = h("span", { class: "rl-channel-sum", text: number(sum, { plus: true }) });
-  dot.style.borderColor = css(Math.sign(sum) * 0.62, 1, theme);
+  dot.style.borderColor = css(Math.sign(sum) * 0.62, 1, scheme);
   return h("li", {}, canvas, h("span", { text: `channel ${index}` }), dot);
 }

@@ -9,7 +9,7 @@ import { percent } from "./format.js";
 import { WHOLE } from "./geometry.js";
 import { createGrid } from "./grid.js";
 import { createLayers } from "./layers.js";
-import { createDisplay, createOverlay, current } from "./overlay.js";
+import { createDisplay, createOverlay, current, schemeOf } from "./overlay.js";
 import { createOpener } from "./pictures.js";
 import { savePng, saveJson } from "./save.js";
 import { isUnits, methodTitle } from "./scene.js";
@@ -28,6 +28,7 @@ export const DEFAULTS = Object.freeze({
   view: "strength",
   sign: "both",
   clip: 99,
+  palette: "blue-orange",
   smooth: true,
   scale: "own",
 });
@@ -137,7 +138,7 @@ export function createExplorer(model) {
   /** @returns {import("./save.js").Look} */
   function look() {
     const [view, sign, opacity, clip, smoothed] = ["view", "sign", "opacity", "clip", "smooth"].map((key) => model.get(key));
-    return { view, sign, opacity, clip, smooth: smoothed, theme: local.get("theme") };
+    return { view, sign, opacity, clip, smooth: smoothed, ...schemeOf(model, local) };
   }
 
   function pinNow() {

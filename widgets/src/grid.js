@@ -5,7 +5,7 @@ import { h, watch } from "./dom.js";
 import { number, percent } from "./format.js";
 import { cells, columnsThatFit } from "./layout.js";
 import { positiveShare, sparseness } from "./measure.js";
-import { current } from "./overlay.js";
+import { current, schemeOf } from "./overlay.js";
 import { develop } from "./photo.js";
 import { choose, isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
 import { createStage } from "./stage.js";
@@ -114,7 +114,7 @@ export function createGrid(model, local) {
   }
 
   async function draw() {
-    const theme = local.get("theme");
+    const scheme = schemeOf(model, local);
     const pieces = entries.map(pieceOf);
     const limits = pieces.map((piece) => (piece ? limitOf(piece.packed, model.get("clip")) : 0));
     const largest = Math.max(0, ...limits);
@@ -141,7 +141,7 @@ export function createGrid(model, local) {
         plates: plates[i] ?? null,
         values: piece ? laidOver(piece.packed, picture, model.get("smooth")) : null,
         limit: model.get("scale") === "shared" ? largest : (limits[i] ?? 0),
-        theme,
+        ...scheme,
         sign: model.get("sign"),
         mode: model.get("view") === "beside" ? "even" : model.get("view"),
         opacity: model.get("view") === "beside" ? 1 : model.get("opacity"),
@@ -177,7 +177,7 @@ export function createGrid(model, local) {
       if (["both", "pinned"].includes(model.get("across")) && listed) void draw();
       else build();
     }),
-    watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale"], () => void draw()),
+    watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale", "palette"], () => void draw()),
     watch(local, ["theme"], () => void draw()),
     watch(local, ["cursor", "viewport"], look),
   ];

@@ -4,7 +4,7 @@ import { css } from "./colour.js";
 import { fresh, h, watch } from "./dom.js";
 import { extents, number, percent } from "./format.js";
 import { positiveShare } from "./measure.js";
-import { current } from "./overlay.js";
+import { current, schemeOf } from "./overlay.js";
 import { massesOf } from "./scene.js";
 
 /** @typedef {import("./dom.js").Model} Model */
@@ -57,7 +57,7 @@ export function createLayers(model, local) {
     const now = current(model);
     if (!now) return;
     const count = now.result.layers.length;
-    const theme = local.get("theme");
+    const scheme = schemeOf(model, local);
     chart.setAttribute("viewBox", `0 0 ${count} 2`);
     const gap = count > 60 ? 0.12 : 0.18;
     chart.replaceChildren(
@@ -66,8 +66,8 @@ export function createLayers(model, local) {
         const share = positiveShare(masses);
         const some = masses.positive + masses.negative > 0;
         return [
-          rectangle("", i + gap / 2, 1 - share, 1 - gap, some ? share : 0, css(0.62, 1, theme)),
-          rectangle("", i + gap / 2, 1, 1 - gap, some ? 1 - share : 0, css(-0.62, 1, theme)),
+          rectangle("", i + gap / 2, 1 - share, 1 - gap, some ? share : 0, css(0.62, 1, scheme)),
+          rectangle("", i + gap / 2, 1, 1 - gap, some ? 1 - share : 0, css(-0.62, 1, scheme)),
         ];
       }),
       rectangle("rl-column-zero", 0, 0.99, count, 0.02),
@@ -104,7 +104,7 @@ export function createLayers(model, local) {
   }
 
   const stops = [
-    watch(model, ["scene", "image", "method", "target"], columns),
+    watch(model, ["scene", "image", "method", "target", "palette"], columns),
     watch(local, ["theme"], () => {
       columns();
       mark();

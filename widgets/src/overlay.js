@@ -26,6 +26,16 @@ export function current(model) {
 }
 
 /**
+ * Which colours hold: the theme is the surroundings', the palette is chosen.
+ * @param {Model} model
+ * @param {Model} local
+ * @returns {import("./colour.js").Scheme}
+ */
+export function schemeOf(model, local) {
+  return { theme: local.get("theme"), palette: model.get("palette") };
+}
+
+/**
  * The stage, colour bar and read-out.
  * @param {Model} model
  * @param {Model} local what only this view knows: theme, viewport, cursor
@@ -61,7 +71,7 @@ export function createOverlay(model, local) {
 
   function draw() {
     const now = current(model);
-    const theme = local.get("theme");
+    const scheme = schemeOf(model, local);
     const sign = model.get("sign");
     const listed = now !== null && isUnits(now.piece);
     empty.hidden = now !== null;
@@ -72,7 +82,7 @@ export function createOverlay(model, local) {
     if (!now) return;
     el.style.setProperty("--aspect", String(now.picture.width / now.picture.height));
     if (isUnits(now.piece)) {
-      units.draw(now.piece, theme, sign);
+      units.draw(now.piece, scheme, sign);
       say();
       return;
     }
@@ -84,7 +94,7 @@ export function createOverlay(model, local) {
       plates,
       values: laidOver(now.piece, now.picture, model.get("smooth")),
       limit,
-      theme,
+      ...scheme,
       sign,
       mode: model.get("view"),
       opacity: model.get("opacity"),
@@ -111,7 +121,7 @@ export function createOverlay(model, local) {
     const values = numbers(packed);
     const limit = limitOf(packed, model.get("clip"));
     const value = cell === null ? null : (values[cell.index] ?? 0);
-    bar.draw(limit, local.get("theme"), model.get("sign"), value);
+    bar.draw(limit, schemeOf(model, local), model.get("sign"), value);
     const { positive, negative } = massesOf(packed);
     const total = positive + negative;
     if (value === null || cell === null || !pixel) {
@@ -142,7 +152,7 @@ export function createOverlay(model, local) {
 
   const stops = [
     watch(model, ["scene", "image"], () => void photograph()),
-    watch(model, [...CHOICE, "opacity", "view", "sign", "clip", "smooth"], draw),
+    watch(model, [...CHOICE, "opacity", "view", "sign", "clip", "smooth", "palette"], draw),
     watch(local, ["theme"], draw),
     watch(local, ["cursor", "viewport"], say),
     watch(local, ["tool", "box"], () => stage.frame(local.get("tool") === "cover", local.get("box"))),
@@ -171,7 +181,7 @@ function cellAt(packed, size, pixel) {
 }
 
 /**
- * How the relevance is shown: opacity, view, sign, clip.
+ * How the relevance is shown: opacity, view, sign, clip, colours.
  * @param {Model} model
  * @returns {View}
  */
@@ -196,6 +206,7 @@ export function createDisplay(model) {
       show: (value) => value.toFixed(1),
       hint: "Values beyond this percentile of the absolute values take the colour at the end of the scale.",
     }),
+    choiceOf(model, "palette", "Colours", { "blue-orange": "Blue – orange", "purple-green": "Purple – green" }),
   ];
   return {
     el: h("div", { class: "rl-display" }, ...parts.map((part) => part.el)),

@@ -14,6 +14,7 @@ import { isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./sc
 /** How the picture looks when it is saved.
  * @typedef {object} Look
  * @property {import("./colour.js").Theme} theme
+ * @property {import("./colour.js").Palette} palette
  * @property {import("./colour.js").Sign} sign
  * @property {"strength" | "even" | "beside"} view
  * @property {number} opacity
@@ -83,14 +84,14 @@ export async function asPng(scene, choice, look) {
   const heat = canvasOf(picture.width, picture.height);
   const image = new ImageData(picture.width, picture.height);
   const cover = look.view === "strength" ? "strength" : "even";
-  paint(laidOver(piece, picture, look.smooth), limit, { theme: look.theme, sign: look.sign, cover }, image.data);
+  paint(laidOver(piece, picture, look.smooth), limit, { ...look, cover }, image.data);
   context(heat).putImageData(image, 0, 0);
   const plates = picture.photo ? await develop(picture.photo) : null;
   pen.imageSmoothingQuality = "high";
   if (plates) {
     pen.save();
     pen.translate(MARGIN, top);
-    drawPhoto(pen, plates, { width: paneWidth, height: paneHeight, theme: look.theme, mode: look.view, opacity: look.opacity });
+    drawPhoto(pen, plates, { ...look, width: paneWidth, height: paneHeight, mode: look.view });
     pen.restore();
   }
   pen.globalAlpha = beside ? 1 : look.opacity;
@@ -100,7 +101,7 @@ export async function asPng(scene, choice, look) {
   const y = top + paneHeight + 24;
   const barWidth = WIDTH - 2 * MARGIN;
   for (let i = 0; i < 255; i++) {
-    pen.fillStyle = css(i - 127, 127, look.theme);
+    pen.fillStyle = css(i - 127, 127, look);
     pen.fillRect(MARGIN + (i * barWidth) / 255, y, barWidth / 255 + 1, 14);
   }
   const small = "17px system-ui, sans-serif";

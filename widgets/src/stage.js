@@ -17,6 +17,7 @@ import { canvasOf, context } from "./photo.js";
  * @property {Float32Array | null} values
  * @property {number} limit
  * @property {import("./colour.js").Theme} theme
+ * @property {import("./colour.js").Palette} palette
  * @property {import("./colour.js").Sign} sign
  * @property {"strength" | "even" | "beside"} mode
  * @property {number} opacity
@@ -102,13 +103,13 @@ export function createStage({ onCursor, onViewport, onBox }) {
   /** Colour the values again, but only if something that shows has changed. */
   function colour() {
     if (!frame?.values) return;
-    const { values, width, height, limit, theme, sign, mode } = frame;
-    const key = [limit, theme, sign, mode === "strength"].join();
+    const { values, width, height, limit, theme, palette, sign, mode } = frame;
+    const key = [limit, theme, palette, sign, mode === "strength"].join();
     if (painted?.values === values && painted.key === key) return;
     heat.width = width;
     heat.height = height;
     const image = new ImageData(width, height);
-    paint(values, limit, { theme, sign, cover: mode === "strength" ? "strength" : "even" }, image.data);
+    paint(values, limit, { theme, palette, sign, cover: mode === "strength" ? "strength" : "even" }, image.data);
     context(heat).putImageData(image, 0, 0);
     painted = { values, key };
   }
@@ -280,9 +281,9 @@ export function createStage({ onCursor, onViewport, onBox }) {
  * so that strong values stand out from it at both ends of the scale.
  * @param {CanvasRenderingContext2D} pen
  * @param {import("./photo.js").Plates} plates
- * @param {Pick<Frame, "width" | "height" | "theme" | "mode" | "opacity">} frame
+ * @param {Pick<Frame, "width" | "height" | "theme" | "palette" | "mode" | "opacity">} frame
  */
-export function drawPhoto(pen, plates, { width, height, theme, mode, opacity }) {
+export function drawPhoto(pen, plates, { width, height, theme, palette, mode, opacity }) {
   pen.globalAlpha = 1;
   pen.drawImage(plates.colour, 0, 0, width, height);
   if (mode === "beside") return;
@@ -291,7 +292,7 @@ export function drawPhoto(pen, plates, { width, height, theme, mode, opacity }) 
   pen.drawImage(plates.grey, 0, 0, width, height);
   if (mode === "strength") {
     pen.globalAlpha = WASH[theme] * opacity;
-    pen.fillStyle = css(0, 1, theme);
+    pen.fillStyle = css(0, 1, { theme, palette });
     pen.fillRect(0, 0, width, height);
   }
   pen.globalAlpha = 1;

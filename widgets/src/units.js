@@ -13,10 +13,10 @@ export function createUnits() {
     el,
     /**
      * @param {import("./scene.js").Units} units
-     * @param {import("./colour.js").Theme} theme
+     * @param {import("./colour.js").Scheme} scheme
      * @param {import("./colour.js").Sign} sign
      */
-    draw(units, theme, sign) {
+    draw(units, scheme, sign) {
       const values = numbers(units.values);
       const total = units.positive + units.negative;
       const shown = units.indices
@@ -29,7 +29,7 @@ export function createUnits() {
       rows.replaceChildren(
         ...shown.map(({ value, label }) => {
           const bar = h("span", { class: "rl-unit-bar" });
-          bar.style.background = css(value, peak, theme);
+          bar.style.background = css(value, peak, scheme);
           bar.style.width = `${(50 * Math.abs(value)) / peak}%`;
           bar.style[value < 0 ? "right" : "left"] = "50%";
           return h(

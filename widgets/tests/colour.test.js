@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { ZERO, coverage, css, grey, level, limitOfSorted, paint, table } from "../src/colour.js";
 
-const LOOK = /** @type {const} */ ({ theme: "light", sign: "both", cover: "even" });
+const LOOK = /** @type {const} */ ({ theme: "light", palette: "blue-orange", sign: "both", cover: "even" });
 
 test("zero takes the middle, the ends take the ends, and nothing lies beyond them", () => {
   assert.equal(level(0, 1), ZERO);
@@ -35,7 +35,7 @@ test("where the percentile is zero the largest value is the limit", () => {
 
 test("paint writes the colours of the table", () => {
   const rgba = paint([-1, 0, 1], 1, LOOK);
-  const colours = table("light");
+  const colours = table(LOOK);
   assert.deepEqual([...rgba.slice(0, 3)], [...colours.slice(3, 6)]);
   assert.deepEqual([...rgba.slice(4, 7)], [...colours.slice(3 * 128, 3 * 128 + 3)]);
   assert.deepEqual([...rgba.slice(8, 11)], [...colours.slice(3 * 255)]);
@@ -54,10 +54,14 @@ test("by strength, zero leaves the photograph as it is and the ends cover it", (
   assert.ok(coverage(0.2) > 0 && coverage(0.2) < coverage(0.3));
 });
 
-test("both tables have 256 colours and css names one of them", () => {
-  assert.equal(table("light").length, 768);
-  assert.equal(table("dark").length, 768);
-  assert.match(css(-1, 1, "dark"), /^rgb\(\d+, \d+, \d+\)$/);
+test("all tables have 256 colours and share the middle of their theme; css names one of them", () => {
+  for (const theme of /** @type {const} */ (["light", "dark"])) {
+    const tables = /** @type {const} */ (["blue-orange", "purple-green"]).map((palette) => table({ theme, palette }));
+    for (const each of tables) assert.equal(each.length, 768);
+    const [middle, other] = tables.map((each) => [...each.slice(3 * ZERO, 3 * ZERO + 3)]);
+    assert.deepEqual(middle, other);
+  }
+  assert.match(css(-1, 1, { theme: "dark", palette: "purple-green" }), /^rgb\(\d+, \d+, \d+\)$/);
 });
 
 test("grey has three equal parts and keeps alpha", () => {

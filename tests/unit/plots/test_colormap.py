@@ -13,6 +13,7 @@ from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
 
 THEMES = ("light", "dark")
+PALETTES = ("blue-orange", "purple-green")
 STEP = np.arange(1, 128)
 
 # Linear sRGB to cone responses (Ottosson 2020), written out here so that the module is checked against the forward map.
@@ -61,23 +62,33 @@ def test_the_middle_is_neutral_and_the_ends_are_blue_and_vermilion(theme):
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_both_signs_are_equally_light_at_equal_distance(theme):
-    lightness = oklab(colormap.table(theme))[:, 0]
+def test_the_second_palette_shares_the_middle_and_goes_from_purple_to_green(theme):
+    table = colormap.table(theme, "purple-green")
+    assert (table[colormap.ZERO] == colormap.table(theme)[colormap.ZERO]).all()
+    assert (table[0] == table[1]).all()
+    negative, positive = table[64].astype(int), table[192].astype(int)
+    assert min(negative[0], negative[2]) > negative[1] + 60
+    assert positive[1] > max(positive[0], positive[2]) + 60
+
+
+@pytest.mark.parametrize(("theme", "palette"), list(itertools.product(THEMES, PALETTES)))
+def test_both_signs_are_equally_light_at_equal_distance(theme, palette):
+    lightness = oklab(colormap.table(theme, palette))[:, 0]
     assert np.abs(lightness[128 + STEP] - lightness[128 - STEP]).max() < 0.005
 
 
-@pytest.mark.parametrize(("theme", "sign"), list(itertools.product(THEMES, (1, -1))))
-def test_equal_steps_in_value_are_equal_steps_to_the_eye(theme, sign):
-    arm = oklab(colormap.table(theme)[128 + sign * np.arange(128)])
+@pytest.mark.parametrize(("theme", "palette", "sign"), list(itertools.product(THEMES, PALETTES, (1, -1))))
+def test_equal_steps_in_value_are_equal_steps_to_the_eye(theme, palette, sign):
+    arm = oklab(colormap.table(theme, palette)[128 + sign * np.arange(128)])
     # eight entries at a time: a single step is as small as the rounding to bytes
     steps = np.linalg.norm(arm[8:] - arm[:-8], axis=1)
     assert steps.max() / steps.min() < 1.25
     assert (np.diff(arm[::4, 0]) < 0).all() if theme == "light" else (np.diff(arm[::4, 0]) > 0).all()
 
 
-@pytest.mark.parametrize(("theme", "vision"), list(itertools.product(THEMES, VISION)))
-def test_the_signs_stay_apart_for_every_kind_of_colour_vision(theme, vision):
-    seen = oklab(colormap.table(theme), vision)
+@pytest.mark.parametrize(("theme", "palette", "vision"), list(itertools.product(THEMES, PALETTES, VISION)))
+def test_the_signs_stay_apart_for_every_kind_of_colour_vision(theme, palette, vision):
+    seen = oklab(colormap.table(theme, palette), vision)
     apart = np.linalg.norm(seen[128 + STEP] - seen[128 - STEP], axis=1)
     # 0.02 is about one just noticeable difference in Oklab
     assert apart[15:].min() > 0.06
@@ -85,8 +96,16 @@ def test_the_signs_stay_apart_for_every_kind_of_colour_vision(theme, vision):
 
 
 def test_the_tables_are_the_same_on_every_machine():
-    digests = {theme: hashlib.sha256(colormap.table(theme).tobytes()).hexdigest()[:16] for theme in THEMES}
-    assert digests == {"light": "ef79b8658569c98b", "dark": "1092acd960aa45a5"}
+    digests = {
+        (theme, palette): hashlib.sha256(colormap.table(theme, palette).tobytes()).hexdigest()[:16]
+        for theme, palette in itertools.product(THEMES, PALETTES)
+    }
+    assert digests == {
+        ("light", "blue-orange"): "ef79b8658569c98b",
+        ("dark", "blue-orange"): "1092acd960aa45a5",
+        ("light", "purple-green"): "45404a23355287ef",
+        ("dark", "purple-green"): "1631b4a67f9db780",
+    }
 
 
 def test_a_table_cannot_be_changed_by_accident():
@@ -97,6 +116,11 @@ def test_a_table_cannot_be_changed_by_accident():
 def test_an_unknown_theme_is_refused():
     with pytest.raises(InputError, match=r"no colour theme 'jet'.*'light' or 'dark'"):
         colormap.table("jet")
+
+
+def test_an_unknown_palette_is_refused():
+    with pytest.raises(InputError, match=r"no palette 'jet'.*'blue-orange' or 'purple-green'"):
+        colormap.table("light", "jet")
 
 
 def test_levels_by_hand():
@@ -137,6 +161,8 @@ def test_paint_is_the_table_at_the_levels():
     assert painted.shape == (1, 7, 3)
     assert (painted == colormap.table("dark")[colormap.levels(values, 3.0)]).all()
     assert (colormap.paint(values, limit=1.0)[0, 0] == colormap.table()[1]).all()
+    green = colormap.paint(values, limit=1.0, palette="purple-green")
+    assert (green[0, -1] == colormap.table("light", "purple-green")[255]).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
