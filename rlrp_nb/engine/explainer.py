@@ -16,7 +16,7 @@ from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward, walk_back
 from rlrp_nb.engine.registry import constants_of, graph_of
-from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, unwrap
+from rlrp_nb.engine.snapshot import has_forward_hooks, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -83,7 +83,6 @@ def explain(
         network, name, categories = unwrap(model.network), model.name, tuple(model.categories)
         inputs, images = _pictures(model, inputs)
     chosen = resolve(method)
-    check_mode(network)
     inputs = check_inputs(network, inputs)
     with undisturbed(inputs):
         graph = graph_of(network, inputs)
@@ -182,7 +181,7 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
         raise InputError(
             f"inputs has shape {tuple(inputs.shape)}; accepted is (batch, …) with at least one sample and value."
         )
-    place = next((p for p in network.parameters() if p.is_floating_point()), None)
+    place = next((p for p in network.parameters() if p.is_floating_point() and not p.is_meta), None)
     if place is not None and (place.dtype != inputs.dtype or place.device != inputs.device):
         raise InputError(
             f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted "

@@ -98,7 +98,7 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
         slope = "secant" if method.activation == "derivative" else method.activation
         if rule.reads_output:
             return Activate(slope, frozenset({"output"}))
-        return Activate(slope, frozenset({"input", "output"}) if slope == "relative" else frozenset({"input"}))
+        return Activate(slope, frozenset({"input"}))
     if method.activation == "derivative" and (len(step.sources) > 1 or (rule is not None and rule.kind == "gate")):
         return (
             Hand(Transpose())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rlrp_nb.engine.propagate import fill
-from rlrp_nb.engine.snapshot import structure_of
+from rlrp_nb.engine.snapshot import check_mode, structure_of
 from rlrp_nb.engine.tracing import trace
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
     with entry.lock:
         structure = structure_of(network)
         if structure != entry.structure:
+            check_mode(network)
             entry.graphs.clear()
             entry.constants.clear()
             entry.structure = structure
@@ -117,8 +118,4 @@ def _marks(sources: dict[str, Tensor]) -> list[tuple[int, int]]:
 def _samples(sources: dict[str, Tensor]) -> Tensor:
     """Return up to 64 evenly spaced values of every tensor."""
     flat = [t.detach().reshape(-1) for t in sources.values()]
-    return (
-        torch.cat([f[:: max(1, f.numel() // _SAMPLES)].double() for f in flat])
-        if flat
-        else torch.empty(0, device="cpu")
-    )
+    return torch.cat([f[:: max(1, f.numel() // _SAMPLES)] for f in flat]) if flat else torch.empty(0, device="cpu")

@@ -27,6 +27,10 @@ _EVERY_HOOK = (
 )
 
 
+# what nn.Module keeps for itself; whether it is in training mode is for everyone
+_INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+
+
 def unwrap(network: object) -> nn.Module:
     """Return the network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
 
@@ -131,20 +135,25 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
         (
             name,
             type(module),
-            tuple((k, v if _plain(v) else id(v)) for k, v in vars(module).items() if _decides(k, v)),
-            tuple((k, None if p is None else tuple(p.shape)) for k, p in module.__dict__["_parameters"].items()),
+            tuple((k, _mark(v)) for k, v in vars(module).items() if k not in _INTERNAL),
+            tuple((k, None if p is None else p.shape) for k, p in module.__dict__["_parameters"].items()),
             sum(len(getattr(module, hooks)) for hooks in _HOOKS),
         )
         for name, module in network.named_modules(remove_duplicate=False)
     )
 
 
-def _plain(value: object) -> bool:
-    return all(map(_plain, value)) if isinstance(value, tuple) else isinstance(value, bool | int | float | str | None)
-
-
-def _decides(key: str, value: object) -> bool:
-    return _plain(value) or (callable(value) and not isinstance(value, nn.Module) and key[:1] != "_")
+def _mark(value: Any) -> Any:  # noqa: ANN401 - an attribute can be of any type
+    """Return something that is equal as long as an attribute is: its value, if it is plain, or which object it is."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return type(value), tuple(map(_mark, value))
+    if isinstance(value, dict):
+        return tuple((k, _mark(v)) for k, v in value.items())
+    if isinstance(value, Tensor):
+        return id(value), 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
+    return id(value) if callable(value) else None
 
 
 def _shortlist(names: list[str], most: int = 3) -> str:

@@ -60,23 +60,31 @@ class Activate:
     def back(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Return the sensitivity before the activation."""
         rule = rule_of(call.step)
-        if isinstance(rule, Activation):
-            secant = rule.slope(call, call.result() if rule.reads_output else call.value())
-        else:  # x * gate(x): the gate is the secant slope
+        if not isinstance(rule, Activation):  # x * gate(x): the gate is the secant slope
             secant = call.state.to(call.dtype)
-        return (s * (secant if self.slope == "secant" else secant * relative_activation(call)),)
+            return (s * (secant if self.slope == "secant" else secant * relative_activation(call, call.result())),)
+        z = call.result() if rule.reads_output else call.value()
+        if self.slope == "secant":
+            return (s * rule.slope(call, z),)
+        a = z if rule.reads_output else call.run([z])
+        return (s * (rule.weighted_slope(call, z, a) / largest_activation(call, a)),)
 
     def expected(self, call: Call, relevance: Tensor) -> Tensor:
         """Return the relevance before the activation that the definition asks for, given the one after it."""
-        return relevance if self.slope == "secant" else relevance * relative_activation(call)
+        return relevance if self.slope == "secant" else relevance * relative_activation(call, call.result())
 
 
-def relative_activation(call: Call) -> Tensor:
-    """Return ``|a| / max |a|``, the maximum taken over the whole layer of each sample; 0 for a dead layer."""
-    a = call.result().abs()
+def largest_activation(call: Call, a: Tensor) -> Tensor:
+    """Return ``max |a|`` over the whole layer of each sample, with all axes kept; 1 for a dead layer."""
     axes = tuple(axis for axis in range(a.dim()) if axis != call.step.batch_dim)
-    largest = a.amax(dim=axes, keepdim=True) if axes else a
-    return a / torch.where(largest > 0, largest, 1)
+    lowest, highest = torch.aminmax(a) if a.shape[call.step.batch_dim or 0] == 1 else (a.amin(axes), a.amax(axes))
+    largest = torch.maximum(-lowest, highest)
+    return torch.where(largest > 0, largest, 1).reshape([1 if axis in axes else n for axis, n in enumerate(a.shape)])
+
+
+def relative_activation(call: Call, a: Tensor) -> Tensor:
+    """Return ``|a| / max |a|``, the maximum taken over the whole layer of each sample; 0 for a dead layer."""
+    return a.abs() / largest_activation(call, a)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class Convolution(Weighted):
         padded = torch.Size([s.shape[0] * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
         pulled: Tensor = torch.ops.aten.convolution_backward(
             s.flatten(0, 1),
-            s.new_empty(1).expand(padded),  # only its shape is read, since no weight gradient is asked for
+            s.new_empty(padded),  # only its shape is read, since no weight gradient is asked for
             weight,
             None,
             _each(arguments["stride"], rank),
