@@ -130,6 +130,10 @@ ACTIVATIONS: dict[str, Rule] = {
         lambda z, min=None, max=None: _clamped(z, min, max),  # noqa: A006 - the op's own argument names
         refuses=lambda a: _clamp_refusal(a["min"], a["max"]),
     ),
+    "aten.clamp_max": Activation(
+        lambda z, max: _clamped(z, None, max),  # noqa: A006 - the op's own argument name
+        refuses=lambda a: _clamp_refusal(None, a["max"]),
+    ),
     "aten.clamp_min": Activation(
         lambda z, min: _clamped(z, min, None),  # noqa: A006 - the op's own argument name
         refuses=lambda a: _clamp_refusal(a["min"], None),

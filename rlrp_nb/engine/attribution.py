@@ -72,15 +72,29 @@ class RLRP:
                 ]
                 return torch.cat(each)
             target = torch.as_tensor(target)
-        if isinstance(target, Tensor) and target.numel() == 1 and target.dim() < 2:  # noqa: PLR2004 - one class for all
-            target = int(target)
-        explanation = explain(self.network, inputs, target, self.method)
+        explanation = explain(self.network, inputs, _single(target), self.method)
+        if bool((explanation.negatives >= 0).any()):
+            raise InputError(f"target {target!r} is a tuple, but the network has one axis of classes; pass an index.")
         if target is None and explanation.logits[0].numel() > 1:
             raise InputError(
                 f"target is None, but the network has {explanation.logits[0].numel()} outputs; accepted is the index "
                 "of one, or a tensor with one per sample."
             )
         return explanation.relevance[:, 0]
+
+
+def _single(target: Any) -> Any:  # noqa: ANN401 - as in Captum
+    """Return a target that stands for one class of each sample, or refuse it."""
+    if isinstance(target, Tensor):
+        if target.is_floating_point() or target.dim() > 1:
+            raise InputError(
+                f"target is a tensor of {target.dtype} and shape {tuple(target.shape)}; accepted is one integer class "
+                "per sample, (B,). For several targets or seeds use rlrp_nb.explain."
+            )
+        return int(target) if target.numel() == 1 else target
+    if target is None or isinstance(target, int | tuple) or hasattr(target, "__index__"):
+        return target
+    raise InputError(f"target is {target!r}; accepted is a class index, or a tensor or list with one per sample.")
 
 
 def quantus_explain(model: nn.Module, inputs: Any, targets: Any, **options: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401
@@ -105,7 +119,7 @@ def quantus_explain(model: nn.Module, inputs: Any, targets: Any, **options: Any)
     unknown = set(options) - {"method", "device"}
     if unknown:
         raise InputError(f"options {sorted(unknown)} are not known; accepted are 'method' and 'device'.")
-    place = next(model.parameters())
+    place = next(model.parameters(), torch.empty(0))
     batch = torch.as_tensor(inputs).to(place)
     classes = torch.as_tensor(targets).reshape(-1).to(torch.int64)
     relevance: Tensor = RLRP(model, options.get("method", "rlrp")).attribute(batch, classes)

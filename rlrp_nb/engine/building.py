@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 
 # a view traced on a contiguous tensor fails on another memory layout, where the network itself would copy
 _VIEWS: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
+# ops that keep the number of samples even where they work along their axis
+_ALONG = {
+    f"aten.{name}" for name in ("flip", "roll", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort")
+}
+_ADVICE = (
+    "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine or "
+    "a "
+    "pointwise activation with phi(0) = 0."
+)
 _MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
 
 
@@ -52,12 +61,14 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     sized: set[int] = set()  # values that depend on the batch size alone
     batch: Any = batch_size
     input_index = -1
+    batch_dims: dict[int, int | None] = {}
     for index, node in enumerate(program.graph.nodes):
         indices[node] = index
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.kind == InputKind.USER_INPUT:
                 input_index = index
+                batch_dims[index] = 0
                 dependent.add(index)
                 batch = node.meta["val"].shape[0] if batch_size is None else batch_size
             elif spec.kind in {InputKind.PARAMETER, InputKind.BUFFER}:
@@ -68,6 +79,8 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
             step = _step(node, indices, dependent, batch)
             if step is None:
                 continue
+            batch_dims[index] = step.batch_dim
+            step = replace(step, source_batch_dim=batch_dims.get(step.sources[0]) if step.sources else None)
             if step.sources and not _ignores_values(step) and not _is_size(node):
                 dependent.add(index)
                 steps.append(step)
@@ -114,17 +127,23 @@ def check(graph: Graph) -> None:
     """
     reached = graph.reached()
     problems: dict[tuple[str, str], list[str]] = {}
-    for step in graph.steps:
-        if step.index in reached and (problem := _problem(step, last=step.index == graph.output)):
+    followed = graph.reached(gates=True)  # gates are held constant, but must be those of the sample alone
+    for step in [*graph.constants.steps, *graph.steps]:
+        problem = _problem(step, last=step.index == graph.output) if step.index in reached else None
+        if step.index in followed and step.sources:
+            problem = problem or _mixing(step)
+        if step.is_random() and not problem:
+            problem = "it acts at random; call network.eval(), or pass training=False"
+        if problem:
             problems.setdefault((step.op, problem), []).append(step.name)
     missing = {key: names for key, names in problems.items() if key[1] != _MIXED}
     problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
+        advice = any("no rule for" in problem for _, problem in problems)
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
             + "\n".join(f"  {op} at {', '.join(names)}: {problem}" for (op, problem), names in problems.items())
-            + "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is "
-            "affine or a pointwise activation with phi(0) = 0."
+            + (_ADVICE if advice else "")
         )
 
 
@@ -145,11 +164,22 @@ def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one re
         return "it takes a gate (sigmoid, hardsigmoid, softmax), which does not map 0 to 0, for a signal"
     if "gate" in step.roles and step.op != "aten.mul":
         return "it joins a signal and a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
-    if step.batch_dim is None:
-        return _MIXED
-    if last and step.batch_dim != 0:
+    if not step.floating:
+        return "it turns numbers into whole numbers or truth values, which no relevance passes"
+    if last and step.batch_dim:
         return f"the samples are counted by axis {step.batch_dim} of the output; accepted is axis 0"
     return rule.problem(step)
+
+
+def _mixing(step: Step) -> str | None:
+    """Tell an op whose result for one sample depends on the others."""
+    if step.batch_dim is None:
+        return _MIXED
+    axes: Any = step.arguments.get("dims", step.arguments.get("dim"))
+    axes = [axes] if isinstance(axes, int) else axes
+    if step.op in _ALONG and (not axes or step.batch_dim in [d % step.rank for d in axes]):
+        return _MIXED
+    return None
 
 
 def _prune(graph: Graph) -> Graph:
@@ -224,6 +254,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         sources=tuple(i for i in refs_of(arguments) if i in dependent),
         batch_dim=_batch_dim(value, batch),
         rank=value.dim() if isinstance(value, Tensor) else 0,
+        floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
     )
 

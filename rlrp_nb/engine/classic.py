@@ -212,5 +212,5 @@ def _total(parts: list[Passed]) -> Passed:
 
 
 def _positive(name: str, value: float) -> None:
-    if not value > 0 or value == float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise InputError(f"{name} is {value!r}; accepted is a finite number above 0 (for 0 use the method 'lrp-0').")

@@ -88,7 +88,12 @@ def explain(
         graph = graph_of(network, inputs)
         steps = plan(graph, chosen, layers, ledger=layers is not None)
         record = forward(graph, steps, constants_of(network, graph), inputs)
-        logits = record.logits
+        logits = record.logits.clone()  # of a network without weights it could be the input itself
+        if len(logits) != len(inputs):
+            raise UnsupportedNetworkError(
+                f"the network returns {len(logits)} rows for {len(inputs)} samples; accepted is one row of logits per "
+                f"sample."
+            )
         _check_logits(network, graph, logits, inputs)
         dtype = torch.float32 if inputs.dtype in _HALF else inputs.dtype
         asked = resolve_targets(targets, logits, dtype)
@@ -206,7 +211,10 @@ def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
             "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
     hooked = has_forward_hooks(network)
-    if hooked and not torch.allclose(network(inputs), logits, rtol=1e-2, atol=1e-2 * float(logits.abs().max()) + 1e-12):
+    tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
+    if hooked and not torch.allclose(
+        network(inputs.clone()), logits, rtol=0, atol=tolerance * float(logits.abs().max())
+    ):
         raise UnsupportedNetworkError(
             f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation "
             "follows the modules alone: remove the hooks that replace outputs, or write their effect as a module."

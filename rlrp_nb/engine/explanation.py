@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -102,15 +103,17 @@ class Explanation:
         return " − ".join(names)  # noqa: RUF001 - a minus sign is meant
 
     def _name(self, index: int) -> str:
+        if self.logits.dim() > 2:  # noqa: PLR2004 - an output of more axes than samples and classes
+            return f"output {tuple(int(i) for i in torch.unravel_index(torch.tensor(index), self.logits.shape[1:]))}"
         return self.categories[index] if self.categories and index < len(self.categories) else f"class {index}"
 
     def _position(self, index: int, what: str, axis: int) -> int:
         count = self.relevance.shape[axis]
-        if not isinstance(index, int) or isinstance(index, bool) or not -count <= index < count:
+        if isinstance(index, bool) or not isinstance(index, Integral) or not -count <= int(index) < count:
             raise InputError(
                 f"{what} {index!r} is not there; this explanation has {count}: accepted is 0 to {count - 1}."
             )
-        return index
+        return int(index)
 
     def ledger(self, target: int = 0, sample: int = 0) -> Ledger:
         """Return the conservation ledger: relevance in and out of every layer, and the identity's residual.

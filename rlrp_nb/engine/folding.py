@@ -20,7 +20,7 @@ _NORM = ("weight", "bias", "running_mean", "running_var", "eps")
 def fold_batch_norm(graph: Graph) -> Graph:
     """Return the graph with every batch-norm that directly follows a convolution or dense layer folded into it.
 
-    The folded weights are constants computed from the network's own at each change of these. A batch-norm that stands
+    The folded weights are constants computed from the network's own at each run. A batch-norm that stands
     before a convolution (DenseNet), or whose input is used elsewhere too, stays an affine map of its own.
     """
     readers: dict[int, int] = {graph.output: 1}
@@ -90,7 +90,7 @@ def _folded_weight(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) ->
     scale, _ = _factors(dict(zip(_NORM, norm[:-1], strict=True)))
     shape = [1] * conv_weight.dim()
     shape[norm[-1]] = -1
-    return (conv_weight * scale.reshape(shape)).to(conv_weight.dtype)
+    return conv_weight * scale.to(conv_weight.dtype).reshape(shape)
 
 
 def _folded_bias(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+
 from rlrp_nb.engine.rules import RULES
 
 if TYPE_CHECKING:
@@ -53,6 +55,10 @@ class Step:
         The axis of the output that counts the samples; None where they are mixed into another axis.
     rank
         Number of axes of the output.
+    source_batch_dim
+        The axis that counts the samples in the first source.
+    floating
+        Whether the output is of floating-point numbers.
     stack
         The modules, outermost first, inside whose call the op was run.
     roles
@@ -74,6 +80,8 @@ class Step:
     sources: tuple[int, ...]
     batch_dim: int | None
     rank: int
+    source_batch_dim: int | None = None
+    floating: bool = True
     stack: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     self_gated: bool = False
@@ -92,6 +100,12 @@ class Step:
     def signals(self) -> tuple[int, ...]:
         """The sources that are signals."""
         return tuple(i for i, role in zip(self.sources, self.roles, strict=True) if role == "signal")
+
+    def is_random(self) -> bool:
+        """Tell an op that draws random numbers."""
+        return torch.Tag.nondeterministic_seeded in getattr(self.function, "tags", ()) and self.arguments.get(
+            "train", True
+        )
 
     def reads(self) -> set[int]:
         """Return the indices of all values that the op reads."""

@@ -40,6 +40,19 @@ class Method:
     scale: LayerRule = TRANSPOSE
     first: Flat | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what would be taken for something else.
+
+        Raises
+        ------
+        InputError
+            `activation` is none of the three.
+        """
+        if self.activation not in {"relative", "secant", "derivative"}:
+            raise InputError(
+                f"activation is {self.activation!r}; accepted are 'relative' (R-LRP), 'secant' (LRP) and 'derivative'."
+            )
+
     def __repr__(self) -> str:
         return f"<Method {self.name}>"
 

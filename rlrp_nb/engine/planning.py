@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
         The method cannot treat the first layers of the network.
     """
     gradient = method.activation == "derivative"
-    reached = graph.reached(gates=gradient)
+    reached, signals = graph.reached(gates=gradient), graph.reached()
     first = _first(graph) if method.first is not None else frozenset()
     treatments: dict[int, Treatment] = {}
     receivers: dict[int, tuple[int, ...]] = {}
@@ -75,7 +76,9 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
     for step in graph.steps:
         if step.index not in reached:
             continue
-        treatment = _treatment(step, method, first=step.index in first)
+        # the gradient flows into gates too, where any op may stand
+        gate = step.index not in signals
+        treatment = Differentiate() if gate else _treatment(step, method, first=step.index in first)
         treatments[step.index] = treatment
         receivers[step.index] = step.sources if gradient else step.signals
         if ledger or "input" in treatment.needs:
@@ -155,7 +158,7 @@ def _wanted(graph: Graph, layers: str | Collection[str] | None) -> dict[int, tup
     if layers == "all":
         return {step.index: step.layers for step in known.values()}
     by_name = {name: step for step in known.values() for name in step.layers}
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
     unknown = [name for name in names if name not in by_name]
     if unknown:
         raise InputError(

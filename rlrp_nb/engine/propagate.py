@@ -13,7 +13,7 @@ from rlrp_nb.engine.accounts import Account, account
 from rlrp_nb.engine.graph import Graph, Ref, Step
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
 from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
-from rlrp_nb.engine.treatments import Activate, Flatten, rule_of
+from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +68,8 @@ def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: T
     shapes, states = {graph.input: inputs.shape}, {}
     for step, frees in zip(graph.steps, plan.frees, strict=True):
         arguments = fill(step.arguments, values)
-        if step.index in plan.treatments:
+        treatment = plan.treatments.get(step.index)
+        if treatment is not None and not isinstance(treatment, Differentiate):
             values[step.index], state = rule_of(step).forward(step, arguments)
             if state is not None:
                 states[step.index] = state

@@ -70,6 +70,15 @@ class Reshape(Rule):
 
     kind: Kind = "shape"
 
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Run the op; a squeeze leaves the axis of the samples where it is, also for a batch of one."""
+        if step.op != "aten.squeeze":
+            return step.invoke(arguments), None
+        x: Tensor = arguments["self"]
+        given = arguments.get("dim", list(range(x.dim())))
+        axes = [d % x.dim() for d in ([given] if isinstance(given, int) else given)] if x.dim() else []
+        return x.squeeze([d for d in axes if d != step.source_batch_dim]), None
+
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Give the sensitivity the shape of the input again."""
         return (s.reshape(s.shape[0], *call.shapes[0]),)
@@ -253,6 +262,10 @@ class Maximum(Rule):
     kind: Kind = "pooling"
     items: frozenset[int] | None = frozenset({0})
 
+    def problem(self, step: Step) -> str | None:
+        """Refuse the maximum of two tensors and that of all numbers, which go by the same name."""
+        return None if "dim" in step.arguments else "only the maximum along axes has a rule, such as max(dim) or amax"
+
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Keep the position of each winner among the flattened reduced axes."""
         x: Tensor = arguments["self"]
@@ -378,7 +391,7 @@ RULES: dict[str, Rule] = {
         f"aten.{name}": _reshape
         for name in (
             *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"),
-            *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"),
+            *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy", "type_as"),
         )
     },
     **{f"aten.{name}": Dropout() for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")},

@@ -67,7 +67,8 @@ def check_mode(network: nn.Module) -> None:
     Raises
     ------
     UnsupportedNetworkError
-        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, or weights are on ``meta``.
+        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, modules are kept in a plain
+        list, or weights are on ``meta``.
     """
     random = [
         f"{name or 'the network'} ({type(module).__name__})"
@@ -85,9 +86,31 @@ def check_mode(network: nn.Module) -> None:
         raise UnsupportedNetworkError(
             f"{_shortlist(lazy)} has no weights yet (lazy layer). Run the network once on a real input first."
         )
+    registered = {id(module) for module in network.modules()}
+    hidden = [
+        f"{name + '.' if name else ''}{key}"
+        for name, module in network.named_modules()
+        for key, value in vars(module).items()
+        if key not in _INTERNAL and any(id(m) not in registered for m in _modules_in(value))
+    ]
+    if hidden:
+        raise UnsupportedNetworkError(
+            f"{_shortlist(hidden)} holds modules that PyTorch does not know of, so that their weights and mode are "
+            f"not those "
+            "of the network. Use nn.ModuleList or nn.ModuleDict instead of a list or dict."
+        )
     meta = [n for n, t in [*network.named_parameters(), *network.named_buffers()] if t.is_meta]
     if meta:
         raise UnsupportedNetworkError(f"{_shortlist(meta)} is on the meta device and has no values. Load the weights.")
+
+
+def _modules_in(value: object) -> list[nn.Module]:
+    """Return the modules in a list, tuple, set or dict, however nested."""
+    if isinstance(value, nn.Module):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [m for v in value for m in _modules_in(v)] if isinstance(value, list | tuple | set) else []
 
 
 def has_forward_hooks(network: nn.Module) -> list[str]:
@@ -95,34 +118,48 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
     return [name or "(root)" for name, m in network.named_modules() if any(getattr(m, hooks) for hooks in _HOOKS)]
 
 
-def twin_of(network: nn.Module) -> nn.Module:
-    """Return a network of new module objects without hooks that shares every tensor with `network`."""
-    twins: dict[int, nn.Module] = {}
-    shared = {id(t): _traceable(t) for t in [*network.parameters(), *network.buffers()]}
+def twin_of(network: nn.Module, *, with_own_tensors: bool = False) -> nn.Module:
+    """Return a network of new module objects without hooks, and with lists and dicts of its own.
+
+    Parameters
+    ----------
+    with_own_tensors
+        Whether the twin gets copies of the parameters and buffers, so that running it can change nothing; else it
+        shares them.
+    """
+    twins = {id(module): module.__class__.__new__(module.__class__) for module in network.modules()}
+    tensors = [*network.parameters(), *network.buffers()]
+    shared = {id(t): _copy(t) if with_own_tensors or t.is_inference() else t for t in tensors}
     for module in network.modules():
-        twin = module.__class__.__new__(module.__class__)
-        twin.__dict__.update(module.__dict__)
+        attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in _INTERNAL}
+        twins[id(module)].__dict__.update({**module.__dict__, **attributes})
+        own = twins[id(module)].__dict__
         for name in ("_parameters", "_buffers"):
-            twin.__dict__[name] = {k: None if t is None else shared[id(t)] for k, t in module.__dict__[name].items()}
+            own[name] = {k: None if t is None else shared[id(t)] for k, t in module.__dict__[name].items()}
         for name in _EVERY_HOOK:
-            twin.__dict__[name] = OrderedDict()
-        twins[id(module)] = twin
-    for module in network.modules():
-        twin = twins[id(module)]
+            own[name] = OrderedDict()
         children = cast("dict[str, nn.Module | None]", module.__dict__["_modules"])
-        twin.__dict__["_modules"] = {k: None if m is None else twins[id(m)] for k, m in children.items()}
-        for key, value in list(twin.__dict__.items()):
-            # a stored bound method must call the twin, not lead back to the user's own module
-            if isinstance(value, MethodType) and id(value.__self__) in twins:
-                twin.__dict__[key] = MethodType(value.__func__, twins[id(value.__self__)])
+        own["_modules"] = {k: None if m is None else twins[id(m)] for k, m in children.items()}
     return twins[id(network)]
 
 
-def _traceable(tensor: Tensor) -> Tensor:
-    """Return the tensor itself, or a copy of one made in inference mode, which cannot be traced."""
-    if not tensor.is_inference():
-        return tensor
-    return nn.Parameter(tensor.clone(), requires_grad=False) if isinstance(tensor, nn.Parameter) else tensor.clone()
+def _twin_value(value: Any, twins: dict[int, nn.Module]) -> Any:  # noqa: ANN401 - an attribute can be of any type
+    """Return an attribute for the twin: it must lead to the twin's modules, and to lists that only the twin extends."""
+    if isinstance(value, nn.Module):
+        return twins.get(id(value), value)
+    if isinstance(value, MethodType) and id(value.__self__) in twins:
+        return MethodType(value.__func__, twins[id(value.__self__)])
+    if type(value) in {list, tuple, set}:
+        return type(value)(_twin_value(v, twins) for v in value)
+    if type(value) in {dict, OrderedDict}:
+        return type(value)((k, _twin_value(v, twins)) for k, v in value.items())
+    return value
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    """Return a copy; a parameter made in inference mode, which cannot be traced, becomes an ordinary one."""
+    copied = tensor.detach().clone()
+    return nn.Parameter(copied, requires_grad=False) if isinstance(tensor, nn.Parameter) else copied
 
 
 def structure_of(network: nn.Module) -> tuple[Any, ...]:
@@ -143,17 +180,19 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
     )
 
 
-def _mark(value: Any) -> Any:  # noqa: ANN401 - an attribute can be of any type
+def _mark(value: Any, depth: int = 2) -> Any:  # noqa: ANN401 - an attribute can be of any type
     """Return something that is equal as long as an attribute is: its value, if it is plain, or which object it is."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple):
-        return type(value), tuple(map(_mark, value))
+        return type(value), tuple(_mark(v, depth) for v in value)
     if isinstance(value, dict):
-        return tuple((k, _mark(v)) for k, v in value.items())
+        return tuple((k, _mark(v, depth)) for k, v in value.items())
     if isinstance(value, Tensor):
         return id(value), 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
-    return id(value) if callable(value) else None
+    if callable(value) or depth == 0 or not hasattr(value, "__dict__"):
+        return id(value)
+    return id(value), tuple((k, _mark(v, depth - 1)) for k, v in vars(value).items())
 
 
 def _shortlist(names: list[str], most: int = 3) -> str:

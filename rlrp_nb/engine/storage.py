@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,8 +19,6 @@ from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from torch import Tensor
 
 _KEY = "rlrp_nb"
@@ -35,9 +34,10 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
     InputError
         The folder does not exist or cannot be written.
     """
-    path = Path(path)
+    path = _path(path)
     if explanation.accounts is None and explanation.replay is not None:
-        explanation.accounts = explanation.replay()
+        with suppress(InputError):  # the network has changed since: the relevance is saved without a ledger
+            explanation.accounts = explanation.replay()
     tensors = {name: getattr(explanation, name) for name in _MAIN}
     if explanation.images is not None:
         tensors["images"] = explanation.images
@@ -55,27 +55,24 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
     }
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
         save_file(whole, temporary, metadata={_KEY: json.dumps(header)})
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except OSError as error:
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
         raise InputError(
-            f"cannot write {path}: {error.strerror or error}. Choose a folder that exists and is writable."
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Choose a folder that exists and is "
+            f"writable."
         ) from error
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _path(path: str | PathLike[str]) -> Path:
+    if not isinstance(path, str | PathLike):
+        raise InputError(f"path is a {type(path).__name__}; accepted is the name of a file, as str or pathlib.Path.")
+    return Path(path)
 
 
 def load(path: str | PathLike[str]) -> Explanation:
@@ -88,7 +85,7 @@ def load(path: str | PathLike[str]) -> Explanation:
     InputError
         There is no such file.
     """
-    path = Path(path)
+    path = _path(path)
     if not path.is_file():
         raise InputError(f"{path} is not a file; accepted is a file written by Explanation.save.")
     try:

@@ -69,6 +69,10 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
     elif isinstance(targets, str):
         positive = scores.topk(_count(targets, prod(shape)), dim=1).indices
     elif hasattr(targets, "ndim") and hasattr(targets, "dtype") and getattr(targets, "ndim", 0) > 0:
+        if len(shape) > 1:
+            raise InputError(
+                f"targets is a tensor, but the network's output has {len(shape)} axes; pass a tuple or tuples."
+            )
         positive = _tensor(targets, samples, prod(shape))
     else:
         items = list(targets) if isinstance(targets, list | range) else [targets]
@@ -87,7 +91,12 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
 
 def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
     wanted = (logits.shape[0], "K", *logits.shape[1:])
-    if seeds.dim() != logits.dim() + 1 or seeds.shape[0] != logits.shape[0] or seeds.shape[2:] != logits.shape[1:]:
+    if (
+        seeds.dim() != logits.dim() + 1
+        or not seeds.shape[1]
+        or seeds.shape[0] != logits.shape[0]
+        or seeds.shape[2:] != logits.shape[1:]
+    ):
         raise InputError(
             f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the "
             f"shape {wanted}. For class indices pass an integer tensor."
@@ -113,7 +122,10 @@ def _count(text: str, classes: int) -> int:
 
 
 def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401 - a tensor or an array
-    indices = torch.as_tensor(targets)
+    try:
+        indices = torch.as_tensor(targets)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"targets is an array of {targets.dtype}; {_ACCEPTED}.") from error
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
         raise InputError(f"targets has dtype {indices.dtype}; {_ACCEPTED}.")
     if indices.dim() > 2 or indices.shape[0] != samples or 0 in indices.shape:  # noqa: PLR2004 - (B,) or (B, K)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
 from torch.export import Dim, ExportedProgram, export
@@ -80,13 +79,13 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        with redirect_stderr(_OtherThreads(sys.stderr)):
+        with redirect_stderr(cast("TextIO", _OtherThreads(sys.stderr))):
             yield
     finally:
         logger.setLevel(level)
 
 
-class _OtherThreads(io.TextIOBase):
+class _OtherThreads:
     """Standard error for every thread but the one that made it: torch.export prints the graph it failed on."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -96,9 +95,8 @@ class _OtherThreads(io.TextIOBase):
         """Write what other threads have to say."""
         return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
 
-    def flush(self) -> None:
-        """Flush the stream."""
-        self._stream.flush()
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        return getattr(self._stream, name)
 
 
 def _check_runs(network: nn.Module, inputs: Tensor) -> None:
@@ -109,13 +107,13 @@ def _check_runs(network: nn.Module, inputs: Tensor) -> None:
     InputError
         It does.
     """
-    twin, entered = twin_of(network), []
+    twin, entered = twin_of(network, with_own_tensors=True), []
     for name, module in twin.named_modules():
         module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
         module.register_forward_hook(lambda *_: entered.pop() and None)
     try:
         with torch.no_grad():
-            twin(inputs)
+            twin(inputs.clone())
     except RlrpError:
         raise
     except Exception as error:  # noqa: BLE001 - a network can raise anything

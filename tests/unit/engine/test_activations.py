@@ -92,10 +92,11 @@ def test_an_activation_that_does_not_keep_zero_is_refused(phi, reason):
         rn.explain(Pointwise(phi).eval(), torch.zeros(1, 3))
 
 
+BOUNDS = {"aten.clamp_min": {"min": 0.0}, "aten.clamp_max": {"max": 1.0}}
+
+
 def test_secants_are_finite_at_zero_and_beyond_overflow():
     z = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38])
     for name, rule in ACTIVATIONS.items():
-        arguments = (
-            {"weight": torch.tensor([0.1])} if "prelu" in name else {"min": 0.0} if name == "aten.clamp_min" else {}
-        )
+        arguments = {"weight": torch.tensor([0.1])} if "prelu" in name else BOUNDS.get(name, {})
         assert torch.isfinite(rule.secant(z, **arguments)).all(), name
