@@ -27,6 +27,11 @@ class Explorer(LookWidget):
     What was computed once is in the browser and is shown without asking Python again. What is missing is computed
     beside the main thread; the newest request wins.
 
+    ``target``, ``method``, ``layer``, ``image``, ``opacity``, ``view``, ``sign``, ``clip``, ``palette``, ``smooth``,
+    ``across`` and ``scale`` can be set in Python, and the widget follows. They are not written back when the user
+    changes them: each would be a message to the kernel for what the browser does alone. The widgets that stand alone
+    write back ``target`` and ``layer``.
+
     Parameters
     ----------
     model : Classifier

@@ -1,5 +1,6 @@
 """The Explorer in a real JupyterLab, on the embedded ImageNet network and a real photograph."""
 
+import base64
 import io
 import json
 import re
@@ -13,6 +14,7 @@ from rlrp_nb.engine.explainer import explain
 from rlrp_nb.models.zoo import load_model
 from rlrp_nb.plots import colormap
 from rlrp_nb.widgets.buffers import pack, unpack
+from rlrp_nb.widgets.session import Session
 
 AXE = Path(__file__).parents[2] / "widgets" / "node_modules" / "axe-core" / "axe.min.js"
 PIXELS = """c => {
@@ -227,7 +229,7 @@ def test_channels_of_a_layer_are_ranked(page):
     page.keyboard.press("Home")
 
 
-def test_a_dropped_picture_is_explained(page):
+def test_a_picture_that_is_opened_is_explained(page):
     file = io.BytesIO()
     sample_image("rocket").save(file, "PNG")
     page.locator(".rl-opener input").set_input_files(
@@ -242,6 +244,65 @@ def test_a_dropped_picture_is_explained(page):
     view(page).get_by_role("radio", name="Classes").check()
     view(page).get_by_role("radio", name="Image 1").check()
     page.locator(".rl-verdict", has_text="espresso").wait_for()
+
+
+HANDED = """(view, [event, name, bytes]) => {
+  const data = new DataTransfer();
+  data.items.add(new File([Uint8Array.from(atob(bytes), each => each.charCodeAt(0))], name, {type: "image/png"}));
+  const [kind, key] = event === "paste" ? [ClipboardEvent, "clipboardData"] : [DragEvent, "dataTransfer"];
+  return view.dispatchEvent(new kind(event, {[key]: data, bubbles: true, cancelable: true}));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("event", "picture", "label"), [("drop", "camera", "tripod"), ("paste", "chelsea", "Egyptian cat")]
+)
+def test_a_picture_that_is_dropped_or_pasted_is_explained(page, event, picture, label):
+    file = io.BytesIO()
+    sample_image(picture).save(file, "PNG")
+    handed = [event, f"{picture}.png", base64.b64encode(file.getvalue()).decode()]
+    stage = page.locator(".rl-overlay .rl-stage")
+    if event == "drop":
+        assert not stage.evaluate(HANDED, ["dragover", *handed[1:]])
+        assert "rl-dropping" in view(page).get_attribute("class")
+    # False says that the widget took it: the browser would otherwise open the file, JupyterLab paste a cell.
+    assert not stage.evaluate(HANDED, handed)
+    page.locator(".rl-verdict", has_text=label).wait_for(timeout=60_000)
+    settle(page)
+    assert "rl-dropping" not in view(page).get_attribute("class")
+    assert view(page).get_by_role("radio", name=f"{picture}.png").is_checked()
+    view(page).get_by_role("radio", name="Image 1").check()
+    page.locator(".rl-verdict", has_text="espresso").wait_for()
+
+
+def as_number(text):
+    text = re.sub(r"\s", "", text).replace("\N{MINUS SIGN}", "-").replace("+", "")
+    mantissa, _, power = text.partition("\N{MULTIPLICATION SIGN}10")
+    return float(mantissa) * 10.0 ** int(power.translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")) or 0)
+
+
+def test_a_region_is_covered_by_keyboard(page, classifier):
+    view(page).get_by_role("radio", name="Overlay").check()
+    view(page).get_by_role("button", name="Cover a region").click()
+    page.locator(".rl-overlay .rl-stage").focus()
+    # The cursor begins in the middle, at pixel 112, 112.
+    for key in ("ArrowRight", " ", *["Shift+ArrowRight"] * 3, *["Shift+ArrowDown"] * 2, " "):
+        page.keyboard.press(key)
+    result = page.locator(".rl-result")
+    result.filter(has_text="espresso:").wait_for(timeout=60_000)
+    settle(page)
+    session = Session(classifier, None)
+    session.add(sample_image("coffee"))
+    expected = session.cover(0, (112, 112, 143, 133), [967])
+    shares = [float(part) / 100 for part in re.findall(r"([\d.]+)\s%", result.inner_text())[:2]]
+    # Shares from a tenth on are written as whole percents.
+    assert shares == pytest.approx([expected["before"][0], expected["after"][0]], abs=0.006)
+    heatmap = unpack(pack(explain(classifier, sample_image("coffee"), 967).heatmap().numpy()))
+    (inside,) = re.findall(r"\((\S.*?)\)", result.inner_text())
+    assert as_number(inside) == pytest.approx(heatmap[112:133, 112:143].sum(dtype=np.float64), rel=0.01)
+    view(page).get_by_role("button", name="Cover a region").click()
+    assert not result.is_visible()
+    page.keyboard.press("Escape")
 
 
 def test_a_file_that_is_no_picture_is_refused_in_words(page):
