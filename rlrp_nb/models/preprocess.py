@@ -126,7 +126,21 @@ class Preprocess:
         InputError
             The picture cannot be used; see :meth:`view`.
         """
-        view = self.view(image)
+        return self.normalise(self.view(image))
+
+    def normalise(self, view: Image.Image) -> torch.Tensor:
+        """Turn what :meth:`view` gave into the network's input.
+
+        Parameters
+        ----------
+        view : PIL image
+            Of the network's resolution.
+
+        Returns
+        -------
+        torch.Tensor
+            Shape (C, H, W), float32, on the CPU.
+        """
         pixels = np.array(view.convert("L") if self.grey else view)  # a copy: torch wants memory that it may write to
         tensor = torch.from_numpy(pixels.reshape(*self._size, -1)).permute(2, 0, 1).float() / 255
         mean, std = torch.tensor(self._mean)[:, None, None], torch.tensor(self._std)[:, None, None]

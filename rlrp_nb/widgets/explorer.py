@@ -1,18 +1,16 @@
 """The Explorer: a network and an image, everything one can ask about them, in one widget."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from traitlets import Bool, Enum, Float, Int, List, Unicode
 
-from rlrp_nb.errors import InputError, RlrpError
+from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
 from rlrp_nb.output_file import check_output, write_whole
-from rlrp_nb.widgets.base import LookWidget
-from rlrp_nb.widgets.buffers import detach
+from rlrp_nb.widgets.answering import Answer, AnsweringWidget
 from rlrp_nb.widgets.bundle import asset
-from rlrp_nb.widgets.latest import Current, Latest
-from rlrp_nb.widgets.scene import merge_image
 from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
 
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
 
 
-class Explorer(LookWidget):
+class Explorer(AnsweringWidget):
     """See why a classifier decides as it does: classes, layers, methods, own pictures, covered regions.
 
     What was computed once is in the browser and is shown without asking Python again. What is missing is computed
@@ -62,17 +60,12 @@ class Explorer(LookWidget):
     _esm = asset("explorer.js")
 
     k = Int(5, min=1, max=20).tag(sync=True)
-    live = Bool(default_value=True).tag(sync=True)
     smooth = Bool(default_value=True).tag(sync=True)
     across = Enum(("methods", "classes", "both", "images", "pinned"), "classes").tag(sync=True)
     scale = Enum(("own", "shared"), "own").tag(sync=True)
     offered = List(Unicode()).tag(sync=True)
     categories = List(Unicode()).tag(sync=True)
     max_bytes = Float(MAX_BYTES).tag(sync=True)
-    busy = Bool(default_value=False).tag(sync=True)
-    progress = Float(0.0).tag(sync=True)
-    status = Unicode().tag(sync=True)
-    error = Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -90,14 +83,12 @@ class Explorer(LookWidget):
                 "rlrp_nb.Classifier(name, network, categories, preprocess, weights)."
             )
         self._session = Session(model, layers)
-        self._latest = Latest()
         from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - torch is loaded on first use
 
         position = self._session.add(image)
-        super().__init__(self._session.explain(position, targets, method))
+        super().__init__(self._session.explain(position, targets, method), model)
         self.offered = list(available_methods())
         self.categories = list(model.categories)
-        self.on_msg(self._hear)
 
     def save_html(self, path: "str | os.PathLike[str]") -> Path:
         """Write everything that was computed as one page that needs no kernel.
@@ -122,86 +113,45 @@ class Explorer(LookWidget):
         page = render(self.scene)
         return write_whole(check_output(Path(path), (".html", ".htm")), lambda file: file.write(page.encode()))
 
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until everything that was asked for is computed.
-
-        Parameters
-        ----------
-        timeout : float or None
-            Seconds; None waits as long as it takes.
-
-        Returns
-        -------
-        bool
-            Whether everything is done.
-        """
-        return self._latest.wait(timeout)
-
-    def _hear(self, _widget: object, message: Tree, buffers: list[memoryview]) -> None:
-        """Take a request from the browser; answer beside the main thread, so that cells can go on."""
-        answers = {
+    def _answers(self) -> dict[str, Callable[[Tree, list[bytes]], Answer]]:
+        return {
+            **super()._answers(),
             "explain": self._explain,
+            "methods": self._methods,
             "image": self._read,
             "cover": self._cover,
             "channels": self._channels,
         }
-        answer = answers.get(message.get("kind", ""))
-        if answer is None:
-            self.error = f"The browser asked for {message.get('kind')!r}, which this version of rlrp_nb does not know."
-            return
-        data = [bytes(buffer) for buffer in buffers]
 
-        def job(current: Current) -> None:
-            try:
-                tree = answer(message, data)
-            except RlrpError as problem:
-                self._finish(current, str(problem))
-            except Exception as problem:  # noqa: BLE001 - whatever happens is said in the widget, which lives on
-                self._finish(current, f"{type(problem).__name__}: {problem}")
-            else:
-                if current():
-                    self._tell(message, tree)
-                self._finish(current, "")
-            self._session.keep(len(self.scene["images"]))
+    def _forget(self) -> None:
+        self._session.keep(len(self.scene["images"]))
 
-        with self.hold_sync():
-            self.busy, self.progress, self.error = True, 0.0, ""
-            self.status = str(message.get("status", "Computing"))[:200]
-        self._latest.submit(job)
+    def _explain(self, message: Tree, _data: list[bytes]) -> Answer:
+        yield 1.0, self._explained(int(message["image"]), [_target(message)], str(message["method"]))
 
-    def _finish(self, current: Current, error: str) -> None:
-        # A job that was overtaken says nothing: the widget already speaks of the next one.
-        if current():
-            with self.hold_sync():
-                self.busy, self.progress, self.status, self.error = False, 1.0, "", error
+    def _methods(self, message: Tree, _data: list[bytes]) -> Answer:
+        methods = [str(method) for method in message["methods"]]
+        for done, method in enumerate(methods, 1):
+            yield done / len(methods), self._explained(int(message["image"]), [_target(message)], method)
 
-    def _tell(self, message: Tree, tree: Tree) -> None:
-        """Keep an answer for views that open later, and send the part that is new to those that are open."""
-        if "picture" in tree:
-            # Changed in place, which sends nothing: the whole scene would be megabytes.
-            merge_image(self.scene, int(tree["image"]), tree["picture"])
-        bare, blocks = detach(tree)
-        self.send({"kind": message["kind"], "ask": message.get("ask"), "tree": bare}, blocks)
-
-    def _explain(self, message: Tree, _data: list[bytes]) -> Tree:
-        explanation = self._session.explain(int(message["image"]), [_target(message)], str(message["method"]))
-        return {"image": int(message["image"]), "picture": self._session.scene(explanation)["images"][0]}
-
-    def _read(self, message: Tree, data: list[bytes]) -> Tree:
+    def _read(self, message: Tree, data: list[bytes]) -> Answer:
         name = str(message.get("name", "picture"))[:80]
-        position = self._session.read(name, data[0])
-        self.progress = 0.3
-        explanation = self._session.explain(position, "top5", str(message["method"]))
-        return {"image": position, "picture": {**self._session.scene(explanation)["images"][0], "name": name}}
+        tree = self._explained(self._session.read(name, data[0]), "top5", str(message["method"]))
+        tree["picture"]["name"] = name
+        yield 1.0, tree
 
-    def _cover(self, message: Tree, _data: list[bytes]) -> Tree:
+    def _explained(self, position: int, targets: Any, method: str) -> Tree:  # noqa: ANN401 - as rlrp_nb.explain
+        explanation = self._session.explain(position, targets, method)
+        return {"image": position, "picture": self._session.scene(explanation)["images"][0]}
+
+    def _cover(self, message: Tree, _data: list[bytes]) -> Answer:
         left, top, right, bottom = (int(edge) for edge in message["box"])
         classes = [int(index) for index in message["classes"]]
-        return self._session.cover(int(message["image"]), (left, top, right, bottom), classes)
+        yield 1.0, self._session.cover(int(message["image"]), (left, top, right, bottom), classes)
 
-    def _channels(self, message: Tree, _data: list[bytes]) -> Tree:
+    def _channels(self, message: Tree, _data: list[bytes]) -> Answer:
         layer, method = str(message["layer"]), str(message["method"])
-        return self._session.channels(int(message["image"]), _target(message), method, layer)
+        yield 1.0, self._session.channels(int(message["image"]), _target(message), method, layer)
 
 
 def _target(message: Tree) -> int | tuple[int, int]:

@@ -350,6 +350,19 @@ def test_a_running_cell_does_not_lose_a_request(page):
     options(page).filter(has_text="espresso").first.click()
 
 
+def test_all_methods_are_added_side_by_side_and_what_is_shown_stays(page):
+    view(page).get_by_role("radio", name="Methods").check()
+    figures = view(page).get_by_role("region", name="Comparison").locator("figure")
+    add = view(page).get_by_role("button", name="Explain this class by all other methods")
+    add.click()
+    page.wait_for_function("() => document.querySelectorAll('.rl-board figure').length === 7", timeout=120_000)
+    settle(page)
+    assert figures.count() == 7
+    assert not add.is_visible()
+    assert view(page).get_by_role("radio", name="R-LRP").is_checked()
+    view(page).get_by_role("radio", name="Classes").check()
+
+
 def test_the_page_that_is_saved_opens_without_a_kernel(page, lab, chromium, troubles):
     page.evaluate("""async () => {
       const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;

@@ -1,5 +1,7 @@
 """The widgets that stand alone, side by side in a real JupyterLab, their choices linked by traits."""
 
+import ast
+
 import pytest
 
 CELLS = (
@@ -9,7 +11,8 @@ from rlrp_nb.data.sample import sample_image
 from rlrp_nb.widgets import ClassSelector, ComparisonGrid, LayerSlider, Overlay
 model = rn.load_model("efficientnet_lite0")
 found = [rn.explain(model, sample_image("camera"), "top5", m, ["_blocks.8"]) for m in ("rlrp", "gradient-x-input")]
-selector, slider, overlay, grid = (kind(found) for kind in (ClassSelector, LayerSlider, Overlay, ComparisonGrid))
+selector, slider, overlay = (kind(found) for kind in (ClassSelector, LayerSlider, Overlay))
+grid = ComparisonGrid(found, model=model)
 traitlets.link((selector, "target"), (overlay, "target"))
 ipywidgets.jslink((slider, "layer"), (overlay, "layer"))
 ipywidgets.VBox([selector, slider, overlay, grid])""",
@@ -103,3 +106,16 @@ def test_the_grid_shows_methods_and_classes(page):
     notes = page.locator(".rl-cell-notes").all_inner_texts()
     assert len(notes) == 10
     assert all("positive" in note and "sparseness" in note for note in notes)
+
+
+def test_faithfulness_is_measured_when_asked(page):
+    compare = page.get_by_role("group", name="Compare")
+    compare.get_by_label("Methods").check()
+    page.get_by_role("button", name="Measure faithfulness").click()
+    page.locator(".rl-cell-notes", has_text="ABPC").nth(1).wait_for(timeout=60_000)
+    notes = page.locator(".rl-cell-notes").all_inner_texts()
+    shown = [note.partition("faithfulness ")[2].partition(" ABPC")[0].replace("\N{MINUS SIGN}", "-") for note in notes]
+    held = "[r['targets']['872']['faithfulness']['abpc'] for r in grid.scene['images'][0]['results']]"
+    assert [float(each) for each in shown] == pytest.approx(ast.literal_eval(python(page, held)), abs=0.0006)
+    assert not page.get_by_role("button", name="Measure faithfulness").is_visible()
+    compare.get_by_label("Both").check()

@@ -59,8 +59,16 @@ export function createAsk(state, now) {
     );
     if (message.kind === "cover") state.set("covered", { ...tree, ...asked.about });
     if (message.kind === "channels") state.set("channels", { ...tree, ...asked.about });
-    if (tree.picture) {
-      state.set("scene", merge(state.get("scene"), tree.image, tree.picture));
+    if (message.kind === "faithfulness") {
+      // Changed in place: a new scene would build every picture anew.
+      const { image, method, target } = tree.cell;
+      const scene = /** @type {import("./scene.js").Scene} */ (state.get("scene"));
+      const explained = scene.images[image]?.results.find((each) => each.method === method)?.targets[target];
+      if (explained) explained.faithfulness = tree.faithfulness;
+      state.set("measured", (state.get("measured") ?? 0) + 1);
+    }
+    if (tree.picture) state.set("scene", merge(state.get("scene"), tree.image, tree.picture));
+    if (tree.picture && message.kind !== "methods") {
       const [target] = tree.picture.targets;
       state.set("image", tree.image);
       state.set("method", tree.picture.results[0].method);
@@ -76,6 +84,20 @@ export function createAsk(state, now) {
     method(method) {
       const target = now()?.target;
       if (target) want(method, target);
+    },
+    /** Explain what is looked at by several methods. @param {string[]} methods */
+    methods(methods) {
+      const target = now()?.target;
+      if (!target || !methods.length) return;
+      const { index, negative, label } = target;
+      const status = `Explaining ${label} by ${methods.length} more ${methods.length === 1 ? "method" : "methods"}`;
+      send({ kind: "methods", image: state.get("image"), methods, index, negative, status });
+    },
+    /** @param {{image: number, method: string, target: string}[]} cells */
+    faithfulness(cells) {
+      if (!cells.length) return;
+      const status = `Measuring how faithful ${cells.length === 1 ? "one map is" : `${cells.length} maps are`}`;
+      send({ kind: "faithfulness", cells: cells.map(({ image, method, target }) => ({ image, method, target })), status });
     },
     /** @param {File} file */
     async image(file) {

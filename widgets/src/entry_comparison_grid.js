@@ -1,19 +1,22 @@
 // The ComparisonGrid as an anywidget.
 
+import { createAsk } from "./ask.js";
 import { bridge } from "./bridge.js";
-import { createPictures, framed, localState } from "./explorer.js";
+import { createPictures, createTold, framed, localState } from "./explorer.js";
 import { createGrid } from "./grid.js";
+import { current } from "./overlay.js";
 
-const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale".split(" ");
+const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale live busy progress status error".split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const local = localState();
   const state = bridge(model, KEYS, ["image", "method", "target"]);
-  const grid = createGrid(state, local);
+  const grid = createGrid(state, local, createAsk(state, () => current(state)));
+  const told = createTold(state);
   const pictures = createPictures(state);
   pictures.el.hidden = state.get("scene").images.length < 2;
-  const view = framed(local, [grid, pictures], pictures.el, grid.el);
+  const view = framed(local, [told, grid, pictures], told.el, pictures.el, grid.el);
   el.append(view.el);
   return view.destroy;
 }

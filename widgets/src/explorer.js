@@ -99,6 +99,29 @@ export function createPictures(model) {
 }
 
 /**
+ * What the kernel is doing, how far it is, and what went wrong.
+ * @param {Model} model
+ * @returns {View}
+ */
+export function createTold(model) {
+  const progress = h("progress", { "aria-label": "Progress", max: 1 });
+  const words = h("span");
+  const busy = h("div", { class: "rl-busy", role: "status" }, progress, words);
+  const error = h("p", { class: "rl-error", role: "alert" });
+  const destroy = watch(model, ["busy", "progress", "status", "error"], () => {
+    busy.hidden = !model.get("busy");
+    const done = model.get("progress") ?? 0;
+    // Of one step nobody knows how much is done; of several, how many are.
+    if (done > 0) progress.value = done;
+    else progress.removeAttribute("value");
+    words.textContent = `${model.get("status") ?? ""} …`;
+    error.textContent = model.get("error") ?? "";
+    error.hidden = !model.get("error");
+  });
+  return { el: h("div", { class: "rl-told" }, busy, error), destroy };
+}
+
+/**
  * @param {StandIn} model
  * @returns {View}
  */
@@ -111,7 +134,7 @@ export function createExplorer(model) {
   const display = createDisplay(model);
   const layers = createLayers(model, local);
   const smooth = createSmooth(model);
-  const grid = createGrid(model, local);
+  const grid = createGrid(model, local, ask);
   const pictures = createPictures(model);
   const methods = choice(model, {
     label: "Method",
@@ -156,16 +179,13 @@ export function createExplorer(model) {
     model.set("across", "pinned");
   }
 
-  const progress = h("progress", { "aria-label": "Progress", max: 1 });
-  const busy = h("div", { class: "rl-busy", role: "status" }, progress, h("span"));
-  const error = h("p", { class: "rl-error", role: "alert" });
-  const told = h("div", { class: "rl-told" }, busy, error);
+  const told = createTold(model);
 
   const frame = framed(
     local,
-    [overlay, classes, display, layers, smooth, grid, pictures, methods, ...(cover ? [cover] : []), ...(channels ? [channels] : [])],
+    [told, overlay, classes, display, layers, smooth, grid, pictures, methods, ...(cover ? [cover] : []), ...(channels ? [channels] : [])],
     verdict,
-    told,
+    told.el,
     h(
       "div",
       { class: "rl-main" },
@@ -214,17 +234,7 @@ export function createExplorer(model) {
       const now = current(model);
       png.disabled = pin.disabled = !now || isUnits(now.piece);
     }),
-    watch(model, ["busy", "progress", "status", "error"], () => {
-      busy.hidden = !model.get("busy");
-      const done = model.get("progress") ?? 0;
-      if (done > 0) progress.value = done;
-      else progress.removeAttribute("value");
-      const [, words] = busy.children;
-      if (words) words.textContent = `${model.get("status") ?? ""} …`;
-      error.textContent = model.get("error") ?? "";
-      error.hidden = !model.get("error");
-      frame.el.setAttribute("aria-busy", String(Boolean(model.get("busy"))));
-    }),
+    watch(model, ["busy"], () => frame.el.setAttribute("aria-busy", String(Boolean(model.get("busy"))))),
   ];
   return {
     el: frame.el,

@@ -1,8 +1,8 @@
 // The comparison grid: the same picture under several methods or classes; zoom, pan and cursor move together.
 
-import { choice, choiceOf } from "./controls.js";
+import { button, choice, choiceOf } from "./controls.js";
 import { h, watch } from "./dom.js";
-import { number, percent } from "./format.js";
+import { MINUS, number, percent } from "./format.js";
 import { cells, columnsThatFit } from "./layout.js";
 import { positiveShare, sparseness } from "./measure.js";
 import { current, schemeOf } from "./overlay.js";
@@ -16,9 +16,10 @@ import { createStage } from "./stage.js";
 /**
  * @param {Model} model
  * @param {Model} local
+ * @param {import("./ask.js").Ask} ask
  * @returns {import("./dom.js").View}
  */
-export function createGrid(model, local) {
+export function createGrid(model, local, ask) {
   const across = choice(model, {
     label: "Compare",
     options: () => [
@@ -33,11 +34,16 @@ export function createGrid(model, local) {
     keys: ["across", "pins", "scene"],
   });
   const scale = choiceOf(model, "scale", "Colour scale", { own: "Each its own", shared: "Shared" });
+  const add = button("Add all methods", () => ask.methods(missing()), { label: "Explain this class by all other methods" });
+  const measure = button("Measure faithfulness", () => ask.faithfulness(unmeasured()));
+  measure.title =
+    "Flips patches of the picture in the order of each map, most relevant first and least relevant first, and follows the " +
+    "probability: the area between the two curves (ABPC) is larger for a map that is more faithful.";
   const board = h("div", { class: "rl-board" });
   const el = h(
     "section",
     { class: "rl-panel rl-grid", "aria-label": "Comparison" },
-    h("div", { class: "rl-grid-head" }, across.el, scale.el),
+    h("div", { class: "rl-grid-head" }, across.el, scale.el, add, measure),
     board,
   );
   /** @type {Entry[]} */
@@ -106,6 +112,20 @@ export function createGrid(model, local) {
     return { cell, stage, figure, value, notes };
   }
 
+  /** Methods that the kernel offers and that were not asked about what is looked at. @returns {string[]} */
+  function missing() {
+    const target = current(model)?.target.key ?? "";
+    return (model.get("offered") ?? []).filter((/** @type {string} */ method) => !ask.computed(method, target));
+  }
+
+  /** Cells that show relevance of one class at the input, and no figure for it yet. */
+  function unmeasured() {
+    return entries.filter((entry) => {
+      const piece = pieceOf(entry);
+      return piece && piece.depth === 0 && piece.picture.photo && piece.target.negative < 0 && !piece.explained.faithfulness;
+    }).map(({ cell }) => cell);
+  }
+
   /** The piece that a cell shows, or null where it was not computed or has no extent. @param {Entry} entry */
   function pieceOf({ cell }) {
     const scene = model.get("scene");
@@ -146,10 +166,10 @@ export function createGrid(model, local) {
         mode: model.get("view") === "beside" ? "even" : model.get("view"),
         opacity: model.get("view") === "beside" ? 1 : model.get("opacity"),
       });
-      notes.textContent = piece
-        ? `${percent(positiveShare(massesOf(piece.packed)))} positive · sparseness ${number(sparsenessOf(piece.packed), { digits: 2 })}`
-        : "No map at this layer.";
+      notes.textContent = piece ? figures(piece.packed, piece.depth === 0 ? piece.explained.faithfulness : undefined) : "No map at this layer.";
     });
+    add.hidden = !ask.live || !missing().length || !["methods", "both"].includes(model.get("across"));
+    measure.hidden = !ask.live || !unmeasured().length;
     look();
   }
 
@@ -177,7 +197,7 @@ export function createGrid(model, local) {
       if (["both", "pinned"].includes(model.get("across")) && listed) void draw();
       else build();
     }),
-    watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale", "palette"], () => void draw()),
+    watch(model, ["layer", "opacity", "view", "sign", "clip", "smooth", "scale", "palette", "measured"], () => void draw()),
     watch(local, ["theme"], () => void draw()),
     watch(local, ["cursor", "viewport"], look),
   ];
@@ -191,6 +211,20 @@ export function createGrid(model, local) {
       scale.destroy();
     },
   };
+}
+
+/**
+ * The row of figures under a map.
+ * @param {import("./scene.js").Packed} packed
+ * @param {import("./scene.js").Faithfulness} [faithful]
+ */
+function figures(packed, faithful) {
+  const parts = [
+    `${percent(positiveShare(massesOf(packed)))} positive`,
+    `sparseness ${number(sparsenessOf(packed), { digits: 2 })}`,
+    ...(faithful ? [`faithfulness ${faithful.abpc.toFixed(3).replace("-", MINUS)} ABPC`] : []),
+  ];
+  return parts.join(" · ");
 }
 
 /** @type {WeakMap<import("./scene.js").Packed, number>} */

@@ -52,7 +52,7 @@ export function asJson(scene, choice) {
   const values = isUnits(piece)
     ? { neurons: piece.indices, relevance: Array.from(numbers(piece.values)), of: piece.size }
     : { shape: piece.shape, relevance: Array.from(numbers(piece)) };
-  return JSON.stringify({ ...describe(scene, choice), ...values, ledger: explained.ledger[layer.name] ?? null });
+  return JSON.stringify({ ...describe(scene, choice), ...values, ...(layer.name === "input" && explained.faithfulness ? { faithfulness: explained.faithfulness } : {}), ledger: explained.ledger[layer.name] ?? null });
 }
 
 /**

@@ -18,8 +18,11 @@ import { resample } from "./resample.js";
  * @typedef {{indices: number[], labels: string[] | null, values: Packed, size: number, positive: number, negative: number}} Units
  */
 /** @typedef {{relevance_in: number, relevance_out: number, bias: number, factor: number | null, residual: number | null}} LedgerLine */
+/** Areas by pixel flipping, where they were asked for: between the curves, and over the one that flips the relevant first.
+ * @typedef {{abpc: number, aopc: number, patch: number, steps: number}} Faithfulness
+ */
 /** One class: a piece for each layer, and the ledger by layer name.
- * @typedef {{pieces: (Packed | Units)[], ledger: Record<string, LedgerLine>}} Explained
+ * @typedef {{pieces: (Packed | Units)[], ledger: Record<string, LedgerLine>, faithfulness?: Faithfulness}} Explained
  */
 /** @typedef {{method: string, layers: Layer[], targets: Record<string, Explained>}} Result */
 /** @typedef {{media: string, data: Uint8Array | DataView}} Photo */

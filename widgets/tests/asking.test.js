@@ -81,6 +81,26 @@ test("an answer to an older request is dropped", () => {
   assert.equal(state.get("scene").images[0].results.length, 1);
 });
 
+test("faithfulness is kept beside the map that it is of, and methods are added without a change of what is shown", () => {
+  const { model, state, ask } = start();
+  ask.faithfulness([]);
+  ask.methods([]);
+  assert.deepEqual(model.sent, []);
+  const cell = { image: 0, method: "rlrp", target: "2" };
+  ask.faithfulness([cell]);
+  const hear = (/** @type {any} */ tree) =>
+    model.listeners.get("msg:custom")?.forEach((each) => each({ kind: model.sent.at(-1).kind, ask: model.sent.at(-1).ask, tree }, []));
+  hear({ cell, faithfulness: { abpc: 0.5, aopc: 0.7, patch: 16, steps: 28 } });
+  assert.equal(state.get("scene").images[0].results[0].targets["2"].faithfulness.abpc, 0.5);
+  assert.equal(state.get("measured"), 1);
+  ask.methods(["lrp-0", "lrp-gamma"]);
+  assert.deepEqual([model.sent[1].kind, model.sent[1].methods, model.sent[1].index], ["methods", ["lrp-0", "lrp-gamma"], 1]);
+  hear({ image: 0, picture: picture("lrp-0", "1") });
+  hear({ image: 0, picture: picture("lrp-gamma", "1") });
+  assert.equal(state.get("method"), "rlrp");
+  assert.equal(state.get("scene").images[0].results.length, 3);
+});
+
 test("without a kernel nothing is asked", () => {
   const { model, state, ask } = start(false);
   ask.want("lrp-0", wanted(7));

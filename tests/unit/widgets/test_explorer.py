@@ -10,6 +10,7 @@ import torch
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.evaluation.faithfulness import flip
 from rlrp_nb.models.zoo import load_model
 from rlrp_nb.widgets.buffers import attach, unpack
 from rlrp_nb.widgets.explorer import Explorer
@@ -94,6 +95,9 @@ def test_mistakes_in_a_request_are_told(explorer):
         {"kind": "explain", "image": 0, "method": "rlrp", "index": 5000, "negative": -1},
         {"kind": "cover", "image": 0, "box": [5, 5, 5, 9], "classes": [967]},
         {"kind": "channels", "image": 0, "method": "rlrp", "index": 967, "negative": -1, "layer": "_fc"},
+        {"kind": "faithfulness", "cells": [{"image": 0, "method": "rlrp", "target": "9"}]},
+        {"kind": "faithfulness", "cells": [{"image": 7, "method": "rlrp", "target": "967"}]},
+        {"kind": "methods", "image": 0, "methods": ["magic"], "index": 967, "negative": -1},
         {"kind": "explain"},
         {"kind": "dance"},
     ):
@@ -126,6 +130,55 @@ def test_channels_are_ranked_by_the_relevance_that_passes_through(explorer, clas
     assert [each["index"] for each in tree["channels"]] == np.argsort(-np.abs(sums), kind="stable")[:12].tolist()
     best = tree["channels"][0]
     assert np.abs(unpack(best["map"]) - relevance[best["index"]].numpy()).max() <= best["map"]["peak"] / 127
+
+
+def test_several_methods_are_explained_one_by_one_and_progress_counts_them(explorer):
+    seen = []
+    explorer.observe(lambda change: seen.append(change["new"]), "progress")
+    methods = ["lrp-0", "gradient-x-input", "lrp-epsilon", "lrp-gamma"]
+    ask(explorer, kind="methods", image=0, methods=methods, index=967, negative=-1)
+    assert [answer["tree"]["picture"]["results"][0]["method"] for answer in explorer.sent] == methods
+    assert seen == [0.25, 0.5, 0.75, 1.0]
+    assert explorer.scene["methods"] == ["rlrp", *methods]
+
+
+def test_faithfulness_is_measured_kept_and_written_into_the_page(explorer, classifier, tmp_path):
+    cells = [{"image": 0, "method": "rlrp", "target": key} for key in ("967", "968")]
+    ask(explorer, kind="faithfulness", cells=cells)
+    assert [answer["tree"]["cell"] for answer in explorer.sent] == cells
+    held = explorer.scene["images"][0]["results"][0]["targets"]["967"]["faithfulness"]
+    assert held == explorer.sent[0]["tree"]["faithfulness"]
+    coffee = sample_image("coffee")
+    explanation = explain(classifier, coffee, 967)
+    pixels, target = classifier.preprocess(coffee)[None], torch.tensor([967])
+    found = flip(classifier.network, pixels, explanation.heatmap()[None], target, patch=16, per_step=7)
+    assert held["abpc"] == pytest.approx(found.abpc.item(), abs=0.01)  # the map travelled as float16
+    assert held["aopc"] == pytest.approx(found.aopc.item(), abs=0.01)
+    assert (held["patch"], held["steps"]) == (16, 28)
+    assert held["abpc"] > 0.1
+    assert '"faithfulness":{' in explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_newer_request_ends_one_of_several_parts(explorer, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = explorer._session.explain
+
+    def slow(position, targets, method):
+        begun.set()
+        assert go.wait(60)
+        return real(position, targets, method)
+
+    monkeypatch.setattr(explorer._session, "explain", slow)
+    several = {"kind": "methods", "ask": 1, "image": 0, "methods": ["lrp-0", "lrp-gamma"], "index": 967, "negative": -1}
+    explorer._handle_custom_msg(several, [])
+    assert begun.wait(60)
+    explorer._handle_custom_msg(
+        {"kind": "explain", "ask": 2, "image": 0, "method": "rlrp", "index": 3, "negative": -1}, []
+    )
+    go.set()
+    assert explorer.wait(120)
+    assert [answer["ask"] for answer in explorer.sent] == [2]
+    assert explorer.scene["methods"] == ["rlrp"]
 
 
 def test_of_many_requests_the_newest_wins(explorer, monkeypatch):
