@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,16 +11,13 @@ from torch import Tensor
 from rlrp_nb.engine.graph import Constants, Graph, Ref, Step
 from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, scale_and_shift
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
 _NORM = ("weight", "bias", "running_mean", "running_var", "eps")
 
 
 def fold_batch_norm(graph: Graph) -> Graph:
     """Return the graph with every batch-norm that directly follows a convolution or dense layer folded into it.
 
-    The folded weights are constants computed from the network's own at each run. A batch-norm that stands
+    The factors are constants computed from the network's own at each run. A batch-norm that stands
     before a convolution (DenseNet), or whose input is used elsewhere too, stays an affine map of its own.
     """
     readers: dict[int, int] = {graph.output: 1}
@@ -40,23 +37,20 @@ def fold_batch_norm(graph: Graph) -> Graph:
         axis = None if before is None else _output_axis(before)
         if before is None or axis is None or readers[before.index] > 1:
             continue
-        parts = {name: norm.arguments[name] for name in _NORM}
-        given = {
-            "conv_weight": before.arguments["weight"],
-            "conv_bias": before.arguments["bias"],
-            **parts,
-            "axis": axis,
-        }
-        if not all(v.index in constant for v in given.values() if isinstance(v, Ref)):
+        given = {"bias": before.arguments["bias"], **{f"norm_{name}": norm.arguments[name] for name in _NORM}}
+        read = [before.arguments["weight"], *given.values()]
+        if not all(v.index in constant for v in read if isinstance(v, Ref)):
             continue
-        for offset, function in enumerate((_folded_weight, _folded_bias)):
+        for offset, function in enumerate((_scale, _shift)):
             computed.append(
                 Step(fresh + offset, "fold", function, given, 0, None, (), None, 0, name=f"{before.name} folded")
             )
-        arguments: dict[str, Any] = {**before.arguments, "weight": Ref(fresh), "bias": Ref(fresh + 1)}
+        arguments: dict[str, Any] = {**before.arguments, "bias": Ref(fresh + 1), "scale": Ref(fresh)}
         fresh += 2
         folded[before.index] = norm
-        folded[norm.index] = replace(before, index=norm.index, arguments=arguments, layers=before.layers + norm.layers)
+        folded[norm.index] = replace(
+            before, index=norm.index, arguments=arguments, folded=axis, layers=before.layers + norm.layers
+        )
     steps = tuple(
         folded.get(step.index, step)
         for step in graph.steps
@@ -79,20 +73,17 @@ def _output_axis(step: Step) -> int | None:
     return None
 
 
-def _factors(arguments: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+def _factors(norm: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """Compute factor and shift in float64, so that folding costs no precision."""
-    weight, bias = (None if arguments[k] is None else arguments[k].double() for k in ("weight", "bias"))
-    mean, variance = arguments["running_mean"].double(), arguments["running_var"].double()
-    return scale_and_shift(weight, bias, mean, variance, arguments["eps"])
+    weight, bias = (None if tensor is None else tensor.double() for tensor in norm[:2])
+    return scale_and_shift(weight, bias, norm[2].double(), norm[3].double(), norm[4])
 
 
-def _folded_weight(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401, ARG001
-    scale, _ = _factors(dict(zip(_NORM, norm[:-1], strict=True)))
-    shape = [1] * conv_weight.dim()
-    shape[norm[-1]] = -1
-    return conv_weight * scale.to(conv_weight.dtype).reshape(shape)
+def _scale(_: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401 - tensors and a number
+    scale, dtype = _factors(norm)[0], norm[2].dtype
+    return scale.to(dtype)
 
 
-def _folded_bias(conv_weight: Tensor, conv_bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401
-    scale, shift = _factors(dict(zip(_NORM, norm[:-1], strict=True)))
-    return (shift if conv_bias is None else torch.addcmul(shift, conv_bias.double(), scale)).to(conv_weight.dtype)
+def _shift(bias: Tensor | None, *norm: Any) -> Tensor:  # noqa: ANN401 - likewise
+    scale, shift = _factors(norm)
+    return (shift if bias is None else torch.addcmul(shift, bias.double(), scale)).to(norm[2].dtype)

@@ -7,11 +7,12 @@ each run, so that a graph never explains with old weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import RULES
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Step:
         The axis that counts the samples in the first source.
     floating
         Whether the output is of floating-point numbers.
+    folded
+        The axis of the weight that the argument ``scale`` multiplies, of a map into which a batch-norm was folded.
     stack
         The modules, outermost first, inside whose call the op was run.
     roles
@@ -82,6 +85,7 @@ class Step:
     rank: int
     source_batch_dim: int | None = None
     floating: bool = True
+    folded: int | None = None
     stack: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ()
     self_gated: bool = False
@@ -118,10 +122,29 @@ class Step:
 
     def invoke(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an op can return anything
         """Call the op on filled arguments."""
+        if self.folded is not None:
+            return self._invoke_folded(dict(arguments))
         items = list(arguments.items())
         split = len(items) - self.keywords
         output = self.function(*(v for _, v in items[:split]), **dict(items[split:]))
         return output if self.item is None else output[self.item]
+
+    def _invoke_folded(self, arguments: dict[str, Any]) -> Tensor:
+        """Call a map into which a batch-norm was folded, scaling its weight or its output, whichever is smaller.
+
+        A scaled weight lives no longer than the op: those of all layers would be a second network in memory.
+        """
+        scale, weight, bias = arguments.pop("scale"), arguments["weight"], arguments["bias"]
+        plain = replace(self, folded=None)
+        if scale is None:
+            output: Tensor = plain.invoke(arguments)
+        elif weight.numel() <= arguments["input"].numel():
+            output = plain.invoke({**arguments, "weight": along(scale, weight, self.folded or 0)})
+        else:
+            output = plain.invoke({**arguments, "bias": None})
+            shape = [1, -1, *[1] * (output.dim() - 2)]
+            output.mul_(scale.reshape(shape)).add_(bias.reshape(shape))
+        return output
 
 
 def refs_of(value: Any) -> Iterator[int]:  # noqa: ANN401 - an argument can be of any type

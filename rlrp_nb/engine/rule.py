@@ -136,6 +136,11 @@ class Rule:
         return call.run([torch.zeros(shape, dtype=call.dtype, device=call.device) for shape in call.shapes])
 
 
+def along(scale: Tensor, weight: Tensor, axis: int) -> Tensor:
+    """Multiply a weight by a factor for each position of an axis."""
+    return weight * scale.reshape([-1 if d == axis else 1 for d in range(weight.dim())])
+
+
 def unbroadcast(s: Tensor, shape: torch.Size) -> Tensor:
     """Sum a sensitivity ``(K, *out)`` over the axes along which a tensor of `shape` was broadcast."""
     if s.shape[1:] == shape:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.rule import Call, Kind, Rule
+from rlrp_nb.engine.rule import Call, Kind, Rule, along
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
@@ -35,7 +35,9 @@ class Weighted(Rule):
 
     def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias in the dtype of the sensitivities."""
-        return call.weight(), call.constant("bias")
+        scale, axis = call.constant("scale"), call.step.folded
+        weight = call.weight() if scale is None or axis is None else along(scale, call.weight(), axis)
+        return weight, call.constant("bias")
 
     @abstractmethod
     def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -47,7 +49,11 @@ class Weighted(Rule):
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Return the transpose of the map."""
-        return (self.pull(call, s, self.parameters(call)[0]),)
+        scale = call.constant("scale")
+        if scale is None:
+            return (self.pull(call, s, self.parameters(call)[0]),)
+        # a folded factor is one of the output's channels: multiply there, rather than the whole weight once more
+        return (self.pull(call, s * self.spread(scale, len(call.output_shape)), call.weight()),)
 
     def spread(self, bias: Tensor, rank: int) -> Tensor:
         """Shape the bias for an output of `rank` axes whose axis 1 holds the channels."""
@@ -73,7 +79,8 @@ class Convolution(Weighted):
 
     def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with another weight and bias."""
-        output: Tensor = call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias})
+        own = {"scale": None} if call.step.folded is not None else {}
+        output: Tensor = call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias, **own})
         return output
 
     def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
