@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rlrp_nb import __version__
+from rlrp_nb.errors import InputError
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.buffers import Tree, detach
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.fitting import smaller
 from rlrp_nb.widgets.scene import build_scene
 
 if TYPE_CHECKING:
@@ -49,6 +51,8 @@ _ABOUT = (
     "The R-LRP shown here is this project's own reading of the abstract of Nyiri and Gibaru, arXiv 2501.14322. "
     "Written by rlrp_nb {version}. This file asks nothing of any network."
 )
+
+_MAX_BYTES = 8_000_000
 
 
 def to_html(
@@ -96,8 +100,24 @@ def render(scene: Tree) -> str:
     Returns
     -------
     str
-        A whole HTML document.
+        A whole HTML document of at most 8 MB. Where the scene is larger, layers are made coarser, and the page says so.
+
+    Raises
+    ------
+    InputError
+        If the maps at the input alone are too large.
     """
+    for smaller_scene, note in smaller(scene):
+        page = _page(smaller_scene, note)
+        if len(page.encode()) <= _MAX_BYTES:
+            return page
+    raise InputError(
+        f"The page would have {len(page.encode()) / 1e6:.0f} MB even with coarse layers, and at most "
+        f"{_MAX_BYTES / 1e6:.0f} are written. Put fewer pictures, classes or methods on it, or write several pages."
+    )
+
+
+def _page(scene: Tree, note: str) -> str:
     tree, blocks = detach(scene)
     style, script = asset("rlrp.css"), asset("page.js")
     return _PAGE.format(
@@ -105,7 +125,7 @@ def render(scene: Tree) -> str:
         version=__version__,
         title=html.escape(scene["title"]),
         style=style,
-        about=html.escape(_ABOUT.format(version=__version__)),
+        about=html.escape(" ".join(filter(None, [note, _ABOUT.format(version=__version__)]))),
         scene=_embedded({"lengths": [len(block) for block in blocks], "scene": tree}),
         data=base64.b64encode(b"".join(blocks)).decode("ascii"),
         script=script,

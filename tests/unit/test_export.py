@@ -92,6 +92,24 @@ def test_several_explanations_share_a_page(explanation, tmp_path):
     assert carried(page)["methods"] == ["rlrp", "gradient-x-input"]
 
 
+def test_four_methods_with_five_classes_and_all_layers_stay_under_eight_megabytes(explanation, tmp_path):
+    classifier = rn.load_model("efficientnet_lite0")
+    methods = ("lrp-0", "lrp-gamma", "gradient-x-input")
+    others = [rn.explain(classifier, sample_image("coffee"), "top5", method, "all") for method in methods]
+    page = to_html([explanation, *others], tmp_path / "four.html").read_text(encoding="utf-8")
+    assert 4_000_000 < len(page.encode()) <= 8_000_000
+    assert "the layers of the first picture by rlrp keep all their cells" in page
+    results = carried(page)["images"][0]["results"]
+    cells = [
+        max(max(p["shape"]) for p in next(iter(r["targets"].values()))["pieces"][1:] if "shape" in p) for r in results
+    ]
+    assert cells[0] == max(layer.shape[-1] for layer in explanation.layers.values() if layer.ndim == 5)
+    assert len(set(cells[1:])) == 1
+    assert cells[1] <= 112
+    at_input = [next(iter(result["targets"].values()))["pieces"][0] for result in results]
+    assert all((piece["dtype"], piece["shape"]) == ("float16", [224, 224]) for piece in at_input)
+
+
 def test_the_explanation_writes_its_own_page(explanation, tmp_path):
     path = explanation.to_html(tmp_path / "own.html")
     assert path == (tmp_path / "own.html").absolute()
