@@ -119,10 +119,9 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
                 accounts.append(entry.scaled(exponents))
             onto = carried if isinstance(treatment, Flatten) else sensitivities
             for index, message in zip(receivers, messages, strict=True):
-                onto[index] = onto[index] + message if index in onto else message
+                _add(onto, index, message)
         if r is not None:
-            carried_on = _carry(call, r)
-            carried[receivers[0]] = carried[receivers[0]] + carried_on if receivers[0] in carried else carried_on
+            _add(carried, receivers[0], _carry(call, r))
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
         passes += isinstance(treatment, Activate)
@@ -130,6 +129,11 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
             exponents = exponents + rescale((sensitivities, carried), batch_dims, exponents)
     relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
     return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
+
+
+def _add(onto: dict[int, Tensor], index: int, message: Tensor) -> None:
+    """Add what one use of a value sends back to that of its other uses, not in place: a message may be shared."""
+    onto[index] = onto[index] + message if index in onto else message
 
 
 def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:

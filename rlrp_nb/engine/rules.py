@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 _RANDOM = "it acts at random; call network.eval(), or pass training=False"
 
 
+class Homogeneous(Rule):
+    """An op that adds nothing: zero inputs give zero."""
+
+    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
+        """Return None: nothing is added."""
+        return
+
+
 @dataclass(frozen=True)
 class Linear(Rule):
     """An op that is linear (or affine) in its inputs, transposed by autograd on a dummy of the input's shape.
@@ -65,7 +73,7 @@ class Linear(Rule):
 
 
 @dataclass(frozen=True)
-class Reshape(Rule):
+class Reshape(Homogeneous):
     """View, reshape, flatten, squeeze, clone, dropout in eval mode: the same numbers in the same order."""
 
     kind: Kind = "shape"
@@ -83,10 +91,6 @@ class Reshape(Rule):
         """Give the sensitivity the shape of the input again."""
         return (s.reshape(s.shape[0], *call.shapes[0]),)
 
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
-
 
 class Dropout(Reshape):
     """Dropout that is switched off."""
@@ -97,7 +101,7 @@ class Dropout(Reshape):
 
 
 @dataclass(frozen=True)
-class Permute(Rule):
+class Permute(Homogeneous):
     """Permute and transpose of axes."""
 
     kind: Kind = "shape"
@@ -115,10 +119,6 @@ class Permute(Rule):
         for new, old in enumerate(order):
             back[old] = new
         return (s.permute(0, *(d + 1 for d in back)),)
-
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ class Add(Rule):
 
 
 @dataclass(frozen=True)
-class Multiply(Rule):
+class Multiply(Homogeneous):
     """Product with a constant, or of a signal and a gate: the gate is held constant, the signal takes all."""
 
     kind: Kind = "affine"
@@ -193,13 +193,9 @@ class Multiply(Rule):
             factor = factor.to(call.dtype)
         return (unbroadcast(s * factor, call.shapes[0]),)
 
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
-
 
 @dataclass(frozen=True)
-class Divide(Rule):
+class Divide(Homogeneous):
     """Division by a constant."""
 
     kind: Kind = "affine"
@@ -215,13 +211,9 @@ class Divide(Rule):
         other = call.arguments["other"]
         return (unbroadcast(s / (other.to(call.dtype) if isinstance(other, Tensor) else other), call.shapes[0]),)
 
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
-
 
 @dataclass(frozen=True)
-class MaxPool(Rule):
+class MaxPool(Homogeneous):
     """Max pooling: the winner takes all.
 
     Attributes
@@ -250,13 +242,9 @@ class MaxPool(Rule):
         flat.scatter_add_(-1, winners.expand(targets, *winners.shape), s.flatten(-self.rank))
         return (flat.view(targets, *shape),)
 
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
-
 
 @dataclass(frozen=True)
-class Maximum(Rule):
+class Maximum(Homogeneous):
     """Maximum along axes (``amax``, ``max(dim)``): the winner takes all; a tie goes to the first."""
 
     kind: Kind = "pooling"
@@ -286,10 +274,6 @@ class Maximum(Rule):
         for new, old in enumerate([*kept, *axes]):
             back[old] = new
         return (flat.reshape(*flat.shape[:-1], *lengths).permute(0, *(d + 1 for d in back)),)
-
-    def offset(self, call: Call) -> None:  # noqa: ARG002 - nothing is added
-        """Return None: nothing is added."""
-        return
 
 
 def _axes(dim: int | list[int], rank: int) -> list[int]:
