@@ -34,6 +34,7 @@ def fit(
     weight_decay: float = 1e-2,
     augment: Augment | None = None,
     seed: int = 0,
+    on_epoch: Callable[[Epoch], object] | None = None,
 ) -> tuple[Epoch, ...]:
     """Train a classifier with AdamW, a one-cycle learning rate and cross-entropy.
 
@@ -61,6 +62,8 @@ def fit(
         See :func:`jitter`.
     seed : int
         Of the order, the augmentation and any dropout.
+    on_epoch : callable, optional
+        Called with each epoch's result as soon as it is there, to show it.
 
     Returns
     -------
@@ -100,6 +103,8 @@ def fit(
                     bar.update()
                 history.append(Epoch(loss_sum / len(images), correct / len(images)))
                 bar.set_postfix(loss=f"{history[-1].loss:.4f}", accuracy=f"{history[-1].accuracy:.2%}")
+                if on_epoch is not None:
+                    on_epoch(history[-1])
     finally:
         network.eval()
         for parameter in network.parameters():

@@ -92,6 +92,13 @@ def test_every_image_is_seen_once_per_epoch():
     assert seen[:30] != seen[30:] != list(range(30))
 
 
+def test_every_epoch_is_told_when_it_is_over():
+    images, labels = make_bars(20)
+    network, told = make_network(), []
+    history = fit(network, images, labels, epochs=3, on_epoch=lambda epoch: told.append((epoch, network.training)))
+    assert told == [(epoch, True) for epoch in history]
+
+
 def test_a_progress_bar_is_shown(capsys):
     images, labels = make_bars(20)
     fit(make_network(), images, labels, epochs=2)
