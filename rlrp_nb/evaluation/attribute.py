@@ -1,0 +1,189 @@
+"""What is measured: a function from a network, its inputs and the classes asked for to one heatmap per input.
+
+Every measure that has to explain again (under noise, with other weights) takes such a function, so that R-LRP and any
+other method, of this package or not, stand under the same test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from rlrp_nb.engine.explainer import check_inputs, explain, undisturbed
+from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.engine.snapshot import has_forward_hooks
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+
+Attribute: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""From a network in eval mode, inputs ``(B, C, H, W)`` and int64 targets ``(B,)`` to heatmaps ``(B, H, W)``."""
+
+_BATCH_CHANNELS_PLANE = 4
+
+
+def engine_attribute(method: str | Method = "rlrp") -> Attribute:
+    """Return the attribute that explains with this package's engine.
+
+    Parameters
+    ----------
+    method : str or Method
+        ``"rlrp"`` or another of ``rlrp_nb.available_methods()``.
+
+    Returns
+    -------
+    Attribute
+        Its heatmap is the relevance summed over channels.
+
+    Raises
+    ------
+    InputError
+        There is no such method.
+    """
+    chosen = resolve(method)
+
+    def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return explain(network, inputs, targets, chosen).relevance[:, 0].sum(1)
+
+    return attribute
+
+
+def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Refuse what cannot be measured, before anything is computed from it.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; returns logits ``(B, classes)``. It is run once.
+    inputs : Tensor
+        Floating-point ``(B, C, H, W)`` with finite values, of the network's dtype and device.
+    targets : Tensor
+        int64 ``(B,)``: a class each.
+
+    Returns
+    -------
+    Tensor
+        The logits, ``(B, classes)``, detached.
+
+    Raises
+    ------
+    InputError
+        An input or target cannot be used as it is.
+    UnsupportedNetworkError
+        The network is in training mode, or does not return finite logits ``(B, classes)``.
+    """
+    inputs = check_batch(network, inputs)
+    if not isinstance(targets, Tensor) or tuple(targets.shape) != (len(inputs),) or targets.dtype != torch.int64:
+        given = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
+        raise InputError(f"targets is {given}; accepted is an int64 tensor ({len(inputs)},), a class for each input.")
+    with undisturbed(inputs):
+        logits = network(inputs)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
+        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedNetworkError(
+            f"the network returns {returned} for {len(inputs)} inputs; accepted are logits (B, classes)."
+        )
+    wrong = (~logits.isfinite()).any(1).nonzero().flatten().tolist()
+    if wrong:
+        raise UnsupportedNetworkError(
+            f"the network's logits for input {wrong[0]} are NaN or infinite; look at its weights, or use float32."
+        )
+    for sample, target in enumerate(targets.tolist()):
+        if not 0 <= target < logits.shape[1]:
+            raise InputError(
+                f"target {target} of input {sample} is no class of this network; accepted is 0 to "
+                f"{logits.shape[1] - 1}."
+            )
+    return logits.detach()
+
+
+def check_batch(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Return the inputs detached, or refuse them or the network; the part of `check_case` that needs no targets.
+
+    Raises
+    ------
+    InputError
+        The network is no ``nn.Module``, or the inputs are no finite floating-point ``(B, C, H, W)`` of its dtype and
+        device.
+    UnsupportedNetworkError
+        The network is in training mode.
+    """
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"network is a {type(network).__name__}; accepted is a torch.nn.Module, such as model.network."
+        )
+    training = [name or "the network" for name, module in network.named_modules() if module.training]
+    if training:
+        raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode; call network.eval() first.")
+    inputs = check_inputs(network, inputs)
+    if inputs.dim() != _BATCH_CHANNELS_PLANE:
+        raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is (B, C, H, W).")
+    return inputs
+
+
+def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+    """Ask for heatmaps and check the answer.
+
+    Parameters
+    ----------
+    attribute : Attribute
+        It is given a copy of the inputs, with gradients enabled, so that it may differentiate.
+    network, inputs, targets
+        As in `check_case`, which is not called here.
+
+    Returns
+    -------
+    Tensor
+        ``(B, H, W)``, detached.
+
+    Raises
+    ------
+    InputError
+        The answer is no real tensor ``(B, H, W)``, a heatmap holds NaN or infinite values, or the network came back
+        with another mode, ``requires_grad``, number of hooks, or with gradients on its weights. Mode and
+        ``requires_grad`` are put back first.
+    """
+    before = _state(network)
+    with torch.enable_grad():
+        heatmaps = attribute(network, inputs.detach().clone(), targets)
+    _check_untouched(network, before)
+    wanted = (len(inputs), *inputs.shape[2:])
+    if not isinstance(heatmaps, Tensor) or tuple(heatmaps.shape) != wanted or not heatmaps.is_floating_point():
+        given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}" if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
+        raise InputError(
+            f"the attribute returned {given}; for these inputs it has to be a floating-point tensor {wanted}: "
+            "relevance summed over channels."
+        )
+    wrong = (~heatmaps.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
+    if wrong:
+        raise InputError(
+            f"heatmap {wrong[0]} has values that are NaN or infinite; nothing can be measured on it. Look at the "
+            "method and at what it divides by."
+        )
+    return heatmaps.detach()
+
+
+def _state(network: nn.Module) -> dict[str, object]:
+    """Return what an attribute could leave changed, each under a name for the error."""
+    return {
+        **{f"mode of {name or 'the network'}": module.training for name, module in network.named_modules()},
+        **{f"requires_grad of {name}": parameter.requires_grad for name, parameter in network.named_parameters()},
+        **{f"gradient of {name}": parameter.grad is None for name, parameter in network.named_parameters()},
+        "hooks of the network": tuple(has_forward_hooks(network)),
+    }
+
+
+def _check_untouched(network: nn.Module, before: dict[str, object]) -> None:
+    after = _state(network)
+    changed = [what for what in before if after.get(what) != before[what]]
+    if not changed:
+        return
+    for name, module in network.named_modules():
+        module.training = bool(before.get(f"mode of {name or 'the network'}", module.training))
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(bool(before.get(f"requires_grad of {name}", parameter.requires_grad)))
+    raise InputError(
+        f"the attribute changed the network: {', '.join(changed[:3])}. It has to leave the network as it was; let it "
+        "work on copy.deepcopy(network), or undo what it does."
+    )
