@@ -1,4 +1,4 @@
-"""Faithfulness by pixel flipping: how far the score falls when what a heatmap calls important is taken away.
+"""Faithfulness: how far the score falls when what a heatmap calls important is taken away.
 
 Patches of the input are replaced by a fill, step by step, and the network is asked again after each step. Once the most
 relevant patches go first (MoRF), once the least relevant ones (LeRF). With ``f_0`` the score of the whole input and
@@ -6,18 +6,24 @@ relevant patches go first (MoRF), once the least relevant ones (LeRF). With ``f_
 
 - ``AOPC = 1 / (L + 1) * sum_k (f_0 - f_k)`` along MoRF, the area over the perturbation curve (Samek, Binder, Montavon,
   Lapuschkin and Müller, "Evaluating the visualization of what a deep neural network has learned", 2017);
+- *Deletion* is the area under MoRF over the share of patches flipped, *Insertion* the area under the curve on which the
+  most relevant patches are put into the whole fill (Petsiuk, Das and Saenko, "RISE: Randomized input sampling for
+  explanation of black-box models", 2018). Putting the most relevant patches into the fill goes through the same images
+  as LeRF, from its end to its beginning, so Insertion is the area under LeRF and needs no images of its own;
 - ``ABPC = 1 / (L + 1) * sum_k (f_k in LeRF - f_k in MoRF)``, the area between the two curves, also called symmetric
   relevance gain (Blücher, Vielhaben and Strodthoff, "Decoupling pixel flipping and occlusion strategy for consistent
   XAI benchmarks", 2024).
 
-Both grow with faithfulness, and a random order has an ABPC of 0 on average. Pixel flipping itself is by Bach et al.,
-"On pixel-wise explanations for non-linear classifier decisions by layer-wise relevance propagation", 2015.
+AOPC, Insertion and ABPC grow with faithfulness, Deletion falls, and a random order has an ABPC of 0 on average. Pixel
+flipping itself is by Bach et al., "On pixel-wise explanations for non-linear classifier decisions by layer-wise
+relevance propagation", 2015. :func:`road` flips pixels too, with the fill of Rong et al., 2022.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 import torch
@@ -25,14 +31,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.fill import broadcast, filled, impute
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from torch import nn
 
-Score: TypeAlias = Literal["probability", "logit"]
+    from rlrp_nb.evaluation.fill import Fill
 
-_SIGMA = 20 / 224  # of the longer side; the usual blur of ImageNet pictures
-_REACH = 1.25  # the kernel ends at so many standard deviations: 51 pixels for a picture of 224
+Score: TypeAlias = Literal["probability", "logit", "accuracy"]
+Order: TypeAlias = Literal["morf", "lerf"]
+
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+_ROUNDING = 1e-9  # so that 0.29 of 100 pixels are 29, though the product is a little less
 _BATCH_CHANNELS_PLANE = 4
 
 
@@ -45,10 +57,13 @@ class Flipping:
     morf, lerf : Tensor
         ``(B, L + 1)``, float32 or better: the score before the first step and after each of L steps, most relevant
         first and least relevant first. Both begin with the whole input and end with the whole fill.
+    shares : Tensor
+        ``(L + 1,)``: the share of patches that is flipped in each column, from 0 to 1.
     """
 
     morf: Tensor
     lerf: Tensor
+    shares: Tensor
 
     @property
     def aopc(self) -> Tensor:
@@ -60,6 +75,19 @@ class Flipping:
         """Area between the LeRF and the MoRF curve, ``(B,)``."""
         return (self.lerf - self.morf).mean(1)
 
+    @property
+    def deletion(self) -> Tensor:
+        """Area under the MoRF curve by the trapezoidal rule, ``(B,)``; low for a faithful heatmap."""
+        return torch.trapezoid(self.morf, self.shares)
+
+    @property
+    def insertion(self) -> Tensor:
+        """Area under the curve of the most relevant first put into the fill, ``(B,)``; high for a faithful heatmap.
+
+        Where the patches cannot be divided into equal steps, the first insertion is the small one.
+        """
+        return torch.trapezoid(self.lerf, self.shares)
+
 
 def flip(
     network: nn.Module,
@@ -69,7 +97,7 @@ def flip(
     *,
     patch: int = 16,
     per_step: int = 1,
-    fill: Tensor | None = None,
+    fill: Fill | None = None,
     score: Score = "probability",
     batch: int = 64,
 ) -> Flipping:
@@ -90,10 +118,14 @@ def flip(
         Side of a patch in pixels; 1 flips pixels. Patches at the right and lower edge can be smaller.
     per_step : int
         Patches flipped at once; the last step takes what is left.
-    fill : Tensor, optional
-        What replaces a patch: anything that can be broadcast to the inputs. None takes the inputs blurred.
-    score : {"probability", "logit"}
-        The softmax of the logits, or the logits as they are.
+    fill : Tensor, str or function, optional
+        What replaces a patch: anything that can be broadcast to the inputs, or a name of
+        :data:`rlrp_nb.evaluation.fill.FILLS`, with the settings that :func:`rlrp_nb.evaluation.fill.filled` has by
+        itself. For others, or if the fill depends on what is hidden, give a function: it gets inputs ``(S, C, H, W)``
+        and what is hidden in them, bool ``(S, H, W)``, and returns what can be broadcast to those inputs. None takes
+        the inputs blurred.
+    score : {"probability", "logit", "accuracy"}
+        The softmax of the logits, the logits as they are, or 1 where the target has the highest logit and 0 elsewhere.
     batch : int
         How many inputs the network is given at once, steps and samples together.
 
@@ -110,28 +142,78 @@ def flip(
         The network is in training mode.
     """
     _check(network, inputs, heatmaps, targets)
-    _check_options(patch, per_step, score, batch)
-    filled = _filled(inputs, fill)
+    _check_options(score, patch=patch, per_step=per_step, batch=batch)
     ranks = patch_ranks(heatmaps.to(inputs.device), patch)
     count = math.ceil(inputs.shape[2] / patch) * math.ceil(inputs.shape[3] / patch)
     steps = math.ceil(count / per_step)
-    # A state is a half-open interval of ranks that are flipped. The ends of both curves are the same two states.
     flipped = [min(step * per_step, count) for step in range(steps + 1)]
+    # The ends of both curves are the same two states.
     states = [(0, many) for many in flipped] + [(count - many, count) for many in flipped[1:-1]]
-    jobs = [(sample, *state) for sample in range(len(inputs)) for state in states]
-    scores = torch.cat(
-        [
-            _scores(
-                network, inputs, filled, ranks, torch.tensor(jobs[start : start + batch]), targets=targets, score=score
-            )
-            for start in range(0, len(jobs), batch)
-        ]
-    ).reshape(len(inputs), len(states))
-    if not scores.isfinite().all():
-        sample = int((~scores.isfinite()).any(1).nonzero()[0])
-        raise InputError(f"the network's score for input {sample} is NaN or infinite: look at its weights and inputs.")
+    scores = _follow(network, inputs, ranks, states, targets=targets, fill=fill, score=score, batch=batch)
     morf = scores[:, : steps + 1]
-    return Flipping(morf=morf, lerf=torch.cat([morf[:, :1], scores[:, steps + 1 :], morf[:, -1:]], dim=1))
+    return Flipping(
+        morf=morf,
+        lerf=torch.cat([morf[:, :1], scores[:, steps + 1 :], morf[:, -1:]], dim=1),
+        shares=torch.tensor(flipped, dtype=scores.dtype, device=scores.device) / count,
+    )
+
+
+def road(
+    network: nn.Module,
+    inputs: Tensor,
+    heatmaps: Tensor,
+    targets: Tensor,
+    *,
+    shares: Sequence[float] = _SHARES,
+    order: Order = "morf",
+    score: Score = "probability",
+    noise: float = 0.01,
+    seed: int = 0,
+    batch: int = 64,
+) -> Tensor:
+    """Remove and debias (ROAD): scores after a share of the pixels has been replaced by noisy linear imputation.
+
+    Rong, Leemann, Borisov, Kasneci and Kasneci, "A consistent and efficient evaluation strategy for attribution
+    methods", 2022. The imputation, :func:`rlrp_nb.evaluation.fill.impute`, hides where pixels were removed, so that the
+    network cannot tell it from the form of the hole. The accuracy of the paper is the mean of ``score="accuracy"``
+    over the samples, where the targets are their true classes.
+
+    Parameters
+    ----------
+    network, inputs, heatmaps, targets, score, batch
+        As in :func:`flip`.
+    shares : sequence of float
+        Shares of the pixels that are removed, each from 0 to 1, rounded down to whole pixels.
+    order : {"morf", "lerf"}
+        Whether the most or the least relevant pixels are removed.
+    noise, seed
+        Of the imputation.
+
+    Returns
+    -------
+    Tensor
+        ``(B, len(shares))``, float32 or better.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or numbers do not fit each other, or the network answers with NaN or infinity.
+    UnsupportedNetworkError
+        The network is in training mode.
+    """
+    _check(network, inputs, heatmaps, targets)
+    _check_options(score, batch=batch)
+    if order not in get_args(Order):
+        raise InputError(f"order={order!r} is not known: choose 'morf' or 'lerf'.")
+    outside = [share for share in shares if not 0 <= share <= 1]
+    if outside or not len(shares):
+        raise InputError(f"shares={tuple(shares)} have to be numbers from 0 to 1, and at least one.")
+    ranks = patch_ranks(heatmaps.to(inputs.device), 1)
+    count = inputs.shape[2] * inputs.shape[3]
+    removed = [math.floor(share * count + _ROUNDING) for share in shares]
+    states = [(0, many) if order == "morf" else (count - many, count) for many in removed]
+    fill = partial(impute, noise=noise, seed=seed)
+    return _follow(network, inputs, ranks, states, targets=targets, fill=fill, score=score, batch=batch)
 
 
 def patch_ranks(heatmaps: Tensor, patch: int) -> Tensor:
@@ -160,60 +242,69 @@ def patch_ranks(heatmaps: Tensor, patch: int) -> Tensor:
     return ranks.repeat_interleave(patch, 1).repeat_interleave(patch, 2)[:, :height, :width]
 
 
-def blur(inputs: Tensor) -> Tensor:
-    """Blur inputs until nothing can be recognised: a Gaussian of 20 pixels where the longer side has 224.
-
-    Parameters
-    ----------
-    inputs : Tensor
-        Floating-point ``(B, C, H, W)``.
-
-    Returns
-    -------
-    Tensor
-        Same shape, dtype and device. Beyond the edge the nearest pixel counts.
-    """
-    sigma = _SIGMA * max(inputs.shape[2:])
-    radius = max(1, round(_REACH * sigma))
-    # In float32 at least: the CPU has no half-precision padding, and sums of many small weights want the bits.
-    blurred = inputs if inputs.dtype == torch.float64 else inputs.float()
-    offsets = torch.arange(-radius, radius + 1, dtype=blurred.dtype, device=inputs.device)
-    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel /= kernel.sum()
-    for shape, padding in (((1, 1, 1, -1), (radius, radius, 0, 0)), ((1, 1, -1, 1), (0, 0, radius, radius))):
-        planes = functional.pad(blurred, padding, mode="replicate").flatten(0, 1)[:, None]
-        blurred = functional.conv2d(planes, kernel.reshape(shape)).reshape(inputs.shape)
-    return blurred.to(inputs.dtype)
-
-
-def _scores(
-    network: nn.Module, inputs: Tensor, filled: Tensor, ranks: Tensor, jobs: Tensor, *, targets: Tensor, score: Score
+def _follow(
+    network: nn.Module,
+    inputs: Tensor,
+    ranks: Tensor,
+    states: Sequence[tuple[int, int]],
+    *,
+    targets: Tensor,
+    fill: Fill | None,
+    score: Score,
+    batch: int,
 ) -> Tensor:
-    """Return the score of each job: a sample, and the interval of ranks that is flipped in it."""
-    samples, low, high = jobs.to(inputs.device).unbind(1)
-    rank = ranks[samples]
-    hidden = (rank >= low[:, None, None]) & (rank < high[:, None, None])
-    with torch.no_grad():
-        logits = network(torch.where(hidden[:, None], filled[samples], inputs[samples]))
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(jobs):  # noqa: PLR2004 - samples, classes
+    """Return the scores of all inputs in all states, ``(B, states)``; a state is the interval of ranks it flips."""
+    replace = _replacer(inputs, fill)
+    targets = targets.to(inputs.device)
+    bounds = torch.tensor(states, device=inputs.device)
+    # Sample by sample, so that neighbours in a batch share their input and their fill.
+    jobs = torch.arange(len(inputs) * len(states), device=inputs.device)
+    scores = []
+    for part in jobs.split(batch):
+        samples = part // len(states)
+        low, high = bounds[part % len(states), :, None, None].unbind(1)
+        rank = ranks[samples]
+        hidden = (rank >= low) & (rank < high)
+        with torch.no_grad():
+            logits = network(replace(samples, hidden))
+        scores.append(_score(logits, targets[samples], score))
+    found = torch.cat(scores).reshape(len(inputs), len(states))
+    if not found.isfinite().all():
+        sample = int((~found.isfinite()).any(1).nonzero()[0])
+        raise InputError(f"the network's score for input {sample} is NaN or infinite: look at its weights and inputs.")
+    return found
+
+
+def _replacer(inputs: Tensor, fill: Fill | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the function from samples ``(S,)`` and what is hidden in them ``(S, H, W)`` to the flipped inputs."""
+    if fill == "imputation":
+        fill = impute
+    if callable(fill) and not isinstance(fill, Tensor):
+        function = fill
+
+        def replace(samples: Tensor, hidden: Tensor) -> Tensor:
+            chosen = inputs[samples]
+            return torch.where(hidden[:, None], broadcast(function(chosen, hidden), chosen), chosen)
+
+        return replace
+    fixed = broadcast(fill, inputs) if isinstance(fill, Tensor) else filled(inputs, "blur" if fill is None else fill)
+    return lambda samples, hidden: torch.where(hidden[:, None], fixed[samples], inputs[samples])
+
+
+def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(targets):  # noqa: PLR2004 - samples, classes
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"the network returns {returned} for {len(jobs)} inputs: logits (B, classes) are needed.")
+        raise InputError(f"the network returns {returned} for {len(targets)} inputs: logits (B, classes) are needed.")
     if not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
-        raise InputError(f"targets {targets.tolist()} are not all classes: accepted is 0 to {logits.shape[1] - 1}.")
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    values = logits.softmax(1) if score == "probability" else logits
-    return values.gather(1, targets.to(inputs.device)[samples][:, None])[:, 0]
-
-
-def _filled(inputs: Tensor, fill: Tensor | None) -> Tensor:
-    if fill is None:
-        return blur(inputs)
-    try:
-        return fill.to(inputs).expand_as(inputs)
-    except RuntimeError:
         raise InputError(
-            f"the fill has shape {tuple(fill.shape)}, which cannot be broadcast to inputs of {tuple(inputs.shape)}."
-        ) from None
+            f"targets {targets.unique().tolist()} are not all classes: accepted is 0 to {logits.shape[1] - 1}."
+        )
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if score == "accuracy":
+        # A logit that is NaN is highest nowhere: it is passed on, not counted as an error of the network.
+        return torch.where(logits.isfinite().all(1), (logits.argmax(1) == targets).to(logits.dtype), torch.nan)
+    values = logits.softmax(1) if score == "probability" else logits
+    return values.gather(1, targets[:, None])[:, 0]
 
 
 def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
@@ -236,9 +327,9 @@ def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor
         )
 
 
-def _check_options(patch: int, per_step: int, score: str, batch: int) -> None:
-    for name, value in (("patch", patch), ("per_step", per_step), ("batch", batch)):
+def _check_options(score: str, **numbers: int) -> None:
+    for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise InputError(f"{name}={value!r} has to be a positive integer.")
     if score not in get_args(Score):
-        raise InputError(f"score={score!r} is not known: choose 'probability' or 'logit'.")
+        raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")

@@ -1,16 +1,16 @@
-"""Pixel flipping: equal to a loop that is written out, equal to Quantus, and what its figures mean."""
+"""Pixel flipping, Deletion, Insertion and ROAD: equal to loops that are written out, and what the figures mean."""
 
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-import quantus
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-from rlrp_nb.evaluation.faithfulness import Flipping, blur, flip, patch_ranks
+from rlrp_nb.evaluation.faithfulness import Flipping, flip, patch_ranks, road
+from rlrp_nb.evaluation.fill import blur, filled, impute
 
 
 def small_network(channels=2, dtype=torch.float64):
@@ -57,21 +57,6 @@ def test_curves_equal_the_loop_that_is_written_out(patch, per_step, batch):
         torch.testing.assert_close(found.lerf[sample], naive(*one, least_first=True), rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.filterwarnings("ignore")  # Quantus warns about its own parameters
-def test_curves_equal_those_of_quantus():
-    network = small_network(channels=1, dtype=torch.float32)
-    inputs, heatmaps, targets = case(channels=1, height=8, width=8)
-    inputs, heatmaps = inputs.float(), heatmaps.float()
-    found = flip(network, inputs, heatmaps, targets, patch=1, per_step=4, fill=torch.zeros(()))
-    for curve, order in ((found.morf, heatmaps), (found.lerf, -heatmaps)):
-        metric = quantus.PixelFlipping(
-            features_in_step=4, normalise=False, perturb_baseline=0.0, disable_warnings=True, display_progressbar=False
-        )
-        theirs = metric(network, inputs.numpy(), targets.numpy(), order[:, None].numpy(), softmax=True, device="cpu")
-        # Quantus leaves out the score of the whole input.
-        np.testing.assert_allclose(curve[:, 1:].numpy(), np.stack(theirs), rtol=2e-5, atol=1e-7)
-
-
 def test_a_linear_network_has_the_areas_that_can_be_worked_out():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).double().eval()
     network[1].weight = nn.Parameter(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).double())
@@ -82,6 +67,9 @@ def test_a_linear_network_has_the_areas_that_can_be_worked_out():
     assert found.lerf.tolist() == [[10, 9, 7, 4, 0]]
     assert found.aopc.item() == pytest.approx((0 + 4 + 7 + 9 + 10) / 5)
     assert found.abpc.item() == pytest.approx((0 + 3 + 4 + 3 + 0) / 5)
+    assert found.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert found.deletion.item() == pytest.approx((8 + 4.5 + 2 + 0.5) / 4)
+    assert found.insertion.item() == pytest.approx((9.5 + 8 + 5.5 + 2) / 4)
     opposite = flip(network, inputs, -heatmaps, torch.tensor([0]), patch=1, fill=torch.zeros(()), score="logit")
     assert opposite.abpc.item() == pytest.approx(-found.abpc.item())
 
@@ -123,15 +111,135 @@ def test_a_small_patch_at_the_edge_is_ranked_by_its_mean():
     assert patch_ranks(heatmap, 2).tolist() == [[[1, 1, 0], [1, 1, 0]]]
 
 
-def test_blur_keeps_what_is_flat_and_the_mean_far_from_the_edge():
-    assert torch.allclose(blur(torch.full((1, 2, 9, 6), 3.0)), torch.tensor(3.0))
-    point = torch.zeros(1, 1, 41, 41, dtype=torch.float64)
-    point[..., 20, 20] = 1
-    blurred = blur(point)
-    assert blurred.sum().item() == pytest.approx(1)
-    assert blurred[0, 0, 20, 20] == blurred.max() < 0.02
-    assert torch.allclose(blurred, blurred.transpose(2, 3))
-    assert blur(torch.ones(1, 1, 5, 5, dtype=torch.bfloat16)).dtype == torch.bfloat16
+@torch.no_grad()
+def inserted(network, image, heatmap, target, patch, per_step, fill):
+    """Return the Insertion of a heatmap: its patches are put into the fill, the most relevant first."""
+    height, width = heatmap.shape
+    boxes = [(top, left) for top in range(0, height, patch) for left in range(0, width, patch)]
+    means = [float(heatmap[top : top + patch, left : left + patch].mean()) for top, left in boxes]
+    order = sorted(range(len(boxes)), key=lambda i: (-means[i], i))
+    canvas, done, area = fill.clone(), 0, 0.0
+    before = float(network(canvas[None]).softmax(1)[0, target])
+    while done < len(order):
+        many = (len(order) % per_step or per_step) if done == 0 else per_step
+        for position in order[done : done + many]:
+            top, left = boxes[position]
+            canvas[:, top : top + patch, left : left + patch] = image[:, top : top + patch, left : left + patch]
+        after = float(network(canvas[None]).softmax(1)[0, target])
+        area += (before + after) / 2 * many / len(order)
+        before, done = after, done + many
+    return area
+
+
+@pytest.mark.parametrize(("patch", "per_step"), [(1, 1), (1, 9), (2, 3), (3, 4), (20, 1)])
+def test_insertion_and_deletion_equal_loops_that_insert_and_delete(patch, per_step):
+    network = small_network()
+    inputs, heatmaps, targets = case()
+    found = flip(network, inputs, heatmaps, targets, patch=patch, per_step=per_step, fill="mean")
+    fills = inputs.mean((2, 3), keepdim=True).expand_as(inputs)
+    for sample in range(len(inputs)):
+        one = network, inputs[sample], heatmaps[sample], int(targets[sample]), patch, per_step, fills[sample]
+        assert found.insertion[sample].item() == pytest.approx(inserted(*one), rel=1e-12)
+        deleted = naive(*one, least_first=False).numpy()
+        shares = found.shares.numpy()
+        area = sum((shares[i + 1] - shares[i]) * (deleted[i] + deleted[i + 1]) / 2 for i in range(len(shares) - 1))
+        assert found.deletion[sample].item() == pytest.approx(area, rel=1e-12)
+
+
+def test_shares_count_the_smaller_last_step():
+    network = small_network()
+    found = flip(network, *case(height=2, width=5), patch=1, per_step=4)
+    torch.testing.assert_close(found.shares, torch.tensor([0, 0.4, 0.8, 1]).double())
+
+
+@pytest.mark.parametrize("fill", ["blur", "mean", "black"])
+def test_a_fill_by_name_is_that_of_filled(fill):
+    network = small_network()
+    found = flip(network, *case(), patch=2, per_step=3, fill=fill)
+    given = flip(network, *case(), patch=2, per_step=3, fill=filled(case()[0], fill))
+    assert torch.equal(found.morf, given.morf)
+    assert torch.equal(found.lerf, given.lerf)
+
+
+@pytest.mark.parametrize("batch", [1, 5, 1000])
+def test_imputation_depends_on_what_is_hidden_and_not_on_the_batch(batch):
+    network = small_network()
+    inputs, heatmaps, targets = case()
+    found = flip(network, inputs, heatmaps, targets, patch=2, per_step=3, fill="imputation", batch=batch)
+    ranks = patch_ranks(heatmaps, 2)
+    for step in range(found.morf.shape[1]):
+        hidden = ranks < step * 3
+        expected = network(impute(inputs, hidden)).softmax(1).gather(1, targets[:, None])[:, 0]
+        torch.testing.assert_close(found.morf[:, step], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_function_can_be_the_fill():
+    network = small_network()
+    inputs, heatmaps, targets = case()
+    seen = []
+
+    def fill(chosen, hidden):
+        seen.append((tuple(chosen.shape), hidden.dtype, tuple(hidden.shape)))
+        return filled(chosen, "black", black=-2.0)
+
+    found = flip(network, inputs, heatmaps, targets, patch=3, fill=fill, batch=4)
+    given = flip(network, inputs, heatmaps, targets, patch=3, fill=torch.tensor(-2.0))
+    torch.testing.assert_close(found.morf, given.morf)
+    assert seen[0] == ((4, 2, 9, 7), torch.bool, (4, 9, 7))
+    with pytest.raises(InputError, match=r"fill has shape \(5, 5\)"):
+        flip(network, inputs, heatmaps, targets, fill=lambda *_: torch.zeros(5, 5))
+
+
+def test_accuracy_says_whether_the_target_has_the_highest_logit():
+    network = small_network()
+    inputs, heatmaps, _ = case(samples=5)
+    targets = network(inputs).argmax(1)
+    found = flip(network, inputs, heatmaps, targets, patch=3, score="accuracy", fill=torch.tensor(3.0))
+    assert (found.morf[:, 0] == 1).all()
+    whole = network(torch.full_like(inputs, 3.0)).argmax(1) == targets
+    assert found.morf[:, -1].tolist() == whole.double().tolist()
+    assert set(found.lerf.unique().tolist()) == {0.0, 1.0}
+    wrong = flip(network, inputs, heatmaps, (targets + 1) % 5, patch=3, score="accuracy")
+    assert (wrong.morf[:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("order", ["morf", "lerf"])
+def test_road_removes_the_pixels_and_imputes_them(order):
+    network = small_network()
+    inputs, heatmaps, targets = case()
+    shares = (0, 0.2, 0.5, 1)
+    found = road(network, inputs, heatmaps, targets, shares=shares, order=order, noise=0.1, seed=4, batch=5)
+    assert found.shape == (3, 4)
+    signed = heatmaps if order == "morf" else -heatmaps
+    for sample in range(3):
+        positions = sorted(range(63), key=lambda i: -float(signed[sample].flatten()[i]))
+        for column, many in enumerate((0, 12, 31, 63)):
+            hidden = torch.zeros(63, dtype=torch.bool)
+            hidden[positions[:many]] = True
+            image = impute(inputs[sample : sample + 1], hidden.reshape(1, 9, 7), noise=0.1, seed=4)
+            expected = network(image).softmax(1)[0, targets[sample]]
+            torch.testing.assert_close(found[sample, column], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_road_by_default_and_its_seed():
+    network = small_network()
+    arguments = network, *case()
+    found = road(*arguments)
+    assert found.shape == (3, 7)
+    assert torch.equal(found, road(*arguments))
+    assert not torch.equal(found, road(*arguments, seed=1))
+    assert not torch.equal(found, road(*arguments, order="lerf"))
+    # 0.29 * 100 is a little less than 29 in binary numbers.
+    hundred = network, *case(height=10, width=10)
+    assert torch.equal(road(*hundred, shares=[0.29]), road(*hundred, shares=[0.295]))
+    assert not torch.equal(road(*hundred, shares=[0.29]), road(*hundred, shares=[0.285]))
+
+
+def test_the_generator_of_the_user_is_left_alone():
+    network = small_network()
+    state = torch.get_rng_state()
+    road(network, *case(), shares=[0.5])
+    assert torch.equal(state, torch.get_rng_state())
 
 
 def test_the_network_and_the_inputs_are_left_as_they_were():
@@ -171,10 +279,27 @@ def test_bad_input_is_named():
         ({"batch": True}, "batch=True"),
         ({"score": "loss"}, "score='loss'"),
         ({"fill": torch.zeros(3, 1, 1)}, r"fill has shape \(3, 1, 1\)"),
+        ({"fill": "white"}, "there is no fill 'white': choose one of blur, mean, black, imputation"),
     ):
         with pytest.raises(InputError, match=words):
             flip(network, inputs, heatmaps, targets, **options)
-    with pytest.raises(UnsupportedNetworkError, match="training mode"):
-        flip(network.train(), inputs, heatmaps, targets)
+    for options, words in (
+        ({"order": "random"}, "order='random'"),
+        ({"shares": ()}, "at least one"),
+        ({"shares": (0.5, 1.5)}, "from 0 to 1"),
+        ({"shares": (torch.nan,)}, "from 0 to 1"),
+        ({"score": "loss"}, "score='loss'"),
+        ({"batch": 0}, "batch=0"),
+        ({"noise": -1.0}, "noise=-1.0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            road(network, inputs, heatmaps, targets, **options)
+    with pytest.raises(InputError, match="heatmap 1 has values"):
+        road(network, inputs, broken, targets)
+    with pytest.raises(InputError, match="score for input 0 is NaN"):
+        flip(network, inputs * torch.inf, heatmaps, targets, score="accuracy")
+    for measure in (flip, road):
+        with pytest.raises(UnsupportedNetworkError, match="training mode"):
+            measure(network.train(), inputs, heatmaps, targets)
     with pytest.raises(InputError, match=r"the network returns \(6, 4, 9, 7\)"):
         flip(network[:2].eval(), inputs, heatmaps, targets, patch=20)
