@@ -260,7 +260,7 @@ def _follow(
     # Sample by sample, so that neighbours in a batch share their input and their fill.
     jobs = torch.arange(len(inputs) * len(states), device=inputs.device)
     scores = []
-    for part in jobs.split(batch):
+    for part in torch.split(jobs, batch):
         samples = part // len(states)
         low, high = bounds[part % len(states), :, None, None].unbind(1)
         rank = ranks[samples]
@@ -297,7 +297,7 @@ def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
         raise InputError(f"the network returns {returned} for {len(targets)} inputs: logits (B, classes) are needed.")
     if not 0 <= int(targets.min()) <= int(targets.max()) < logits.shape[1]:
         raise InputError(
-            f"targets {targets.unique().tolist()} are not all classes: accepted is 0 to {logits.shape[1] - 1}."
+            f"targets {sorted(set(targets.tolist()))} are not all classes: accepted is 0 to {logits.shape[1] - 1}."
         )
     logits = logits if logits.dtype == torch.float64 else logits.float()
     if score == "accuracy":

@@ -183,7 +183,7 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     holes = hidden.expand_as(inputs).flatten(0, 1).double()
     # A processor works fastest on what its cache holds, a GPU on everything at once.
     together = len(planes) if inputs.is_cuda else max(1, _CACHED // planes[0].numel())
-    parts = zip(planes.split(together), holes.split(together), strict=True)
+    parts = zip(torch.split(planes, together), torch.split(holes, together), strict=True)
     solved = torch.cat([_solve(*part) for part in parts]).reshape(inputs.shape) + mean
     generator = torch.Generator().manual_seed(seed)
     solved += noise * torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64).to(inputs.device)
