@@ -109,12 +109,19 @@ class _Weightless(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def build(name: str) -> nn.Module:
-    """Build a network without weights, on the meta device, as its official weights need it."""
-    options: dict[str, object] = {}
+def build(name: str, **options: object) -> nn.Module:
+    """Build a network without weights, on the meta device, as its official weights need it.
+
+    Parameters
+    ----------
+    name : str
+        One of :func:`names`.
+    options : object
+        Passed to torchvision's builder, such as ``num_classes=10``.
+    """
     if name in _TRAINING_HEADS:
         # the official weights were ported from TensorFlow and want its scaling of the input inside the network
-        options = {"aux_logits": False, "init_weights": False, "transform_input": True}
+        options = {"aux_logits": False, "init_weights": False, "transform_input": True, **options}
     builder: Callable[..., nn.Module] = models.get_model_builder(name)
     with _Weightless():
         return builder(weights=None, **options)

@@ -7,7 +7,7 @@ import urllib.request
 import uuid
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -25,7 +25,6 @@ from rlrp_nb.errors import WeightsError
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
-_EMBEDDED = "or use the embedded network, which needs no download: load_model('efficientnet_lite0')"
 _NAMED = 3  # how many keys an error names
 
 
@@ -34,7 +33,7 @@ def cached_path(url: str) -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
 
 
-def fetch_weights(url: str) -> Path:
+def fetch_weights(url: str, *, embedded: Sequence[str] = ("efficientnet_lite0",)) -> Path:
     """Give the file with the weights of `url`, downloading it with a progress bar if it is not there yet.
 
     The file's name carries the beginning of its SHA-256. It is checked for a download and for a file that was already
@@ -45,6 +44,8 @@ def fetch_weights(url: str) -> Path:
     ----------
     url : str
         Address of a file ``name-<hash>.pth``.
+    embedded : sequence of str
+        Names of the networks that an error offers instead, because they need no download.
 
     Returns
     -------
@@ -58,12 +59,14 @@ def fetch_weights(url: str) -> Path:
     """
     path = cached_path(url)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    calls = " or ".join(f"load_model({name!r})" for name in embedded)
+    instead = f"or use an embedded network, which needs no download: {calls}"
     try:
         if path.exists():
             check_hash(path, f"Delete it (rm '{path}') and it is downloaded again from {url}")
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, partial, path)
+        _download(url, partial, path, instead)
         partial.replace(path)
     except (OSError, HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -74,7 +77,7 @@ def fetch_weights(url: str) -> Path:
             f"  looked for at:   {path}\n"
             f"  downloaded from: {url}\n"
             "Either copy the file there from a machine that has a connection (TORCH_HOME moves the folder), "
-            f"{_EMBEDDED}."
+            f"{instead}."
         ) from error
     finally:
         with suppress(OSError):
@@ -82,7 +85,7 @@ def fetch_weights(url: str) -> Path:
     return path
 
 
-def _download(url: str, partial: Path, path: Path) -> None:
+def _download(url: str, partial: Path, path: Path, instead: str) -> None:
     expected = _hash_in_name(path)
     digest = hashlib.sha256()
     request = urllib.request.Request(url, headers={"User-Agent": "rlrp-nb"})  # noqa: S310 - torchvision's own addresses
@@ -98,13 +101,13 @@ def _download(url: str, partial: Path, path: Path) -> None:
     if size is not None and received != size:
         raise WeightsError(
             f"the download of {url} broke off after {received:,} of {size:,} bytes, and was discarded: try again, "
-            f"copy the file to {path}, {_EMBEDDED}."
+            f"copy the file to {path}, {instead}."
         )
     if expected and not digest.hexdigest().startswith(expected):
         raise WeightsError(
             f"the download of {url} is damaged, and was discarded: its SHA-256 begins with "
             f"{digest.hexdigest()[: len(expected)]}, but its name says {expected}. Try again, copy the file to {path}, "
-            f"{_EMBEDDED}."
+            f"{instead}."
         )
 
 

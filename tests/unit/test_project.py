@@ -118,8 +118,9 @@ def test_the_wheel_has_what_is_needed_and_nothing_else(tmp_path):
         names = set(archive.namelist())
         metadata = archive.read(f"rlrp_nb-{rlrp_nb.__version__}.dist-info/METADATA").decode()
         checkpoints = [name for name in names if name.startswith("rlrp_nb/models/checkpoints/")]
-        assert all(archive.getinfo(name).file_size < 500_000 for name in checkpoints)
-    assert any(name.endswith(".safetensors") for name in checkpoints)
+        assert all(archive.getinfo(name).file_size <= 2_000_000 for name in checkpoints)
+    shipped = ("simple_cnn", "vgg16_digits", "vgg19_digits", "resnet50_digits")
+    assert sorted(checkpoints) == sorted(f"rlrp_nb/models/checkpoints/{name}.safetensors" for name in shipped)
     assert {"rlrp_nb/py.typed", "rlrp_nb/static/page.js", "rlrp_nb/static/rlrp.css"} <= names
     assert {name.partition("/")[0] for name in names} == {"rlrp_nb", f"rlrp_nb-{rlrp_nb.__version__}.dist-info"}
     modules = {f"rlrp_nb/{path.relative_to(ROOT / 'rlrp_nb')}" for path in (ROOT / "rlrp_nb").rglob("*.py")}

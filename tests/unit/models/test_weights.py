@@ -134,6 +134,12 @@ def test_no_connection(cache, name):
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.parametrize("kind", ["truncated", "corrupted", "missing"])
+def test_the_error_names_what_needs_no_download(server, name, kind):
+    with pytest.raises(WeightsError, match=r"no download: load_model\('one'\) or load_model\('two'\)\."):
+        fetch_weights(f"{server.address}/{kind}/{name}", embedded=["one", "two"])
+
+
 def test_an_interrupted_download_leaves_nothing_behind(server, cache, name, monkeypatch):
     class Interrupted:
         def update(self, _):

@@ -33,12 +33,13 @@ def squeezenet(tmp_path):
 
 
 def test_the_embedded_networks_come_first():
-    assert available_models()[:2] == ("efficientnet_lite0", "simple_cnn")
+    digits = ("vgg16_digits", "vgg19_digits", "resnet50_digits")
+    assert available_models()[:5] == ("efficientnet_lite0", "simple_cnn", *digits)
     assert {"vgg16", "vgg19", "resnet50"} <= set(available_models())
     assert len(set(available_models())) == len(available_models())
 
 
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "simple_cnn"])
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "simple_cnn", "vgg16_digits", "resnet50_digits"])
 def test_embedded_networks_need_no_connection(name, no_connection):
     model = load_model(name)
     assert model.name == name
@@ -63,6 +64,16 @@ def test_no_connection(no_connection):
     message = str(caught.value)
     for part in ("squeezenet1_1-b8a52dc0.pth", str(no_connection), "127.0.0.1:9", "efficientnet_lite0"):
         assert part in message
+
+
+@pytest.mark.parametrize("name", ["vgg16", "vgg19", "resnet50"])
+def test_no_connection_names_the_network_for_digits(no_connection, monkeypatch, name):
+    url = f"http://127.0.0.1:9/{name}-12345678.pth"
+    monkeypatch.setattr(models.get_model_weights(name).DEFAULT.value, "url", url)
+    with pytest.raises(WeightsError) as caught:
+        load_model(name)
+    assert f"load_model('efficientnet_lite0') or load_model('{name}_digits')" in str(caught.value)
+    assert not no_connection.exists()
 
 
 @pytest.mark.parametrize("file", ["mine.pth", "mine.safetensors"])
@@ -110,7 +121,7 @@ def test_a_renamed_file_is_no_official_one(tmp_path):
         load_model("squeezenet1_1", weights=path)
 
 
-@pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18", "simple_cnn", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18", "simple_cnn", "efficientnet_lite0", "vgg16_digits"])
 @pytest.mark.usefixtures("squeezenet")
 def test_weights_of_another_network(tmp_path, name):
     with pytest.raises(WeightsError, match=r"mine.pth does not fit \w+ \("):
