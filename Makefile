@@ -12,7 +12,7 @@ CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name
 export CHROME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab notebooks screenshots environment
+.PHONY: help demo test lint bench lab notebooks docs screenshots environment
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 20
@@ -50,6 +50,11 @@ lab: ## open the notebooks in JupyterLab
 notebooks: ## run the notebooks again and store what they show; prints seconds and peak memory
 	@.ci/environment "$(VENV)" lab
 	@"$(BIN)/python" .ci/notebooks.py
+
+docs: ## build the documentation as a site, into build/docs
+	@.ci/environment "$(VENV)" docs
+	"$(BIN)/python" -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Open build/docs/index.html."
 
 screenshots: ## take the pictures of the widgets again, in a real JupyterLab
 	@.ci/environment "$(VENV)" test
