@@ -218,7 +218,7 @@ class Shift(Perturbation):
 
 
 def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: int = 0) -> Iterator[Tensor]:
-    """Yield copies of the inputs, each value moved by a uniform draw from ``-radius`` to ``radius``.
+    """Return copies of the inputs, each value moved by a uniform draw from ``-radius`` to ``radius``.
 
     These are the perturbations of max-sensitivity: points of the ball of that radius in the maximum norm.
 
@@ -233,10 +233,10 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
     seed : int
         Of the draws.
 
-    Yields
-    ------
-    Tensor
-        Same shape, dtype and device as the inputs.
+    Returns
+    -------
+    iterator of Tensor
+        Same shape, dtype and device as the inputs. Each copy is made when it is asked for.
 
     Raises
     ------
@@ -249,9 +249,8 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise InputError(f"samples is {samples!r}; accepted is a whole number above 0.")
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(samples):
-        draw = torch.rand(inputs.shape, generator=generator, dtype=torch.float64) * 2 - 1
-        yield inputs + (draw * radius).to(inputs.device, inputs.dtype)
+    draws = (torch.rand(inputs.shape, generator=generator, dtype=torch.float64) * 2 - 1 for _ in range(samples))
+    return (inputs + (draw * radius).to(inputs.device, inputs.dtype) for draw in draws)
 
 
 def _check(inputs: Tensor) -> None:

@@ -62,8 +62,8 @@ def max_sensitivity(
     UnsupportedNetworkError
         The network is in training mode, or returns no finite logits ``(B, classes)``.
     """
-    perturbed = uniform(inputs, radius=radius, samples=samples, seed=seed)
     check_case(network, inputs, targets)
+    perturbed = uniform(inputs, radius=radius, samples=samples, seed=seed)
     before = heatmaps_of(attribute, network, inputs, targets).double().flatten(1)
     length = before.norm(dim=1)
     largest = torch.zeros_like(length)

@@ -146,4 +146,4 @@ def test_bad_numbers_and_inputs_are_named():
         ({"seed": None}, "seed is None"),
     ):
         with pytest.raises(InputError, match=words):
-            next(uniform(inputs, **options))
+            uniform(inputs, **options)
