@@ -204,7 +204,8 @@ def _cross(arm: float = 0.3) -> _Floats:
     corner = np.array([[1, -arm], [1, arm], [arm, arm]])
     quarter = np.array([[0, -1], [1, 0]])
     turns = [np.linalg.matrix_power(quarter, turn) for turn in range(4)]
-    return np.concatenate([corner @ turn.T for turn in turns]) / np.hypot(1, arm)
+    outline: _Floats = np.concatenate([corner @ turn.T for turn in turns]) / np.hypot(1, arm)
+    return outline
 
 
 def _crescent(distance: float = 0.55, inner: float = 0.8) -> _Floats:
@@ -232,7 +233,7 @@ def _pebble(random: np.random.Generator) -> _Floats:
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     order = np.arange(2, 5)[:, None]
     waves = (random.uniform(0, 0.25, (3, 1)) * np.cos(order * angles + random.uniform(0, 2 * np.pi, (3, 1)))).sum(0)
-    outline = (1 + waves)[:, None] * _circle(points=40)
+    outline: _Floats = (1 + waves)[:, None] * _circle(points=40)
     outline /= np.linalg.norm(outline, axis=1).max()
     return outline
 
