@@ -37,10 +37,11 @@ lint: ## check style and types
 	"$(BIN)/ruff" format --check
 	"$(BIN)/mypy"
 
-bench: ## count FLOPs and seconds of rlrp and its peers, in one table; frame times of the widgets
+bench: ## count FLOPs and seconds of rlrp and its peers, in one table; pixel flipping beside Quantus; frame times
 	@.ci/environment "$(VENV)" test
 	@test -x "$(CHROME)" || .ci/debian chromium "The frame times need Chromium, which is not installed"
 	"$(BIN)/python" -m benchmarks
+	"$(BIN)/python" -m benchmarks.faithfulness
 	"$(BIN)/python" -m benchmarks.frames
 
 lab: ## open the notebooks in JupyterLab
