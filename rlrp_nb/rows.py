@@ -1,0 +1,266 @@
+"""Pictures in, rows of a table out: the two steps that an engine for large data maps over batches of columns.
+
+:class:`ReadPictures` turns paths into pixels, :class:`ExplainPictures` turns pixels into rows, and :func:`heatmap_of`
+reads a heatmap back from a row. None of them knows the engine that calls them: Ray Data, Dask, Spark or a loop.
+`docs/scale.md` has the recipe. A picture that cannot be used becomes a row that says why, and never stops a job of a
+million others.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image
+
+from rlrp_nb.engine.explainer import explain
+from rlrp_nb.engine.methods import resolve
+from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import pyarrow as pa
+    from torch import Tensor, nn
+
+    from rlrp_nb.engine.methods import Method
+    from rlrp_nb.models.classifier import Classifier
+    from rlrp_nb.models.preprocess import Preprocess
+
+    Columns: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
+    Measure: TypeAlias = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
+
+_HEATMAP = np.dtype("<f2")
+
+
+class ReadPictures:
+    """Turns paths into pictures as a network sees them: read, decoded, turned upright, resized and cropped.
+
+    Parameters
+    ----------
+    preprocess : Preprocess
+        Of the classifier that the pictures are for.
+    """
+
+    def __init__(self, preprocess: Preprocess) -> None:
+        self._preprocess = preprocess
+
+    def __call__(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
+        """Read a batch.
+
+        Parameters
+        ----------
+        columns : mapping of str to numpy.ndarray
+            ``path``: N paths that this machine can open.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray
+            ``path``; ``picture``, uint8 ``(N, H, W, 3)``, black where a file cannot be read; ``error``, N texts that
+            say why, empty where all is well.
+        """
+        height, width = self._preprocess.shape[1:]
+        pictures = np.zeros((len(columns["path"]), height, width, 3), dtype=np.uint8)
+        errors = [self._read(str(path), picture) for path, picture in zip(columns["path"], pictures, strict=True)]
+        return {"path": columns["path"], "picture": pictures, "error": np.array(errors, dtype=object)}
+
+    def _read(self, path: str, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
+        """Fill a picture, or return what is wrong with its file."""
+        try:
+            picture[:] = self._preprocess.view(path)
+        except RlrpError as error:
+            return str(error)
+        return ""
+
+
+class _Explained(NamedTuple):
+    """What is known about one picture."""
+
+    target: int
+    label: str
+    probability: float
+    heatmap: np.ndarray[Any, np.dtype[np.float64]]
+    measures: dict[str, float]
+
+
+class ExplainPictures:
+    """Explains and scores pictures; an engine makes one for each of its workers, which keeps the network.
+
+    Parameters
+    ----------
+    model : Classifier
+        Whose network is run. It is left as it is: for another device a copy is made.
+    target : int, optional
+        The class to explain; without it, the most probable class of each picture.
+    method : str or Method
+        As in :func:`rlrp_nb.explain`.
+    measures : mapping of str to callable, optional
+        Scores by column name. Each is called with the network, the inputs ``(B, C, H, W)``, the heatmaps
+        ``(B, H, W)`` and the targets, int64 ``(B,)``, and returns ``(B,)``.
+    device : str or torch.device
+        Where the network runs, such as "cpu" or "cuda".
+
+    Raises
+    ------
+    InputError
+        There is no such class or method, or a measure has the name of another column.
+    MissingPackageError
+        pyarrow is not installed.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        *,
+        target: int | None = None,
+        method: str | Method = "rlrp",
+        measures: Mapping[str, Measure] | None = None,
+        device: str | torch.device = "cpu",
+    ) -> None:
+        classes = len(model.categories)
+        if target is not None and (
+            isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < classes
+        ):
+            raise InputError(f"target={target!r} is no class: accepted is None, or an integer from 0 to {classes - 1}.")
+        self._measures = dict(measures or {})
+        self._schema = _schema(tuple(self._measures))
+        self._device = torch.device(device)
+        place = next(iter(model.network.parameters()), torch.empty(0)).device
+        if place != self._device:
+            model = replace(model, network=copy.deepcopy(model.network).to(self._device))
+        self._model, self._target, self._method = model, target, resolve(method)
+
+    def __call__(self, columns: Columns) -> pa.Table:
+        """Explain a batch.
+
+        Parameters
+        ----------
+        columns : mapping of str to numpy.ndarray
+            What :class:`ReadPictures` returned.
+
+        Returns
+        -------
+        pyarrow.Table
+            One row for each picture, in the same order:
+
+            - ``path`` (string);
+            - ``error`` (string): why there is nothing else in this row, or null;
+            - ``target`` (int64), ``label`` (string), ``probability`` (float64): the class, its name, its softmax;
+            - ``heatmap`` (binary): relevance summed over channels, divided by ``scale``, as little-endian float16 in
+              row-major order; ``height``, ``width`` (int32); ``scale`` (float64): the largest absolute relevance, or
+              1 where all is zero. :func:`heatmap_of` reads them;
+            - one column (float64) for each measure.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - optional package, asked for above
+
+        readable = [i for i, error in enumerate(columns["error"]) if not error]
+        outcomes: dict[int, _Explained | str] = {i: str(columns["error"][i]) for i in range(len(columns["error"]))}
+        outcomes.update(zip(readable, self._explained(columns["picture"][readable]), strict=True))
+        rows = [_row(str(path), outcomes[i]) for i, path in enumerate(columns["path"])]
+        return pa.Table.from_pylist(rows, schema=self._schema)
+
+    def _explained(self, pictures: np.ndarray[Any, Any]) -> list[_Explained | str]:
+        """Explain all at once; where that is refused, one by one, so that only those to blame go without."""
+        if not len(pictures):
+            return []
+        try:
+            return list(self._explained_together(pictures))
+        except RlrpError as error:
+            if len(pictures) == 1:
+                return [str(error)]
+            return [outcome for i in range(len(pictures)) for outcome in self._explained(pictures[i : i + 1])]
+
+    def _explained_together(self, pictures: np.ndarray[Any, Any]) -> list[_Explained]:
+        preprocess, network = self._model.preprocess, self._model.network
+        inputs = torch.stack([preprocess.normalise(Image.fromarray(picture)) for picture in pictures])
+        inputs = inputs.to(next(iter(network.parameters()), torch.empty(0)))
+        explanation = explain(self._model, inputs, self._target, self._method)
+        heatmaps = torch.stack([explanation.heatmap(sample=i) for i in range(len(inputs))])
+        targets = explanation.targets[:, 0]
+        scores = {
+            name: measure(network, inputs, heatmaps, targets).tolist() for name, measure in self._measures.items()
+        }
+        probabilities = explanation.probabilities.gather(1, targets[:, None])[:, 0].tolist()
+        arrays = heatmaps.double().cpu().numpy()
+        return [
+            _Explained(
+                target=int(targets[i]),
+                label=explanation.label(sample=i),
+                probability=probabilities[i],
+                heatmap=arrays[i],
+                measures={name: values[i] for name, values in scores.items()},
+            )
+            for i in range(len(inputs))
+        ]
+
+
+def heatmap_of(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Read the heatmap of a row.
+
+    Parameters
+    ----------
+    row : mapping of str to object
+        With ``heatmap``, ``height``, ``width`` and ``scale``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(H, W)``, float64, as :meth:`rlrp_nb.Explanation.heatmap` gave it up to 2^-11 of each value, or to 2^-25 of
+        the largest one.
+
+    Raises
+    ------
+    InputError
+        The row says that its picture could not be explained.
+    """
+    if row["heatmap"] is None:
+        raise InputError(f"{row['path']!r} has no heatmap: {row['error']}")
+    shares = np.frombuffer(row["heatmap"], dtype=_HEATMAP).astype(np.float64)
+    heatmap: np.ndarray[Any, np.dtype[np.float64]] = shares.reshape(row["height"], row["width"]) * row["scale"]
+    return heatmap
+
+
+def _schema(measures: tuple[str, ...]) -> pa.Schema:
+    """Name the type of every column, so that a batch of errors alone has the same ones."""
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - optional package
+    except ImportError as error:
+        raise MissingPackageError(
+            "rows are made with pyarrow, which is not installed: pip install 'rlrp-nb[scale]'."
+        ) from error
+    columns = {
+        "path": pa.string(),
+        "error": pa.string(),
+        "target": pa.int64(),
+        "label": pa.string(),
+        "probability": pa.float64(),
+        "heatmap": pa.binary(),
+        "height": pa.int32(),
+        "width": pa.int32(),
+        "scale": pa.float64(),
+    }
+    taken = columns.keys() & set(measures)
+    if taken:
+        raise InputError(f"{min(taken)!r} is the name of another column: give the measure a name of its own.")
+    return pa.schema([*columns.items(), *((name, pa.float64()) for name in measures)])
+
+
+def _row(path: str, outcome: _Explained | str) -> dict[str, object]:
+    if isinstance(outcome, str):
+        return {"path": path, "error": outcome}
+    scale = float(np.abs(outcome.heatmap).max()) or 1.0
+    height, width = outcome.heatmap.shape
+    return {
+        "path": path,
+        "target": outcome.target,
+        "label": outcome.label,
+        "probability": outcome.probability,
+        "heatmap": (outcome.heatmap / scale).astype(_HEATMAP).tobytes(),
+        "height": height,
+        "width": width,
+        "scale": scale,
+        **outcome.measures,
+    }
