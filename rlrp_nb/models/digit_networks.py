@@ -13,7 +13,7 @@ import argparse
 import sys
 from collections import OrderedDict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
@@ -59,7 +59,6 @@ _NARROW = 128
 
 _BEHIND_THE_MAP = "classifier.0"  # VGG's first linear layer, which sees a map of 7 x 7 positions
 _POSITIONS = 49
-_FLAT = 2  # dimensions of a linear layer's weight
 
 
 def checkpoint(name: str) -> Path:
@@ -120,22 +119,15 @@ def _in_factors(name: str) -> nn.Module:
     """Build a network with random numbers, its layers sequences of factors, all but the first and the last layer."""
     network, recipe = build(name), _RECIPES[name]
     if recipe.norms:  # the 49 positions of a digit's map are all the same: what is behind them is learnt once
+        behind = cast("nn.Linear", network.get_submodule(_BEHIND_THE_MAP))
+        narrow = nn.Linear(behind.in_features // _POSITIONS, behind.out_features, device="meta")
+        network.set_submodule(_BEHIND_THE_MAP, narrow)
         network.avgpool = nn.AdaptiveAvgPool2d(1)
-        behind = network.get_submodule(_BEHIND_THE_MAP)
-        network.set_submodule(
-            _BEHIND_THE_MAP, nn.Linear(behind.in_features // _POSITIONS, behind.out_features, device="meta")
-        )
-    paths = [path for path, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
-    for path in paths[:-1]:
-        layer = network.get_submodule(path)
-        parts = _split(layer, recipe, whole=path == paths[0])
-        if recipe.norms:
-            parts["norm"] = (
-                nn.BatchNorm1d(len(layer.weight)) if layer.weight.ndim == _FLAT else nn.BatchNorm2d(len(layer.weight))
-            )
-        network.set_submodule(path, nn.Sequential(parts))
+    layers = [(path, layer) for path, layer in network.named_modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    for path, layer in layers[:-1]:
+        network.set_submodule(path, nn.Sequential(_split(layer, recipe, whole=path == layers[0][0])))
     for module in network.modules():
-        if any(parameter.is_meta for parameter in module.parameters(recurse=False)):
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)) and module.weight.is_meta:
             module.to_empty(device="cpu", recurse=False)
             module.reset_parameters()
         if isinstance(module, nn.Dropout):
@@ -144,33 +136,39 @@ def _in_factors(name: str) -> nn.Module:
         for module in network.modules():
             if isinstance(module, Bottleneck):
                 module.bn3.weight.zero_()  # every block begins as the identity, so that 50 layers learn from the start
-        first = network.get_submodule(f"{paths[0]}.whole").weight
+        first = network.get_parameter(f"{layers[0][0]}.whole.weight")
         # the three channels of a grey digit are the same, so their weights are, and stay so
         first.copy_(first.mean(dim=1, keepdim=True).expand_as(first) * first.shape[1] ** 0.5)
     return network
 
 
-def _split(layer: nn.Module, recipe: _Recipe, *, whole: bool) -> "OrderedDict[str, nn.Module]":
+def _split(layer: nn.Conv2d | nn.Linear, recipe: _Recipe, *, whole: bool) -> "OrderedDict[str, nn.Module]":
     """Make the factors in place of a layer, or the layer itself if it is to stay whole."""
-    parts: OrderedDict[str, nn.Module] = OrderedDict()
+    factors: OrderedDict[str, nn.Conv2d | nn.Linear] = OrderedDict()
+    norm: nn.Module
     if isinstance(layer, nn.Linear):
-        parts["squeeze"] = nn.Linear(layer.in_features, recipe.flat, bias=False)
-        parts["expand"] = nn.Linear(recipe.flat, layer.out_features, bias=False)
-    elif isinstance(layer, nn.Conv2d):
-        inputs, outputs, extent = layer.in_channels, layer.out_channels, layer.kernel_size
+        norm = nn.BatchNorm1d(layer.out_features)
+        factors["squeeze"] = nn.Linear(layer.in_features, recipe.flat, bias=False)
+        factors["expand"] = nn.Linear(recipe.flat, layer.out_features, bias=False)
+    else:
+        norm = nn.BatchNorm2d(layer.out_channels)
+        inputs, outputs, side = layer.in_channels, layer.out_channels, layer.kernel_size[0]
         geometry: dict[str, Any] = {"stride": layer.stride, "padding": layer.padding, "bias": False}
         if whole:
-            parts["whole"] = nn.Conv2d(inputs, outputs, extent, **geometry)
-        elif extent == (1, 1):
-            parts["squeeze"] = nn.Conv2d(inputs, recipe.flat, 1, **geometry)
-            parts["expand"] = nn.Conv2d(recipe.flat, outputs, 1, bias=False)
+            factors["whole"] = nn.Conv2d(inputs, outputs, side, **geometry)
+        elif side == 1:
+            factors["squeeze"] = nn.Conv2d(inputs, recipe.flat, 1, **geometry)
+            factors["expand"] = nn.Conv2d(recipe.flat, outputs, 1, bias=False)
         else:
             rank = recipe.narrow if outputs <= _NARROW else recipe.wide
-            parts["squeeze"] = nn.Conv2d(inputs, rank, 1, bias=False)
-            parts["core"] = nn.Conv2d(rank, rank, extent, **geometry)
-            parts["expand"] = nn.Conv2d(rank, outputs, 1, bias=False)
-    for part, factor in parts.items():
+            factors["squeeze"] = nn.Conv2d(inputs, rank, 1, bias=False)
+            factors["core"] = nn.Conv2d(rank, rank, side, **geometry)
+            factors["expand"] = nn.Conv2d(rank, outputs, 1, bias=False)
+    for part, factor in factors.items():
         (nn.init.kaiming_normal_ if part in {"core", "whole"} else nn.init.orthogonal_)(factor.weight)
+    parts: OrderedDict[str, nn.Module] = OrderedDict(factors)
+    if recipe.norms:
+        parts["norm"] = norm
     return parts
 
 
@@ -191,12 +189,11 @@ def _state(network: nn.Module) -> "OrderedDict[str, torch.Tensor]":
     for path, layer in network.named_modules():
         norm = getattr(layer, "norm", None)
         if isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            scale = norm.weight / (norm.running_var + norm.eps).sqrt()
+            values = {key: state.pop(f"{path}.norm.{key}") for key in norm.state_dict()}
+            scale = values["weight"] / (values["running_var"] + norm.eps).sqrt()
             last = f"{path}.{[part for part, _ in layer.named_children()][-2]}.weight"
             state[last] = state[last] * scale.view(-1, *[1] * (state[last].ndim - 1))
-            state[f"{path}.bias"] = norm.bias - norm.running_mean * scale
-            for key in norm.state_dict():
-                del state[f"{path}.norm.{key}"]
+            state[f"{path}.bias"] = values["bias"] - values["running_mean"] * scale
     squeeze = f"{_BEHIND_THE_MAP}.squeeze.weight"
     if squeeze in state:
         state[squeeze] = state[squeeze] / _POSITIONS
