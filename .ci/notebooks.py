@@ -1,7 +1,8 @@
 """Run the notebooks again and store what they show: python .ci/notebooks.py [NOTEBOOK ...].
 
 Afterwards nothing in a file depends on when or in which order it ran, so that a second run changes nothing. Prints the
-seconds and the peak memory of each: Binder lends 2 GB.
+seconds, the peak memory and the size of each, and fails when one needs more memory than Binder lends or is too large to
+be shown.
 """
 
 import base64
@@ -23,6 +24,10 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"file_extension": ".py", "mimetype": "text/x-python", "name": "python"},
 }
+VIEW = "application/vnd.jupyter.widget-view+json"
+PROGRESS = re.compile(r"\d%\|.*\[\d\d:\d\d")  # as tqdm writes it
+MAX_PEAK = 2_000_000_000  # bytes of memory
+MAX_SIZE = 3_000_000  # bytes of the file
 KILOBYTE = 1 if sys.platform == "darwin" else 1024  # the unit in which the system counts memory
 
 
@@ -60,6 +65,7 @@ def smaller(png: str) -> str:
 
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a notebook without what differs from run to run: versions, times, random names of widgets."""
+    drop_progress(notebook)
     widgets = notebook.metadata.get("widgets", {})
     metadata = METADATA | ({"widgets": widgets} if widgets else {})
     for cell in notebook.cells:
@@ -71,6 +77,28 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for number, name in enumerate(appearance(notebook)):
         text = text.replace(name, f"{number:032x}")
     return nbformat.reads(text, as_version=4)
+
+
+def drop_progress(notebook: nbformat.NotebookNode) -> None:
+    """Take out the progress bars with their widgets: a bar that is full says nothing but how fast a machine was."""
+    for cell in notebook.cells:
+        for output in [output for output in cell.get("outputs", []) if VIEW in output.get("data", {})]:
+            if PROGRESS.search(output.data.get("text/plain", "")):
+                cell.outputs.remove(output)
+                for kind in notebook.metadata.get("widgets", {}).values():
+                    for name in reached(output.data[VIEW]["model_id"], kind["state"]):
+                        kind["state"].pop(name, None)
+    if not any(kind["state"] for kind in notebook.metadata.get("widgets", {}).values()):
+        notebook.metadata.pop("widgets", None)
+
+
+def reached(first: str, states: dict[str, object]) -> list[str]:
+    """Return the name of a widget and those of all that it consists of."""
+    order = [first]
+    for name in order:  # grows on the way
+        text = json.dumps(states.get(name))
+        order += [part for part in re.findall(r"IPY_MODEL_(\w+)", text) if part not in order]
+    return order
 
 
 def appearance(notebook: nbformat.NotebookNode) -> list[str]:
@@ -90,12 +118,26 @@ def appearance(notebook: nbformat.NotebookNode) -> list[str]:
 
 
 def main(names: list[str]) -> None:
-    """Run the notebooks of these paths, or all of them."""
+    """Run the notebooks of these paths, or all of them; fail when one is too large."""
+    troubles = []
     for path in [Path(name).resolve() for name in names] or sorted((ROOT / "notebooks").glob("*.ipynb")):
         seconds, peak = execute(path)
         nbformat.write(tidy(nbformat.read(path, as_version=4)), path)
         size = path.stat().st_size
         print(f"{path.name:24}{seconds:6.0f} s{peak / 1e9:7.2f} GB peak{size / 1e6:7.2f} MB", flush=True)
+        troubles += excess(path.name, peak, size)
+    if troubles:
+        sys.exit("\n".join(troubles))
+
+
+def excess(name: str, peak: int, size: int) -> list[str]:
+    """Say what a notebook needs more of, in bytes, than is allowed."""
+    limits = (("memory", peak, MAX_PEAK), ("space", size, MAX_SIZE))
+    return [
+        f"{name} takes {taken / 1e6:,.1f} MB of {what}; at most {most / 1e6:,.1f} MB are allowed."
+        for what, taken, most in limits
+        if taken > most
+    ]
 
 
 if __name__ == "__main__":

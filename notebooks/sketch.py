@@ -1,13 +1,20 @@
-"""Draws small dense networks for the notebooks: circles that hold activations, coloured by relevance."""
+"""Draws for the notebooks: small dense networks, digits under their relevance, and a training while it goes on."""
 
+import base64
+import io
+import json
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import display
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from plotly.subplots import make_subplots
 
-from rlrp_nb.plots.colormap import paint
+from rlrp_nb.plots.colormap import paint, symmetric_limit
+from rlrp_nb.training import Epoch
 
 STEP = 2.6  # from one layer to the next; neurons of a layer are 1 apart
 
@@ -50,3 +57,72 @@ def network(
     axes.set_aspect("equal")
     axes.axis("off")
     return axes
+
+
+def digits(
+    images: Sequence[ArrayLike],
+    heatmaps: Sequence[ArrayLike] = (),
+    titles: Sequence[str] = (),
+    *,
+    limit: float | None = None,
+) -> Figure:
+    """Draw digits in a row, and below each its heatmap with the digit's outline.
+
+    Every heatmap has its own colour scale, unless a limit is given that holds for all of them.
+    """
+    rows = 2 if len(heatmaps) else 1
+    figure, grid = plt.subplots(
+        rows, len(images), figsize=(1.25 * len(images), 1.3 * rows + 0.3), squeeze=False, layout="constrained"
+    )
+    for axes, image in zip(grid[0], images, strict=True):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+    for axes, image, heatmap in zip(grid[1:].flat, images, heatmaps, strict=bool(len(heatmaps))):
+        axes.imshow(paint(heatmap, symmetric_limit(heatmap, 99.5) if limit is None else limit))
+        axes.contour(image, [100], colors="#9aa3b2", linewidths=0.7)
+    for axes, title in zip(grid[0], titles, strict=bool(len(titles))):
+        axes.set_title(title, fontsize=10)
+    for axes in grid.flat:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return figure
+
+
+class LossCurve:
+    """Loss and accuracy while a network learns: interactive in Jupyter, a still picture where no script runs."""
+
+    def __init__(self):
+        self.epochs: list[Epoch] = []
+        self.place = display(self.bundle(), raw=True, display_id=True)
+
+    def add(self, epoch: Epoch) -> None:
+        """Let the curves grow by one epoch."""
+        self.epochs.append(epoch)
+        self.place.update(self.bundle(), raw=True)
+
+    def bundle(self) -> dict[str, object]:
+        """Return the picture in all formats, for Jupyter to choose from."""
+        count = range(1, len(self.epochs) + 1)
+        curves = {"loss": [e.loss for e in self.epochs], "accuracy": [e.accuracy for e in self.epochs]}
+        live = make_subplots(1, 2, subplot_titles=[*curves])
+        still, axes = plt.subplots(1, 2, figsize=(8, 2.6), layout="constrained")
+        for column, (name, values) in enumerate(curves.items()):
+            rounded = [round(value, 4) for value in values]
+            live.add_scatter(
+                x=[*count], y=rounded, mode="lines+markers", name=name, line_color="#dd5e00", col=column + 1, row=1
+            )
+            axes[column].plot(count, values, color="#dd5e00", marker="o", markersize=4)
+            axes[column].set_title(name, fontsize=10)
+            axes[column].set_xlabel("epoch")
+            axes[column].spines[["top", "right"]].set_visible(False)
+        live.update_xaxes(title_text="epoch", dtick=1)
+        live.update_layout(
+            template="plotly_white", showlegend=False, height=300, margin={"l": 40, "r": 20, "t": 40, "b": 40}
+        )
+        file = io.BytesIO()
+        still.savefig(file, format="png", dpi=90)
+        plt.close(still)
+        return {
+            "application/vnd.plotly.v1+json": json.loads(live.to_json()),
+            "image/png": base64.b64encode(file.getvalue()).decode(),
+            "text/plain": f"loss and accuracy of {len(self.epochs)} epochs",
+        }

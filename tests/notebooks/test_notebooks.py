@@ -87,6 +87,33 @@ def test_two_runs_leave_the_same_file_whatever_the_names_of_the_widgets():
     assert state["0" * 32]["state"]["layout"] == f"IPY_MODEL_{1:032x}"
 
 
+def test_a_progress_bar_is_not_stored_nor_what_it_consists_of():
+    cell = nbformat.v4.new_code_cell("fit()", id="fit", execution_count=1)
+    text = "training:   0%|          | 0/378 [00:00<?, ?batch/s]"
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", {VIEW: {"model_id": "a" * 32}, "text/plain": text}),
+        nbformat.v4.new_output("display_data", {VIEW: {"model_id": "c" * 32}, "text/plain": "Overlay(vgg16: 7; rlrp)"}),
+    ]
+    state = {
+        "a" * 32: {"state": {"children": [f"IPY_MODEL_{'b' * 32}"]}},
+        "b" * 32: {"state": {}},
+        "c" * 32: {"state": {}},
+    }
+    widgets = {STATE: {"state": state, "version_major": 2, "version_minor": 0}}
+    tidied = command().tidy(nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": widgets}))
+    assert [output.data["text/plain"] for output in tidied.cells[0].outputs] == ["Overlay(vgg16: 7; rlrp)"]
+    assert list(tidied.metadata.widgets[STATE].state) == ["0" * 32]
+
+
+def test_too_much_memory_or_space_is_refused():
+    excess = command().excess
+    assert excess("a.ipynb", 2_000_000_000, 3_000_000) == []
+    assert excess("a.ipynb", 2_100_000_000, 3_000_000) == [
+        "a.ipynb takes 2,100.0 MB of memory; at most 2,000.0 MB are allowed."
+    ]
+    assert len(excess("a.ipynb", 2_000_000_001, 3_000_001)) == 2
+
+
 def run_stored(folder, name, source, text):
     cell = nbformat.v4.new_code_cell(source, execution_count=1)
     cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
