@@ -20,6 +20,8 @@ if TYPE_CHECKING:
         UnsupportedNetworkError,
         WeightsError,
     )
+    from rlrp_nb.evaluation.comparing import compare
+    from rlrp_nb.evaluation.comparison import Comparison
     from rlrp_nb.models.classifier import Classifier
     from rlrp_nb.models.zoo import available_models, load_model
     from rlrp_nb.widgets.class_selector import ClassSelector
@@ -33,6 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Classifier": "models.classifier",
     "ClassSelector": "widgets.class_selector",
+    "Comparison": "evaluation.comparison",
     "ComparisonGrid": "widgets.comparison_grid",
     "Explanation": "engine.explanation",
     "Explorer": "widgets.explorer",
@@ -48,6 +51,7 @@ _HOMES = {
     "WeightsError": "errors",
     "available_methods": "engine.methods",
     "available_models": "models.zoo",
+    "compare": "evaluation.comparing",
     "explain": "engine.explainer",
     "load_image": "data.image",
     "load_model": "models.zoo",
@@ -56,6 +60,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type checkers
     "ClassSelector",
     "Classifier",
+    "Comparison",
     "ComparisonGrid",
     "Explanation",
     "Explorer",
@@ -71,6 +76,7 @@ __all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type che
     "WeightsError",
     "available_methods",
     "available_models",
+    "compare",
     "explain",
     "load_image",
     "load_model",

@@ -1,0 +1,288 @@
+"""What methods are compared on: images as the network gets them, the classes asked for, and where the truth is.
+
+Images are read batch by batch, once to look at them and once to explain them, so that many need no more memory than a
+few.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sized
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from rlrp_nb.engine.explainer import undisturbed
+from rlrp_nb.engine.snapshot import check_mode, unwrap
+from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
+from rlrp_nb.evaluation.contender import Range
+
+if TYPE_CHECKING:
+    from rlrp_nb.models.classifier import Classifier
+
+_CHANNELS_PLANE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Images, targets and masks, checked.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode.
+    name : str
+        Of the network.
+    load : callable
+        From the position of an image to its input ``(C, H, W)``.
+    count : int
+        How many images there are, broken ones included.
+    shape : tuple of int
+        ``(C, H, W)`` of every input.
+    targets : Tensor
+        int64 ``(count,)``: the class to explain, -1 for a broken image.
+    masks : Tensor or None
+        bool ``(count, H, W)``.
+    broken : dict of int to str
+        Images that cannot be used, and why.
+    domain : Range
+        Of the network's input.
+    fingerprint : dict of str to str
+        Digests of network, images, targets and masks.
+    """
+
+    network: nn.Module
+    name: str
+    load: Callable[[int], Tensor]
+    count: int
+    shape: tuple[int, int, int]
+    targets: Tensor
+    masks: Tensor | None
+    broken: dict[int, str]
+    domain: Range
+    fingerprint: dict[str, str]
+
+    def batches(self, size: int) -> list[list[int]]:
+        """Return the positions of the images that can be used, in batches."""
+        good = [position for position in range(self.count) if position not in self.broken]
+        return [good[start : start + size] for start in range(0, len(good), size)]
+
+    def inputs(self, positions: list[int]) -> Tensor:
+        """Return the inputs at these positions, ``(B, C, H, W)``."""
+        return torch.stack([self.load(position) for position in positions])
+
+
+def take_in(
+    model: nn.Module | Classifier,
+    images: Any,  # noqa: ANN401 - see below
+    targets: Any = None,  # noqa: ANN401 - see below
+    masks: Any = None,  # noqa: ANN401 - see below
+    *,
+    batch: int = 16,
+) -> Cases:
+    """Check everything that is compared on, before any of it is explained.
+
+    Parameters
+    ----------
+    model : nn.Module or Classifier
+        A network that returns logits ``(B, classes)``, or a classifier from ``load_model``.
+    images : Tensor or sequence
+        For a network a floating-point tensor ``(N, C, H, W)``, or a list of ``(C, H, W)``. For a classifier also
+        pictures: paths, PIL images or arrays, of any sizes.
+    targets : int, sequence of int or Tensor, optional
+        One class for all images or one for each; None takes the most probable class of each.
+    masks : Tensor, array or sequence, optional
+        bool ``(N, H, W)`` at the network's resolution: where the object is.
+    batch : int
+        How many images the network is given at once.
+
+    Raises
+    ------
+    InputError
+        There are no images or none that can be used, they do not stack, or targets or masks do not fit them.
+    UnsupportedNetworkError
+        The network is in training mode, or does not return logits ``(B, classes)``.
+    """
+    if isinstance(model, nn.Module) or not hasattr(model, "preprocess"):
+        network, name, preprocess = unwrap(model), type(unwrap(model)).__name__, None
+    else:
+        network, name, preprocess = unwrap(model.network), model.name, model.preprocess
+    check_mode(network)
+    place = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    count, load = _loader(images, preprocess, place)
+    wanted = _targets(targets, count)
+    seen = _Seen(count)
+    for start in range(0, count, batch):
+        inputs = _readable(load, range(start, min(start + batch, count)), seen)
+        if inputs:
+            seen.take(inputs, _logits(network, torch.stack(list(inputs.values()))))
+    if len(seen.broken) == count:
+        raise InputError(f"none of the {count} images can be used. Image 0: {seen.broken[0]}")
+    chosen = seen.predicted if wanted is None else torch.where(seen.predicted >= 0, wanted, -1)
+    outside = [k for k in range(count) if k not in seen.broken and not 0 <= chosen[k] < seen.classes]
+    if outside:
+        raise InputError(
+            f"target {int(chosen[outside[0]])} of image {outside[0]} is no class of this network: accepted is 0 to "
+            f"{seen.classes - 1}."
+        )
+    truth = None if masks is None else _masks(masks, (count, *seen.shape[1:]))
+    domain = Range(seen.low.cpu(), seen.high.cpu())
+    if preprocess is not None:
+        mean, std = (torch.tensor(getattr(preprocess, part)) for part in ("mean", "std"))
+        domain = Range((0 - mean) / std, (1 - mean) / std)
+    fingerprint = {
+        "network": f"{name} {_digest_network(network)}",
+        "images": f"{count} of shape {seen.shape}, {seen.digest.hexdigest()[:16]}",
+        "targets": hashlib.sha256(_bytes(chosen)).hexdigest()[:16],
+        "masks": "none" if truth is None else hashlib.sha256(_bytes(truth)).hexdigest()[:16],
+    }
+    return Cases(network, name, load, count, seen.shape, chosen, truth, seen.broken, domain, fingerprint)
+
+
+class _Seen:
+    """What is learnt from looking at all images once."""
+
+    def __init__(self, count: int) -> None:
+        self.predicted = torch.full((count,), -1, dtype=torch.int64)
+        self.broken: dict[int, str] = {}
+        self.digest = hashlib.sha256()
+        self.first = -1
+        self.shape = (0, 0, 0)
+        self.low = self.high = torch.empty(0)
+        self.classes = 0
+
+    def look(self, position: int, one: Tensor) -> None:
+        """Take the pixels of one image in."""
+        channels, height, width = one.shape
+        if self.first < 0:
+            self.first, self.shape = position, (channels, height, width)
+            self.low = self.high = one[:, 0, 0]
+        if (channels, height, width) != self.shape:
+            raise _ShapeError(
+                f"image {position} has shape {tuple(one.shape)}, image {self.first} has {self.shape}: bring them to "
+                "one size, or give a Classifier with pictures, which its preprocessing makes fit."
+            )
+        ends = one.flatten(1).aminmax(dim=1)
+        self.low, self.high = self.low.minimum(ends.min), self.high.maximum(ends.max)
+        self.digest.update(_bytes(one))
+
+    def take(self, inputs: dict[int, Tensor], logits: Tensor) -> None:
+        """Take the logits of a batch in."""
+        self.classes = logits.shape[1]
+        for position, row in zip(inputs, logits, strict=True):
+            if bool(row.isfinite().all()):
+                self.predicted[position] = row.argmax()
+            else:
+                self.broken[position] = "the network's logits for it are NaN or infinite."
+
+
+class _ShapeError(InputError):
+    """Images that do not stack: no single one of them is broken."""
+
+
+def _readable(load: Callable[[int], Tensor], positions: Iterable[int], seen: _Seen) -> dict[int, Tensor]:
+    """Return the inputs at these positions but those that cannot be used, which are noted."""
+    inputs = {}
+    for position in positions:
+        try:
+            one = load(position)
+            if not bool(one.isfinite().all()):
+                raise InputError("it holds NaN or infinite values: every pixel has to be a finite number.")
+            seen.look(position, one)
+        except _ShapeError:
+            raise
+        except RlrpError as error:
+            seen.broken[position] = str(error)
+            seen.digest.update(b"broken")
+            continue
+        inputs[position] = one
+    return inputs
+
+
+def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[[int], Tensor]]:  # noqa: ANN401
+    """Return how many images there are, and the function that gives one of them as an input."""
+    if isinstance(images, Tensor) and images.dim() == _CHANNELS_PLANE + 1 and images.is_floating_point():
+        items: Any = images.detach()
+        picture = False
+    elif isinstance(images, str | bytes) or not isinstance(images, Iterable) or not isinstance(images, Sized):
+        raise InputError(
+            f"images is a {type(images).__name__}: give a list of pictures, or a floating-point tensor (N, C, H, W)."
+        )
+    else:
+        items = list(images)
+        picture = preprocess is not None
+    if len(items) == 0:
+        raise InputError("images is empty: give at least one, and some hundred for narrow intervals.")
+    if not picture:
+        for position, item in enumerate(items):
+            if not isinstance(item, Tensor) or not item.is_floating_point() or item.dim() != _CHANNELS_PLANE:
+                is_tensor = isinstance(item, Tensor)
+                given = f"{item.dtype} {tuple(item.shape)}" if is_tensor else f"a {type(item).__name__}"
+                raise InputError(
+                    f"image {position} is {given}, and the model is a bare network: give floating-point tensors "
+                    "(C, H, W) prepared as in its training, or a Classifier from rlrp_nb.load_model."
+                )
+
+    def load(position: int) -> Tensor:
+        one: Tensor = preprocess(items[position]) if picture else items[position]
+        return one.detach().to(place.device, place.dtype)
+
+    return len(items), load
+
+
+def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
+    with undisturbed(inputs):
+        logits = network(inputs)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
+        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedNetworkError(
+            f"the network returns {returned} for {len(inputs)} inputs; accepted are logits (B, classes)."
+        )
+    return logits.detach().cpu()
+
+
+def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in take_in
+    if targets is None:
+        return None
+    if isinstance(targets, int) and not isinstance(targets, bool):
+        return torch.full((count,), targets, dtype=torch.int64)
+    try:
+        wanted = torch.as_tensor(targets)
+    except (TypeError, ValueError, RuntimeError):
+        wanted = torch.empty(0)
+    if tuple(wanted.shape) != (count,) or wanted.dtype not in {torch.int64, torch.int32, torch.int16, torch.uint8}:
+        raise InputError(
+            f"targets is {type(targets).__name__} of shape {tuple(wanted.shape)}: give a class for all images, or "
+            f"{count} integers, one for each."
+        )
+    return wanted.to("cpu", torch.int64)
+
+
+def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as in take_in
+    try:
+        items = masks if isinstance(masks, Tensor) else torch.stack([torch.as_tensor(mask) for mask in masks])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"masks do not stack ({error}): give bool {shape}.") from error
+    if tuple(items.shape) != shape or items.dtype != torch.bool:
+        raise InputError(
+            f"masks are {items.dtype} of shape {tuple(items.shape)}: for these images they have to be bool {shape}, at "
+            "the resolution of the network's input."
+        )
+    empty = (~items.flatten(1).any(1)).nonzero().flatten().tolist()
+    if empty:
+        raise InputError(f"mask {empty[0]} has no true pixel: leave out images without an object.")
+    return items.cpu()
+
+
+def _digest_network(network: nn.Module) -> str:
+    digest = hashlib.sha256(repr(network).encode())
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,415 @@
+"""``compare``: which method to believe, for one's own network, on one's own images."""
+
+from __future__ import annotations
+
+import math
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+import rlrp_nb
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.attribute import engine_attribute, heatmaps_of
+from rlrp_nb.evaluation.bootstrap import check_resampling
+from rlrp_nb.evaluation.cases import Cases, take_in
+from rlrp_nb.evaluation.comparison import Comparison, Statistics
+from rlrp_nb.evaluation.contender import Contender, Range, resolve_contenders
+from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
+from rlrp_nb.evaluation.store import Failure, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from os import PathLike
+
+    from torch import nn
+
+    from rlrp_nb.evaluation.contender import ContenderLike
+    from rlrp_nb.evaluation.faithfulness import Score
+    from rlrp_nb.evaluation.metric import Family, Fill, Measure
+    from rlrp_nb.models.classifier import Classifier
+
+METHODS = ("rlrp", "lrp-0", "lrp-epsilon", "lrp-gamma", "alpha1beta0", "epsilon-plus-flat", "random")
+"""What is compared where no methods are named: nothing that needs another package."""
+
+_WITHOUT_MASKS = ("aopc", "abpc", "noise-similarity", "gini")
+_WITH_MASKS = (*_WITHOUT_MASKS, "pointing-game", "mass-accuracy", "rank-accuracy")
+_PATCHES = 14  # along the shorter side
+_STEPS = 16
+
+
+def compare(
+    model: nn.Module | Classifier,
+    images: Any,  # noqa: ANN401 - see below
+    *,
+    methods: ContenderLike | Iterable[ContenderLike] | Mapping[str, ContenderLike] = METHODS,
+    metrics: str | Metric | Measure | Iterable[str | Metric | Measure] | None = None,
+    targets: Any = None,  # noqa: ANN401 - see below
+    masks: Any = None,  # noqa: ANN401 - see below
+    patch: int | None = None,
+    per_step: int | None = None,
+    fill: Fill = "blur",
+    score: Score = "probability",
+    batch: int = 16,
+    seed: int = 0,
+    reference: str = "rlrp",
+    path: str | PathLike[str] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    progress: bool = True,
+) -> Comparison:
+    """Compare methods on images by metrics: means with intervals, and paired differences.
+
+    Parameters
+    ----------
+    model : nn.Module or Classifier
+        A network in eval mode that returns logits ``(B, classes)``, or a classifier from ``load_model``.
+    images : Tensor or sequence
+        For a network a floating-point tensor ``(N, C, H, W)`` or a list of ``(C, H, W)``. For a classifier also
+        pictures of any sizes: paths, PIL images or arrays.
+    methods : optional
+        Names of ``rlrp_nb.evaluation.contender.available_contenders()``, ``Method`` or ``Contender`` objects, callables
+        ``(network, inputs, targets) -> heatmaps (B, H, W)``, or a dict with names of one's own.
+    metrics : optional
+        Names of ``rlrp_nb.evaluation.metric.METRICS``, ``Metric`` objects, or callables ``(network, inputs, heatmaps,
+        targets) -> (B,)``. None takes AOPC, ABPC, noise similarity and Gini, and with masks those of localisation.
+    targets : int, sequence of int or Tensor, optional
+        One class for all images or one for each. None takes the most probable class of each.
+    masks : optional
+        bool ``(N, H, W)`` at the network's resolution: where the object is.
+    patch : int, optional
+        Side of the patches that are flipped, in pixels. None takes a 14th of the shorter side.
+    per_step : int, optional
+        How many patches are flipped at once. None takes as many as make about 16 steps.
+    fill : {"blur", "mean", "black", "imputation"} or Tensor
+        What stands where a patch was. "black" is black before the preprocessing.
+    score : {"probability", "logit", "accuracy"}
+        What of the network's answer is followed while patches are flipped.
+    batch : int
+        How many images are explained at once, and how many inputs the network is given at once. It changes results by
+        rounding only.
+    seed : int
+        Of everything that is drawn: noise, random weights, resamples.
+    reference : str
+        The method that others are compared with, if it takes part; else the first one.
+    path : str or os.PathLike, optional
+        A file in which every value is saved as soon as it is there. A run that was interrupted goes on from it, and
+        gives the same values as one that was not; more methods and metrics can be added later.
+    resamples : int
+        Of the bootstrap over images.
+    confidence : float
+        Of its intervals.
+    progress : bool
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    Comparison
+        A method that fails on an image loses that image alone, and `Comparison.failures` says why.
+
+    Raises
+    ------
+    InputError
+        Before any work: something is empty, unknown, there twice, out of range, or does not fit, or the file at `path`
+        is of another comparison.
+    MissingPackageError
+        A method comes from a package that is not installed.
+    UnsupportedNetworkError
+        The network is in training mode, or does not return logits ``(B, classes)``.
+    """
+    chosen = resolve_metrics((_WITHOUT_MASKS if masks is None else _WITH_MASKS) if metrics is None else metrics)
+    if masks is None and (needing := [metric.name for metric in chosen if metric.needs_masks]):
+        raise InputError(f"{', '.join(needing)} need masks: give bool (N, H, W), true where the object is.")
+    check_resampling(resamples, confidence)
+    _check_whole(batch=batch, patch=patch, per_step=per_step)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise InputError(f"seed={seed!r} has to be an integer from 0 on.")
+    if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
+        methods = tuple(methods)
+    resolve_contenders(methods, Range(torch.zeros(1), torch.ones(1)))  # refuses what it does before any image is read
+    cases = take_in(model, images, targets, masks, batch=batch)
+    contenders = resolve_contenders(methods, cases.domain)
+    settings = _settings(cases, patch, per_step, fill=fill, score=score, batch=batch, seed=seed)
+    store = Store(None if path is None else Path(path).expanduser(), _fingerprint(cases, settings))
+    for what, things in (("method", contenders), ("metric", chosen)):
+        for thing in things:
+            store.declare(f"{what} {thing.name!r}", _description(thing))
+    run = _Run(cases, settings, chosen, store)
+    batches = cases.batches(batch)
+    with tqdm(total=len(batches) * len(contenders), disable=not progress, unit="batch") as bar:
+        for positions in batches:
+            for contender in contenders:
+                bar.set_description(contender.title)
+                run.judge(contender, positions)
+                bar.update()
+    return _gather(run, contenders, Statistics(reference, resamples, confidence, seed))
+
+
+class _Done(NamedTuple):
+    """What was computed of a batch, and what was not."""
+
+    values: dict[str, list[float | None]]
+    failures: list[Failure]
+
+
+class _Run:
+    """One comparison while it runs."""
+
+    def __init__(self, cases: Cases, settings: Settings, metrics: Sequence[Metric], store: Store) -> None:
+        self.cases, self.settings, self.metrics, self.store = cases, settings, metrics, store
+        self._timed = any(metric.timed for metric in metrics)
+        self._unit = math.nan, -1  # seconds of gradient x input, and for the batch that starts where
+        self._warm: set[str] = set()
+
+    def judge(self, contender: Contender, positions: list[int]) -> None:
+        """Measure one method on one batch, but what is saved already, and save each family's values at once."""
+        there = self.store.find(contender.name, positions[0])
+        missing = [m for m in self.metrics if m.applies_to(contender) and m.name not in there]
+        if not missing:
+            return
+        inputs = self.cases.inputs(positions)
+        targets = self.cases.targets[positions].to(inputs.device)
+        heatmaps, reasons, cost = self._explain(contender, inputs, targets, positions[0])
+        lost = [Failure(contender.name, None, positions[k], reason) for k, reason in sorted(reasons.items())]
+        good = [k for k in range(len(positions)) if k not in reasons]
+        families: dict[Family, list[str]] = {}
+        for metric in missing:
+            families.setdefault(metric.family, []).append(metric.name)
+        for family, names in families.items():
+            done = _Done({name: [None] * len(positions) for name in names}, list(lost))
+            if good:
+                trial = Trial(
+                    self.cases.network,
+                    contender,
+                    inputs[good],
+                    heatmaps[good],
+                    targets[good],
+                    self.cases.domain,
+                    self.settings,
+                    None if self.cases.masks is None else self.cases.masks[positions][good].to(inputs.device),
+                    cost,
+                )
+                self._measure(family, trial, good, positions, done)
+            self.store.add(contender.name, positions[0], done.values, done.failures)
+
+    def _explain(
+        self, contender: Contender, inputs: Tensor, targets: Tensor, start: int
+    ) -> tuple[Tensor, dict[int, str], float]:
+        """Return heatmaps, the reason for each that is not there by its place in the batch, and the cost."""
+        network = self.cases.network
+        try:
+            unit = self._gradient(inputs, targets, start) if self._timed else math.nan
+            if self._timed and contender.name not in self._warm:
+                _ask(contender.attribute, network, inputs[:1], targets[:1], self.settings.seed)
+                self._warm.add(contender.name)
+            began = time.perf_counter()
+            heatmaps = _ask(contender.attribute, network, inputs, targets, self.settings.seed + start)
+            return heatmaps, {}, (time.perf_counter() - began) / unit
+        except UnsupportedNetworkError as error:  # said of the network, so that no single image would fare better
+            everything = dict.fromkeys(range(len(inputs)), _reason(error))
+            return torch.zeros_like(inputs[:, 0]), everything, math.nan
+        except Exception:  # noqa: BLE001 - a method that is compared may fail in any way; each image gets its own chance
+            return (*self._explain_singly(contender, inputs, targets, start), math.nan)
+
+    def _explain_singly(
+        self, contender: Contender, inputs: Tensor, targets: Tensor, start: int
+    ) -> tuple[Tensor, dict[int, str]]:
+        heatmaps, reasons = torch.zeros_like(inputs[:, 0]), {}
+        for k in range(len(inputs)):
+            one = slice(k, k + 1)
+            try:
+                heatmaps[one] = _ask(
+                    contender.attribute, self.cases.network, inputs[one], targets[one], self.settings.seed + start
+                )
+            except Exception as error:  # noqa: BLE001 - likewise
+                reasons[k] = _reason(error)
+        return heatmaps, reasons
+
+    def _gradient(self, inputs: Tensor, targets: Tensor, start: int) -> float:
+        """Return the seconds that gradient x input takes for this batch."""
+        seconds, at = self._unit
+        if at != start:
+            attribute = engine_attribute("gradient-x-input")
+            if at < 0:
+                _ask(attribute, self.cases.network, inputs[:1], targets[:1], 0)  # builds the graph
+            began = time.perf_counter()
+            _ask(attribute, self.cases.network, inputs, targets, 0)
+            self._unit = seconds, _ = time.perf_counter() - began, start
+        return seconds
+
+    def _measure(self, family: Family, trial: Trial, good: list[int], positions: list[int], done: _Done) -> None:
+        """Put the values of a family into `done`: of all images at once, or, if that fails, of each alone."""
+        try:
+            found = {name: _checked(name, family(trial)[name], len(good)) for name in done.values}
+        except Exception as error:  # noqa: BLE001 - a metric of one's own may fail in any way
+            if len(good) == 1:
+                done.failures.extend(
+                    Failure(trial.contender.name, name, positions[good[0]], _reason(error)) for name in done.values
+                )
+                return
+            for k in range(len(good)):
+                self._measure(family, _one(trial, k), good[k : k + 1], positions, done)
+            return
+        for name, numbers in found.items():
+            for k, number in zip(good, numbers, strict=True):
+                if math.isfinite(number):
+                    done.values[name][k] = number
+                else:
+                    reason = f"the value is {number}."
+                    done.failures.append(Failure(trial.contender.name, name, positions[k], reason))
+
+
+def _ask(
+    attribute: Callable[[nn.Module, Tensor, Tensor], Tensor],
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    seed: int,
+) -> Tensor:
+    """Ask for heatmaps, with global random numbers of their own."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        heatmaps = heatmaps_of(attribute, network, inputs, targets)
+    if inputs.is_cuda:
+        torch.cuda.synchronize(inputs.device)  # so that the clock is read when the work is done
+    return heatmaps
+
+
+def _checked(name: str, values: object, count: int) -> list[float]:
+    if not isinstance(values, Tensor) or tuple(values.shape) != (count,):
+        given = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InputError(f"the metric {name!r} returned {given}; it has to be a tensor ({count},), a value per image.")
+    return [float(value) for value in values.double()]
+
+
+def _one(trial: Trial, k: int) -> Trial:
+    one = slice(k, k + 1)
+    return Trial(
+        trial.network,
+        trial.contender,
+        trial.inputs[one],
+        trial.heatmaps[one],
+        trial.targets[one],
+        trial.domain,
+        trial.settings,
+        None if trial.masks is None else trial.masks[one],
+        trial.cost,
+    )
+
+
+def _reason(error: Exception) -> str:
+    first = (str(error).strip().splitlines() or [""])[0]
+    return first if isinstance(error, rlrp_nb.RlrpError) else f"{type(error).__name__}: {first}"
+
+
+def _gather(run: _Run, contenders: tuple[Contender, ...], statistics: Statistics) -> Comparison:
+    cases, metrics = run.cases, tuple(run.metrics)
+    values = np.full((len(contenders), len(metrics), cases.count), math.nan)
+    failures = [Failure(None, None, position, reason) for position, reason in sorted(cases.broken.items())]
+    names = {None, *(metric.name for metric in metrics)}
+    for i, contender in enumerate(contenders):
+        for positions in cases.batches(run.settings.batch):
+            found = run.store.find(contender.name, positions[0])
+            for j, metric in enumerate(metrics):
+                numbers = found.get(metric.name, [None] * len(positions))
+                values[i, j, positions] = [math.nan if number is None else number for number in numbers]
+            failures += [f for f in run.store.failures.get((contender.name, positions[0]), []) if f.metric in names]
+    first = cases.inputs(cases.batches(1)[0])
+    notes = {contender.name: _note(contender, cases, first) for contender in contenders}
+    return Comparison(contenders, metrics, values, tuple(failures), statistics, _protocol(run, len(first[0])), notes)
+
+
+def _note(contender: Contender, cases: Cases, first: Tensor) -> str:
+    if contender.note is None:
+        return ""
+    try:
+        return contender.note(cases.network, first)
+    except Exception as error:  # noqa: BLE001 - what fails here has failed on every image, and is among the failures
+        return _reason(error)
+
+
+def _protocol(run: _Run, channels: int) -> tuple[str, ...]:
+    """Say what was compared on and how it was set, a sentence each."""
+    cases, settings = run.cases, run.settings
+    height, width = cases.shape[1:]
+    patches = math.ceil(height / settings.patch) * math.ceil(width / settings.patch)
+    ends = ", ".join(
+        f"{low:.4g} to {high:.4g}"
+        for low, high in zip(cases.domain.low.tolist(), cases.domain.high.tolist(), strict=True)
+    )
+    classes = len(set(cases.targets[cases.targets >= 0].tolist()))
+    return (
+        f"Network: {cases.fingerprint['network']} (digest of structure and weights).",
+        (
+            f"Images: {cases.count - len(cases.broken)} of {cases.count} used, {channels} x {height} x {width}; "
+            f"targets of {classes} classes; range of the input per channel {ends}."
+        ),
+        (
+            f"Pixel flipping: patches of {settings.patch} x {settings.patch} pixels, {settings.per_step} per step, "
+            f"{math.ceil(patches / settings.per_step)} steps until all {patches} are replaced, by "
+            f"{_fill(settings.fill)}; score: {settings.score} of the target."
+        ),
+        f"Batches of {settings.batch}, seed {settings.seed}, {_versions()}.",
+    )
+
+
+def _settings(
+    cases: Cases, patch: int | None, per_step: int | None, *, fill: Fill, score: Score, batch: int, seed: int
+) -> Settings:
+    height, width = cases.shape[1:]
+    side = patch or max(1, round(min(height, width) / _PATCHES))
+    together = per_step or math.ceil(math.ceil(height / side) * math.ceil(width / side) / _STEPS)
+    if isinstance(fill, str) and fill not in {"blur", "mean", "black", "imputation"}:
+        raise InputError(f"fill={fill!r} is not known: choose 'blur', 'mean', 'black', 'imputation', or give a tensor.")
+    if score not in {"probability", "logit", "accuracy"}:
+        raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")
+    if isinstance(fill, Tensor):
+        try:
+            fill.expand(1, *cases.shape)
+        except RuntimeError:
+            raise InputError(
+                f"the fill has shape {tuple(fill.shape)}, which cannot be broadcast to inputs {cases.shape}: give one "
+                "value, or one for each channel as (C, 1, 1)."
+            ) from None
+    return Settings(side, together, fill, score, batch, seed)
+
+
+def _fingerprint(cases: Cases, settings: Settings) -> dict[str, str]:
+    return {
+        **cases.fingerprint,
+        "patch": str(settings.patch),
+        "per_step": str(settings.per_step),
+        "fill": _fill(settings.fill),
+        "score": settings.score,
+        "batch": str(settings.batch),
+        "seed": str(settings.seed),
+        "versions": _versions(),
+        "device": next(iter(cases.network.parameters()), torch.empty(0)).device.type,
+    }
+
+
+def _fill(fill: Fill) -> str:
+    if isinstance(fill, str):
+        return {"blur": "the blurred image", "mean": "the mean of each channel"}.get(fill, fill)
+    numbers = fill.detach().cpu().double().contiguous()
+    return f"a tensor of shape {tuple(fill.shape)} (digest {zlib.crc32(numbers.numpy().tobytes()):08x})"
+
+
+def _versions() -> str:
+    return f"rlrp_nb {rlrp_nb.__version__}, torch {torch.__version__}"
+
+
+def _description(thing: Contender | Metric) -> str:
+    return thing.description if isinstance(thing, Contender) else thing.measures
+
+
+def _check_whole(**numbers: int | None) -> None:
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"{name}={value!r} has to be a positive integer.")

@@ -1,0 +1,340 @@
+"""What a comparison found: values of methods and metrics on images, their means, and how far these can be trusted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from rlrp_nb.errors import InputError
+from rlrp_nb.evaluation.bootstrap import Floats, Interval, bootstrap
+from rlrp_nb.output_file import check_output, write_whole
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from rlrp_nb.evaluation.contender import Contender
+    from rlrp_nb.evaluation.metric import Metric
+    from rlrp_nb.evaluation.store import Failure
+    from rlrp_nb.plots.colormap import Theme
+
+_ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
+
+
+class Statistics(NamedTuple):
+    """How means are judged.
+
+    Attributes
+    ----------
+    reference
+        Name of the method that others are compared with.
+    resamples, confidence, seed
+        Of the bootstrap.
+    """
+
+    reference: str
+    resamples: int
+    confidence: float
+    seed: int
+
+
+class Row(NamedTuple):
+    """One method under one metric.
+
+    Attributes
+    ----------
+    method, metric
+        Names.
+    mean, low, high
+        Over the images, with the bootstrap interval; the median, without one, where the metric is timed.
+    images
+        How many have a value.
+    missing
+        How many have none.
+    difference, difference_low, difference_high
+        The mean over the images that both have of this method minus the reference, with its interval; NaN for the
+        reference itself.
+    rank
+        "best" where the difference from every other method has a sign, "tied" for the best and those whose difference
+        from it has none, "" for others, and where no way is better.
+    """
+
+    method: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    images: int
+    missing: int
+    difference: float
+    difference_low: float
+    difference_high: float
+    rank: str
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparison:
+    """Methods compared on images; what :func:`rlrp_nb.compare` returns.
+
+    Parameters
+    ----------
+    contenders : tuple of Contender
+        The methods, M of them.
+    metrics : tuple of Metric
+        The metrics, K of them.
+    values : ndarray
+        float64 ``(M, K, N)`` for N images, NaN where there is no value. ``comparison["rlrp", "abpc"]`` is one row.
+    failures : tuple of Failure
+        Each value that is not there though it should be, and why.
+    statistics : Statistics
+        Reference method and bootstrap.
+    setting : tuple of str
+        What was compared on and how, a sentence each.
+    notes : dict of str to str
+        What was found for this network, by method.
+    """
+
+    contenders: tuple[Contender, ...]
+    metrics: tuple[Metric, ...]
+    values: Floats
+    failures: tuple[Failure, ...]
+    statistics: Statistics
+    setting: tuple[str, ...]
+    notes: dict[str, str]
+
+    def __repr__(self) -> str:
+        methods, metrics, images = self.values.shape
+        return f"Comparison({methods} methods, {metrics} metrics, {images} images, {len(self.failures)} failures)"
+
+    def __getitem__(self, names: tuple[str, str]) -> Floats:
+        method, metric = names
+        found: Floats = self.values[self._method(method), self._metric(metric)]
+        return found
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods, in order."""
+        return tuple(contender.name for contender in self.contenders)
+
+    @property
+    def reference(self) -> str:
+        """Name of the method that others are compared with: the one asked for, or else the first."""
+        asked = self.statistics.reference
+        return asked if asked in self.methods else self.methods[0]
+
+    def interval(self, method: str, metric: str) -> Interval:
+        """Return the mean of a method over the images, with its interval.
+
+        Raises
+        ------
+        InputError
+            There is no such method or metric.
+        """
+        return self._interval(self[method, metric], metric)
+
+    def difference(self, method: str, metric: str, reference: str | None = None) -> Interval:
+        """Return the mean of a method minus a reference over the images that both have, with its interval.
+
+        Parameters
+        ----------
+        method, metric : str
+            Names.
+        reference : str, optional
+            None takes that of the comparison.
+
+        Raises
+        ------
+        InputError
+            There is no such method or metric.
+        """
+        return self._interval(self[method, metric] - self[reference or self.reference, metric], metric)
+
+    def differences(self, reference: str | None = None) -> dict[str, dict[str, Interval]]:
+        """Return the paired differences of all methods from a reference, by metric and method.
+
+        Raises
+        ------
+        InputError
+            There is no such method.
+        """
+        against = self.methods[self._method(reference or self.reference)]
+        return {
+            metric.name: {name: self.difference(name, metric.name, against) for name in self.methods if name != against}
+            for metric in self.metrics
+        }
+
+    def table(self) -> list[Row]:
+        """Return a row for each method and metric that exists for it."""
+        ranks = {metric.name: self._ranks(metric) for metric in self.metrics}
+        used = self.values.shape[2] - sum(failure.method is None for failure in self.failures)
+        rows = []
+        for contender in self.contenders:
+            for metric in self.metrics:
+                if not metric.applies_to(contender):
+                    continue
+                name = contender.name
+                found = self.interval(name, metric.name)
+                gap = Interval(math.nan, math.nan, math.nan, 0)
+                if name != self.reference:
+                    gap = self.difference(name, metric.name)
+                rank = ranks[metric.name].get(name, "")
+                rows.append(
+                    Row(
+                        name, metric.name, found.mean, found.low, found.high, found.count, used - found.count,
+                        gap.mean, gap.low, gap.high, rank,
+                    )
+                )  # fmt: skip
+        return rows
+
+    def to_csv(self, path: str | PathLike[str]) -> Path:
+        """Write the table, one line for each row of :meth:`table`, and return the path.
+
+        Raises
+        ------
+        FileFormatError
+            The name does not end in .csv.
+        InputError
+            Nothing can be written there.
+        """
+        place = check_output(Path(path), [".csv"])
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(Row._fields)
+        writer.writerows([["" if value != value else value for value in row] for row in self.table()])  # noqa: PLR0124 - NaN
+        return write_whole(place, lambda file: file.write(text.getvalue().encode()))
+
+    def to_markdown(self) -> str:
+        """Return the table in Markdown, with its footnotes: failures, methods, metrics."""
+        return "\n".join([self.grid(), "", self._legend(), "", *self._footnotes()])
+
+    def grid(self) -> str:
+        """Return the table alone in Markdown: a line per method, a column per metric."""
+        rows = {(row.method, row.metric): row for row in self.table()}
+        lines = [
+            ["Method", *(f"{metric.title}{_ARROWS[metric.better]}" for metric in self.metrics)],
+            ["---", *("---:" for _ in self.metrics)],
+        ]
+        for contender in self.contenders:
+            cells = [_cell(rows.get((contender.name, metric.name))) for metric in self.metrics]
+            lines.append([contender.title, *cells])
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+    def protocol(self) -> str:
+        """Return everything that a sceptical reader needs to do the same again, as Markdown."""
+        statistics = self.statistics
+        return "\n".join(
+            [
+                *(f"- {sentence}" for sentence in self.setting),
+                (
+                    f"- Intervals: {statistics.confidence:.0%} percentile bootstrap over images, "
+                    f"{statistics.resamples} resamples, seed {statistics.seed}; differences are paired, each over the "
+                    "images that both methods have. They are not corrected for how many there are."
+                ),
+                "",
+                *self._footnotes(),
+            ]
+        )
+
+    def plot(self, theme: Theme = "light") -> Any:  # noqa: ANN401 - a plotly figure, imported on use
+        """Return a plotly figure: a panel per metric, a dot with its interval per method.
+
+        Parameters
+        ----------
+        theme : {"light", "dark"}
+            Page colours.
+
+        Raises
+        ------
+        MissingPackageError
+            plotly is not installed.
+        """
+        from rlrp_nb.plots.ranking import figure  # noqa: PLC0415 - plots are needed only by those who ask for them
+
+        return figure(self, theme)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def _legend(self) -> str:
+        return (
+            f"Mean over images [{self.statistics.confidence:.0%} bootstrap interval]. Bold: better than every other "
+            "method, by a paired difference whose interval excludes 0. Italic: not told apart from the best."
+        )
+
+    def _footnotes(self) -> list[str]:
+        lines = ["Methods:", ""]
+        for contender in self.contenders:
+            note = self.notes.get(contender.name)
+            lines.append(f"- **{contender.title}**: {contender.description}{f' ({note})' if note else ''}.")
+        lines += ["", "Metrics:", ""]
+        for metric in self.metrics:
+            way = f"{metric.better} is better" if metric.better else "neither way is better"
+            only = " Only for this engine's methods." if metric.engine_only else ""
+            kind = " Median over images." if metric.timed else ""
+            lines.append(
+                f"- **{metric.title}**: {metric.measures}; unit: {metric.unit}; {way} ({metric.source}).{only}{kind}"
+            )
+        if self.failures:
+            lines += ["", "Values that are not there:", ""]
+        counts = Counter((failure.method, failure.metric, failure.reason) for failure in self.failures)
+        titles = {contender.name: contender.title for contender in self.contenders}
+        for (method, measured, reason), count in counts.items():
+            what = "image" if method is None else titles[method] + ("" if measured is None else f", {measured}")
+            lines.append(f"- {what}, {count} x: {reason}")
+        return lines
+
+    def _interval(self, values: Floats, metric: str) -> Interval:
+        if self.metrics[self._metric(metric)].timed:
+            there = values[~np.isnan(values)]
+            return Interval(float(np.median(there)) if len(there) else math.nan, math.nan, math.nan, len(there))
+        statistics = self.statistics
+        return bootstrap(values, resamples=statistics.resamples, confidence=statistics.confidence, seed=statistics.seed)
+
+    def _ranks(self, metric: Metric) -> dict[str, str]:
+        """Return which methods are best or tied under a metric."""
+        if metric.better is None or metric.timed:
+            return {}
+        sign = 1 if metric.better == "higher" else -1
+        means = {name: sign * self.interval(name, metric.name).mean for name in self.methods}
+        there = [name for name in self.methods if not math.isnan(means[name])]
+        if len(there) < 2:  # noqa: PLR2004 - one alone is not the best of anything
+            return {}
+        best = max(there, key=lambda name: means[name])
+        gaps = {name: self.difference(best, metric.name, name) for name in there if name != best}
+        tied = [name for name, gap in gaps.items() if not gap.excludes_zero]
+        return dict.fromkeys([best, *tied], "tied") if tied else {best: "best"}
+
+    def _method(self, name: str) -> int:
+        if name not in self.methods:
+            raise InputError(f"method {name!r} took no part; there are {', '.join(self.methods)}.")
+        return self.methods.index(name)
+
+    def _metric(self, name: str) -> int:
+        names = [metric.name for metric in self.metrics]
+        if name not in names:
+            raise InputError(f"metric {name!r} was not measured; there are {', '.join(names)}.")
+        return names.index(name)
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    if not row.images:
+        return "failed"
+    mean = _number(row.mean)
+    marked = {"best": f"**{mean}**", "tied": f"*{mean}*"}.get(row.rank, mean)
+    interval = "" if math.isnan(row.low) else f" [{_number(row.low)}, {_number(row.high)}]"
+    return f"{marked}{interval}{f' (n = {row.images})' if row.missing else ''}"
+
+
+def _number(value: float) -> str:
+    """Return three significant digits, but no more than three after the point of numbers around 1."""
+    if value and not 1e-2 <= abs(value) < 1e3:  # noqa: PLR2004 - where the digits after the point say enough
+        return f"{value:.2e}" if abs(value) < 1e-3 or abs(value) >= 1e3 else f"{value:.4f}"  # noqa: PLR2004 - likewise
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"  # noqa: PLR2004 - likewise

@@ -1,0 +1,169 @@
+"""The values of a comparison on disk: saved as soon as they are there, and trusted only where they belong.
+
+The file has one JSON object per line. The first says what is compared: network, images, settings, versions. The others
+are added at the end, each by one write, so that a process that dies leaves whole lines and at most one broken last
+line, which is taken off when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rlrp_nb.errors import FileFormatError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+_FORMAT = "rlrp_nb comparison 1"
+
+
+class Failure(NamedTuple):
+    """A value that is not there.
+
+    Attributes
+    ----------
+    method
+        Name of the method; None where the image itself is the reason.
+    metric
+        Name of the metric; None where there is no heatmap to measure.
+    image
+        Position of the image.
+    reason
+        In words.
+    """
+
+    method: str | None
+    metric: str | None
+    image: int
+    reason: str
+
+
+class Store:
+    """Values of methods and metrics, batch by batch, in memory and, if a path is given, in a file.
+
+    Parameters
+    ----------
+    path : Path or None
+        Of the file, which is made if it is not there; None keeps everything in memory.
+    fingerprint : mapping of str to str
+        What is compared, in words or digests.
+
+    Raises
+    ------
+    InputError
+        The file is about something else, or its folder does not exist.
+    FileFormatError
+        The file is none of this kind, or damaged. It is left as it is.
+    """
+
+    def __init__(self, path: Path | None, fingerprint: Mapping[str, str]) -> None:
+        self._path = path
+        self._declared: dict[str, str] = {}
+        self._values: dict[tuple[str, int], dict[str, list[float | None]]] = {}
+        self.failures: dict[tuple[str, int], list[Failure]] = {}
+        header = {"format": _FORMAT, "fingerprint": dict(fingerprint)}
+        if path is not None:
+            self._open(path, header)
+
+    def declare(self, what: str, description: str) -> None:
+        """Say how something is set that values depend on, such as a method.
+
+        Raises
+        ------
+        InputError
+            The file has values of something that was set in another way.
+        """
+        if what not in self._declared:
+            self._append({"declare": what, "as": description})
+            self._declared[what] = description
+        if self._declared[what] != description:
+            raise InputError(
+                f"{str(self._path)!r} has values of the {what} as {self._declared[what]!r}, which is now "
+                f"{description!r}: choose another path, or set it as it was."
+            )
+
+    def find(self, method: str, start: int) -> Mapping[str, Sequence[float | None]]:
+        """Return what is there for a method and the batch that starts at an image: values by metric."""
+        return self._values.get((method, start), {})
+
+    def add(
+        self, method: str, start: int, values: Mapping[str, Sequence[float | None]], failures: Sequence[Failure]
+    ) -> None:
+        """Save values of a batch, None where there is none, at once."""
+        record = {
+            "method": method,
+            "start": start,
+            "values": {name: list(numbers) for name, numbers in values.items()},
+            "failures": [list(failure) for failure in failures],
+        }
+        self._append(record)
+        self._take(record)
+
+    def _take(self, record: dict[str, Any]) -> None:
+        if "declare" in record:
+            self._declared[record["declare"]] = record["as"]
+            return
+        key = record["method"], record["start"]
+        there = self._values.setdefault(key, {})
+        new = {name: numbers for name, numbers in record["values"].items() if name not in there}
+        there.update(new)
+        known = self.failures.setdefault(key, [])
+        known += [failure for failure in (Failure(*entry) for entry in record["failures"]) if failure not in known]
+
+    def _append(self, record: dict[str, Any]) -> None:
+        if self._path is None:
+            return
+        with self._path.open("ab") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _open(self, path: Path, header: dict[str, Any]) -> None:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
+        content = path.read_bytes() if path.exists() else b""
+        whole, newline, broken = content.rpartition(b"\n")
+        if not newline and _line(header).startswith(broken):  # new, or died while it was made
+            path.write_bytes(_line(header))
+            return
+        lines = whole.split(b"\n") if newline else [broken]
+        found = _read(lines[0])
+        if not isinstance(found, dict) or found.get("format") != _FORMAT:
+            raise FileFormatError(f"{str(path)!r} holds no comparison of this version: choose another path.")
+        _check_same(path, found["fingerprint"], header["fingerprint"])
+        for number, line in enumerate(lines[1:], start=2):
+            record = _read(line)
+            if not isinstance(record, dict) or not ({"declare", "as"} <= set(record) or "values" in record):
+                raise FileFormatError(f"line {number} of {str(path)!r} is damaged: delete that line to go on without.")
+            self._take(record)
+        if broken:
+            with path.open("r+b") as file:
+                file.truncate(len(content) - len(broken))
+
+
+def _check_same(path: Path, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    differing = [
+        f"{name} (saved: {saved.get(name, 'nothing')}; now: {wanted.get(name, 'nothing')})"
+        for name in {**saved, **wanted}
+        if saved.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise InputError(
+            f"{str(path)!r} is of another comparison, and was left as it is. What differs: {', '.join(differing)}. "
+            "Choose another path."
+        )
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def _read(line: bytes) -> object:
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None
