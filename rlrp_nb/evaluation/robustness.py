@@ -187,6 +187,7 @@ def _cosine(first: Tensor, second: Tensor) -> Tensor:
 
 def _ranks(values: Tensor) -> Tensor:
     """Return the rank of each value in its row, from 0."""
+    values = values.contiguous()
     ordered = values.sort(1).values
     below = torch.searchsorted(ordered, values)
     not_above = torch.searchsorted(ordered, values, right=True)

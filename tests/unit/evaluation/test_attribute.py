@@ -1,0 +1,158 @@
+"""Tests of attributes: the engine's own, and what is refused of others."""
+
+import captum.attr
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.attribute import check_case, engine_attribute, heatmaps_of
+from tests.reference.networks import images, small_vgg
+from tests.unit.evaluation.untouched import untouched
+
+TARGETS = torch.tensor([0, 3])
+
+
+def gradient(network, inputs, targets):
+    inputs.requires_grad_()
+    logits = network(inputs).gather(1, targets[:, None]).sum()
+    return torch.autograd.grad(logits, inputs)[0].sum(1)
+
+
+@pytest.mark.parametrize("method", ["rlrp", "lrp-gamma", rlrp_nb.engine.methods.lrp_epsilon(0.5)])
+def test_the_engines_heatmaps_are_those_of_explain(method):
+    network, inputs = small_vgg(), images(2, 12)
+    with untouched(network, inputs):
+        found = heatmaps_of(engine_attribute(method), network, inputs, TARGETS)
+    for sample, target in enumerate(TARGETS.tolist()):
+        alone = rlrp_nb.explain(network, inputs[sample : sample + 1], target, method)
+        torch.testing.assert_close(found[sample], alone.heatmap(), rtol=1e-10, atol=0)
+
+
+def test_an_unknown_method_is_refused_before_anything_is_explained():
+    with pytest.raises(InputError, match="Did you mean 'rlrp'"):
+        engine_attribute("rlpr")
+
+
+@pytest.mark.parametrize("grad", [torch.no_grad, torch.enable_grad])
+def test_other_attributes_may_differentiate(grad):
+    network, inputs = small_vgg(), images(2, 12)
+
+    def captums(network, inputs, targets):
+        return captum.attr.Saliency(network).attribute(inputs.requires_grad_(), targets, abs=False).sum(1)
+
+    with untouched(network, inputs), grad():
+        found = [heatmaps_of(attribute, network, inputs, TARGETS) for attribute in (gradient, captums)]
+    torch.testing.assert_close(*found)
+    assert not found[0].requires_grad
+
+
+def test_the_logits_come_back_from_the_check():
+    network, inputs = small_vgg(), images(2, 12)
+    with untouched(network, inputs):
+        logits = check_case(network, inputs, TARGETS)
+    torch.testing.assert_close(logits, network(inputs).detach())
+
+
+class Raw(nn.Module):
+    def forward(self, x):
+        return [x]
+
+
+def test_what_cannot_be_measured_is_named():
+    network, inputs = small_vgg(), images(2, 12)
+    broken = inputs.clone()
+    broken[1, 0, 0, 0] = torch.nan
+    for arguments, words in (
+        (("network", inputs, TARGETS), "network is a str"),
+        ((network, inputs.numpy(), TARGETS), "inputs is a ndarray"),
+        ((network, inputs[0], TARGETS), r"inputs has shape \(3, 12, 12\)"),
+        ((network, inputs.float(), TARGETS), "inputs is torch.float32"),
+        ((network, broken, TARGETS), r"NaN or infinite values \(in sample 1\)"),
+        ((network, inputs[:0], TARGETS[:0]), "at least one sample"),
+        ((network, inputs, [0, 3]), "targets is list"),
+        ((network, inputs, TARGETS.float()), "targets is torch.float32"),
+        ((network, inputs, TARGETS[:1]), r"targets is torch.int64 \(1,\)"),
+        ((network, inputs, torch.tensor([0, 5])), r"target 5 of input 1 is no class .* 0 to 4"),
+        ((network, inputs, torch.tensor([-1, 0])), "target -1 of input 0"),
+    ):
+        with pytest.raises(InputError, match=words):
+            check_case(*arguments)
+    overflowing = small_vgg()
+    overflowing[-1].bias.data[2] = torch.inf
+    for unfit, words in (
+        (network[:3].eval(), r"returns \(2, 6, 12, 12\) for 2 inputs"),
+        (nn.Sequential(Raw()).eval(), "returns list"),
+        (overflowing, "logits for input 0 are NaN or infinite"),
+        (small_vgg().train(), "the network, 0, 1 is in training mode"),
+    ):
+        with pytest.raises(UnsupportedNetworkError, match=words):
+            check_case(unfit, inputs, TARGETS)
+
+
+def test_one_layer_in_training_mode_is_named():
+    network = small_vgg()
+    network[1].train()
+    with pytest.raises(UnsupportedNetworkError, match=r"^1 is in training mode"):
+        check_case(network, images(2, 12), TARGETS)
+
+
+def test_answers_that_are_no_heatmaps_are_named():
+    network, inputs = small_vgg(), images(2, 12)
+    broken = torch.zeros(2, 12, 12)
+    broken[1, 3, 3] = torch.inf
+    for answer, words in (
+        (torch.zeros(2, 3, 12, 12), r"returned torch.float32 \(2, 3, 12, 12\).*\(2, 12, 12\)"),
+        (torch.zeros(2, 12, 12, dtype=torch.bool), "returned torch.bool"),
+        (torch.zeros(2, 12, 12, dtype=torch.complex64), "returned torch.complex64"),
+        (broken.numpy(), "returned ndarray"),
+        (None, "returned NoneType"),
+        (broken, "heatmap 1 has values that are NaN or infinite"),
+    ):
+        with pytest.raises(InputError, match=words):
+            heatmaps_of(lambda *_, answer=answer: answer, network, inputs, TARGETS)
+
+
+def _train(network):
+    network[1].train()
+
+
+def _freeze(network):
+    network[0].weight.requires_grad_(False)  # noqa: FBT003 - torch's own signature
+
+
+def _hook(network):
+    network[3].register_forward_hook(lambda *_: None)
+
+
+def _backward(network):
+    network(images(2, 12)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_train, "mode of 1"),
+        (_freeze, "requires_grad of 0.weight"),
+        (_hook, "hooks of the network"),
+        (_backward, "gradient of 0.weight, gradient of 0.bias"),
+    ],
+)
+def test_an_attribute_that_changes_the_network_is_refused(change, words):
+    network, inputs = small_vgg(), images(2, 12)
+
+    def attribute(network, inputs, targets):
+        change(network)
+        return gradient(network, inputs, targets)
+
+    with pytest.raises(InputError, match=f"the attribute changed the network: {words}"):
+        heatmaps_of(attribute, network, inputs, TARGETS)
+    assert not any(module.training for module in network.modules())
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_an_attribute_cannot_write_into_the_inputs():
+    network, inputs = small_vgg(), images(2, 12)
+    with untouched(network, inputs):
+        heatmaps_of(lambda _, x, __: x.zero_().sum(1), network, inputs, TARGETS)
