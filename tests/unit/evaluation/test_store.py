@@ -1,0 +1,98 @@
+"""Values on disk: whole lines or none, only where they belong, and nothing of anyone else's is touched."""
+
+import pytest
+
+from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.evaluation.store import Failure, Store
+
+FINGERPRINT = {"network": "a", "images": "b"}
+VALUES = {"abpc": [0.1 + 0.2, None], "gini": [1e-300, 1 / 3]}
+LOST = [Failure("rlrp", "abpc", 1, "the value is nan.")]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "values.jsonl"
+
+
+def filled(path):
+    store = Store(path, FINGERPRINT)
+    store.declare("method 'rlrp'", "as it is")
+    store.add("rlrp", 0, VALUES, LOST)
+    return store
+
+
+def test_what_was_saved_is_read_bit_by_bit(path):
+    filled(path)
+    again = Store(path, FINGERPRINT)
+    assert again.find("rlrp", 0) == VALUES
+    assert again.failures["rlrp", 0] == LOST
+    assert again.find("rlrp", 2) == again.find("lrp-0", 0) == {}
+
+
+def test_without_a_path_it_is_kept_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert filled(None).find("rlrp", 0) == VALUES
+    assert not list(tmp_path.iterdir())
+
+
+def test_metrics_are_added_and_the_first_value_stays(path):
+    store = filled(path)
+    store.add("rlrp", 0, {"aopc": [1.0, 2.0], "gini": [0.0, 0.0]}, LOST)
+    for one in (store, Store(path, FINGERPRINT)):
+        assert one.find("rlrp", 0) == {**VALUES, "aopc": [1.0, 2.0]}
+        assert one.failures["rlrp", 0] == LOST
+
+
+def test_a_file_cut_anywhere_keeps_its_whole_lines(path):
+    filled(path).add("rlrp", 2, {"gini": [0.5, 0.5]}, [])
+    content = path.read_bytes()
+    for length in range(len(content) + 1):
+        path.write_bytes(content[:length])
+        store = Store(path, FINGERPRINT)
+        lines = content[:length].count(b"\n")
+        assert (store.find("rlrp", 0) == VALUES) == (lines >= 3)
+        assert bool(store.find("rlrp", 2)) == (lines >= 4)
+        store.add("lrp-0", 0, {"gini": [0.25]}, [])  # what comes after a broken line is not lost either
+        assert Store(path, FINGERPRINT).find("lrp-0", 0) == {"gini": [0.25]}
+
+
+def test_another_comparison_is_refused_by_what_differs_and_left_alone(path):
+    filled(path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"What differs: images \(saved: b; now: c\), seed \(saved: nothing; now: 1\)"):
+        Store(path, {"network": "a", "images": "c", "seed": "1"})
+    assert path.read_bytes() == before
+
+
+def test_a_method_that_is_set_in_another_way_is_refused(path):
+    filled(path)
+    store = Store(path, FINGERPRINT)
+    store.declare("method 'rlrp'", "as it is")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"values of the method 'rlrp' as 'as it is', which is now 'otherwise'"):
+        store.declare("method 'rlrp'", "otherwise")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"my thesis", b"my thesis\n", b"{}\n", b"[]\n", b'{"format": "another"}\n1\n'])
+def test_a_file_of_another_kind_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError, match="holds no comparison"):
+        Store(path, FINGERPRINT)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("line", [b"{", b"3", b"{}"])
+def test_a_damaged_line_in_the_middle_is_named(path, line):
+    filled(path)
+    content = path.read_bytes()
+    head, _, rest = content.partition(b"\n")
+    path.write_bytes(head + b"\n" + line + b"\n" + rest)
+    with pytest.raises(FileFormatError, match="line 2 of"):
+        Store(path, FINGERPRINT)
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="nowhere"):
+        Store(tmp_path / "nowhere" / "values.jsonl", FINGERPRINT)
