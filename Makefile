@@ -12,7 +12,7 @@ CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name
 export CHROME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lab notebooks docs screenshots environment
+.PHONY: help demo test fuzz lint bench lab notebooks docs screenshots environment
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 20
@@ -24,6 +24,10 @@ demo: ## explain a photograph with a real network, offline; writes out/demo.png 
 test: lint widgets/node_modules/.package-lock.json ## run every check and every test
 	@test -x "$(CHROME)" || .ci/debian chromium "The tests of the page need Chromium, which is not installed"
 	"$(BIN)/python" -m pytest
+
+fuzz: ## try 10,000 random networks, files, messages, pages and explanations in a row; hours
+	@.ci/environment "$(VENV)" test
+	HYPOTHESIS_PROFILE=fuzz nice "$(BIN)/python" -m pytest tests/fuzz
 
 # What the tests of the scripts need; npm writes this file when it has installed everything.
 widgets/node_modules/.package-lock.json: widgets/package-lock.json
