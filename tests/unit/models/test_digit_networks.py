@@ -1,5 +1,6 @@
 """The shipped digit networks have torchvision's form and know digits; the command makes others like them."""
 
+import subprocess
 import sys
 from collections import OrderedDict
 
@@ -129,6 +130,19 @@ def test_own_dense_weights(tmp_path):
     torch.testing.assert_close(loaded.network(images), network(images), atol=1e-4, rtol=1e-4)
 
 
+def test_vgg16_is_in_memory_once():
+    code = """
+import resource, rlrp_nb
+from rlrp_nb.models import zoo
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+network = rlrp_nb.load_model("vgg16_digits").network
+more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(1024 * more / sum(4 * parameter.numel() for parameter in network.parameters()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.3
+
+
 def few_digits(count=48):
     digits = split_digits()
     return to_input(digits.train_images[:count]), torch.from_numpy(digits.train_labels[:count])
@@ -147,6 +161,14 @@ def test_training_depends_on_the_seed_alone(name):
     dense = build(name).eval()
     load_factors(dense, OrderedDict(first), "the training")
     assert dense(few_digits(2)[0]).isfinite().all()
+
+
+def test_training_leaves_nothing_to_chance():
+    state = train("resnet50", *few_digits(6), epochs=1)
+    assert torch.equal(state["conv1.weight"][:, 0], state["conv1.weight"][:, 1])  # the channels of a digit are alike
+    taps = state["layer4.2.conv2.core.weight"].abs().amax(dim=(0, 1))
+    assert (taps > 0).nonzero().tolist() == [[1, 1]]  # its map is 1 x 1
+    assert (state["layer3.2.conv2.core.weight"].abs().amax(dim=(0, 1)) > 0).all()  # its map is 2 x 2
 
 
 @pytest.mark.parametrize("name", ["vgg19", "resnet50"])
