@@ -12,7 +12,7 @@ CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name
 export CHROME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz lint bench lab notebooks docs screenshots environment
+.PHONY: help demo test fuzz lint bench compare lab notebooks docs screenshots environment
 
 help: ## list the commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' "$(CURDIR)/Makefile" | expand -t 20
@@ -47,6 +47,10 @@ bench: ## count FLOPs and seconds of rlrp and its peers, in one table; pixel fli
 	"$(BIN)/python" -m benchmarks
 	"$(BIN)/python" -m benchmarks.faithfulness
 	"$(BIN)/python" -m benchmarks.frames
+
+compare: ## measure again which method to believe, and write docs/comparison.md; goes on where it was interrupted
+	@.ci/environment "$(VENV)" test
+	"$(BIN)/python" -m benchmarks.comparison
 
 lab: ## open the notebooks in JupyterLab
 	@.ci/environment "$(VENV)" lab

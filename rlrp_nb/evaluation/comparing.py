@@ -6,6 +6,7 @@ import math
 import time
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,7 @@ from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.store import Failure, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from os import PathLike
 
     from torch import nn
@@ -246,7 +247,9 @@ class _Run:
     def _measure(self, family: Family, trial: Trial, good: list[int], positions: list[int], done: _Done) -> None:
         """Put the values of a family into `done`: of all images at once, or, if that fails, of each alone."""
         try:
-            found = {name: _checked(name, family(trial)[name], len(good)) for name in done.values}
+            with _own_random_numbers(self.settings.seed + positions[good[0]]):
+                values = family(trial)
+            found = {name: _checked(name, values[name], len(good)) for name in done.values}
         except Exception as error:  # noqa: BLE001 - a metric of one's own may fail in any way
             if len(good) == 1:
                 done.failures.extend(
@@ -265,6 +268,14 @@ class _Run:
                     done.failures.append(Failure(trial.contender.name, name, positions[k], reason))
 
 
+@contextmanager
+def _own_random_numbers(seed: int) -> Iterator[None]:
+    """Let what draws from PyTorch's global generator draw the same numbers in every run, and put its state back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def _ask(
     attribute: Callable[[nn.Module, Tensor, Tensor], Tensor],
     network: nn.Module,
@@ -272,9 +283,8 @@ def _ask(
     targets: Tensor,
     seed: int,
 ) -> Tensor:
-    """Ask for heatmaps, with global random numbers of their own."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    """Ask for heatmaps, and wait until they are there."""
+    with _own_random_numbers(seed):
         heatmaps = heatmaps_of(attribute, network, inputs, targets)
     if inputs.is_cuda:
         torch.cuda.synchronize(inputs.device)  # so that the clock is read when the work is done

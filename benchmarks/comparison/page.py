@@ -1,0 +1,123 @@
+"""The published page: tables, figures, where R-LRP loses, and the whole protocol, all from the numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.comparison.reasons import WHY, losses, wins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmarks.comparison.subjects import Subject
+    from rlrp_nb.evaluation.bootstrap import Interval
+    from rlrp_nb.evaluation.comparison import Comparison
+
+_HEAD = """\
+# What was measured
+
+Made by `{command}`, which measures everything again and writes this page. The command for a network and images of your
+own is [`rlrp_nb.compare`](howto/choose-a-method.md).
+
+Every figure is a mean over images with its {confidence:.0%} bootstrap interval. **Bold** is better than every other
+method of its table, by a paired difference whose interval excludes 0; *italic* cannot be told apart from the best. No
+correction is made for how many differences there are. All methods of a table see the same images, classes and noise.
+
+No single number decides. Flipping (AOPC, ABPC, Insertion, Deletion) asks the network itself, on inputs it has never
+seen. Localisation needs a truth, and a network may be right for other reasons. Similarity under noise is also high for
+a map that ignores the network: look at the controls *Random* and *Edges* in every table first.
+"""
+
+_TAIL = """\
+## How it was measured
+
+{facts}
+
+The network's weights, the images, the settings and the versions are digested into the files from which an interrupted
+run goes on, and a file that does not fit is refused.
+"""
+
+
+def page(found: Sequence[tuple[Subject, Comparison]], facts: Sequence[str], command: str) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    found
+        What was compared, and what came out.
+    facts
+        About the machine, a sentence each.
+    command
+        That makes the page.
+    """
+    parts = [_HEAD.format(command=command, confidence=found[0][1].statistics.confidence)]
+    parts += [_summary(found)]
+    parts += [_section(subject, comparison) for subject, comparison in found]
+    parts += [_TAIL.format(facts="\n".join(f"- {fact}" for fact in facts))]
+    return "\n".join(parts)
+
+
+def _summary(found: Sequence[tuple[Subject, Comparison]]) -> str:
+    lines = [
+        "Against how many of the other methods R-LRP is better, worse, or cannot be told apart:",
+        "",
+        "| Network, images | Metric | Better than | Worse than | Not told apart |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for subject, comparison in found:
+        for metric in comparison.metrics:
+            if metric.better is None or metric.timed:
+                continue
+            gaps = [gap for gap in comparison.differences()[metric.name].values() if gap.count]
+            ahead, behind = len(wins(comparison, metric.name)), len(losses(comparison, metric.name))
+            lines.append(f"| {subject.title} | {metric.title} | {ahead} | {behind} | {len(gaps) - ahead - behind} |")
+    return "\n".join([*lines, ""])
+
+
+def _section(subject: Subject, comparison: Comparison) -> str:
+    lines = [
+        f"## {subject.title}",
+        "",
+        subject.what,
+        "",
+        comparison.grid(),
+        "",
+        f"![{_described(subject, comparison)}](images/comparison-{subject.name}.svg)",
+        "",
+        *_lost(comparison),
+        "<details><summary>Protocol</summary>",
+        "",
+        comparison.protocol(),
+        "",
+        "</details>",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _lost(comparison: Comparison) -> list[str]:
+    """Say under which metrics other methods beat R-LRP, by how much, and why that can be."""
+    lines: list[str] = []
+    for metric in comparison.metrics:
+        ahead = losses(comparison, metric.name)
+        if ahead:
+            named = "; ".join(f"{title} by {_gap(gap)}" for title, gap in ahead)
+            lines.append(f"- **{metric.title}**: behind {named}. {WHY.get(metric.name, '')}".rstrip())
+    return (
+        ["Where R-LRP loses, and why that can be:", "", *lines, ""]
+        if lines
+        else ["R-LRP loses under none of these metrics.", ""]
+    )
+
+
+def _gap(gap: Interval) -> str:
+    low, high = sorted((abs(gap.low), abs(gap.high)))
+    return f"{abs(gap.mean):.3g} [{low:.3g}, {high:.3g}]"
+
+
+def _described(subject: Subject, comparison: Comparison) -> str:
+    best = [row for row in comparison.table() if row.rank == "best"]
+    titles = {contender.name: contender.title for contender in comparison.contenders}
+    names = {metric.name: metric.title for metric in comparison.metrics}
+    told = "; ".join(f"{titles[row.method]} is best by {names[row.metric]}" for row in best)
+    return f"{subject.title}: dots with intervals, the same numbers as in the table. {told or 'No method is best'}."
