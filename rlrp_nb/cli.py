@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -35,6 +34,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PAGES = (".html", ".htm")
 DEFAULT_MODEL = "efficientnet_lite0"
 SAMPLE = "sample:"
+_MAX_INPUT = 200_000_000  # bytes of a picture from standard input
 
 _IMAGE_HELP = "picture file, - for standard input, or sample:coffee (camera, chelsea, rocket, ...) from scikit-image"
 _TARGET_HELP = (
@@ -223,18 +223,17 @@ def _explanations(
 
 
 def _open(source: str) -> "Image.Image":
-    from rlrp_nb.data.image import load_image  # noqa: PLC0415 - loads NumPy and Pillow
+    from rlrp_nb.data.image import decode_image, load_image  # noqa: PLC0415 - loads NumPy and Pillow
     from rlrp_nb.data.sample import sample_image  # noqa: PLC0415 - loads NumPy and Pillow
 
     if source.startswith(SAMPLE):
         return sample_image(source.removeprefix(SAMPLE))
     if source != "-":
         return load_image(source)
-    with tempfile.TemporaryDirectory() as folder:
-        # as a file, so that every check of a file is made; its name is what the message of a bad one will say
-        path = Path(folder) / "standard input"
-        path.write_bytes(sys.stdin.buffer.read())
-        return load_image(path)
+    data = sys.stdin.buffer.read(_MAX_INPUT + 1)
+    if len(data) > _MAX_INPUT:
+        raise InputError(f"standard input has more than {_MAX_INPUT / 1e6:.0f} MB: give a smaller picture.")
+    return decode_image(data, "standard input")
 
 
 def _save(image: "Image.Image", path: Path) -> Path:

@@ -5,6 +5,7 @@ is silently too dark or wrongly turned gives a heatmap that is silently wrong.
 """
 
 import sys
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from traceback import format_exception_only
@@ -69,6 +70,33 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     raise InputError(f"a picture cannot be made from {type(source).__name__}: {_ACCEPTED}.")
 
 
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Read one picture from the bytes of a file, as :func:`load_image` reads a file.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    name : str
+        What it is called; only for messages.
+    max_pixels : int
+        The largest width times height that is decoded.
+
+    Returns
+    -------
+    PIL.Image.Image
+        A picture of mode RGB.
+
+    Raises
+    ------
+    InputError
+        It is empty, damaged, no picture, or too large.
+    """
+    if not data:
+        raise InputError(f"{name!r} is empty (0 bytes): copy or download the picture again.")
+    return _decode(BytesIO(data), name, max_pixels)
+
+
 def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
     try:
         return _to_rgb(image, "the PIL image", max_pixels)
@@ -96,26 +124,26 @@ def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{str(path)!r} cannot be read: {error}.") from error
-    return _decode(path, max_pixels)
+    return _decode(path, str(path), max_pixels)
 
 
-def _decode(path: Path, max_pixels: int) -> Image.Image:
+def _decode(source: Path | BytesIO, name: str, max_pixels: int) -> Image.Image:
     Image.init()
     formats = [name for name in _FORMATS if name in Image.OPEN]
     try:
-        with Image.open(path, formats=formats) as image:
-            return _to_rgb(image, repr(str(path)), max_pixels)
+        with Image.open(source, formats=formats) as image:
+            return _to_rgb(image, repr(name), max_pixels)
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         # Pillow's own, fixed limit: met first when it is the lower one
-        raise InputError(f"{str(path)!r} is too large to decode safely: {error} Make the picture smaller.") from error
+        raise InputError(f"{name!r} is too large to decode safely: {error} Make the picture smaller.") from error
     except UnidentifiedImageError as error:
-        raise InputError(f"{str(path)!r} is not a picture in a format that is read: {', '.join(formats)}.") from error
+        raise InputError(f"{name!r} is not a picture in a format that is read: {', '.join(formats)}.") from error
     except Exception as error:
         # a damaged file can make a decoder raise anything at all
         raise InputError(
-            f"{str(path)!r} is damaged, or it cannot be opened ({_reason(error)}). "
+            f"{name!r} is damaged, or it cannot be opened ({_reason(error)}). "
             "Copy or download it again, or save it anew with a picture editor."
         ) from error
 

@@ -1,6 +1,5 @@
 """What an Explorer asks of the engine: explanations of its images, covered regions, channels of a layer."""
 
-import io
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rlrp_nb.errors import InputError
@@ -106,7 +105,7 @@ class Session:
         Raises
         ------
         InputError
-            If the rectangle is empty or leaves the picture.
+            If the rectangle is empty or leaves the picture, or there is no such class.
         """
         import torch  # noqa: PLC0415 - torch is loaded on first use
 
@@ -115,6 +114,9 @@ class Session:
         left, top, right, bottom = box
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
             raise InputError(f"The rectangle {box} is empty or leaves the picture of {width} x {height} pixels.")
+        count = len(self.classifier.categories)
+        if unknown := [target for target in targets if not 0 <= target < count]:
+            raise InputError(f"There is no class {unknown[0]}; there are {count}, numbered from 0.")
         covered = pixels.clone()
         covered[:, top:bottom, left:right] = pixels.mean(dim=(1, 2), keepdim=True)
         with torch.no_grad():
@@ -187,20 +189,14 @@ class Session:
         InputError
             If the file is too large or is not a picture.
         """
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415 - keeps the widget light
-
-        from rlrp_nb.data.image import load_image  # noqa: PLC0415 - likewise
+        from rlrp_nb.data.image import decode_image  # noqa: PLC0415 - keeps the widget light
 
         if len(data) > MAX_BYTES:
             raise InputError(
                 f"{name!r} has {len(data) / 1e6:.0f} MB; pictures up to {MAX_BYTES / 1e6:.0f} MB are accepted. "
                 "Make it smaller."
             )
-        try:
-            image = Image.open(io.BytesIO(data))
-        except UnidentifiedImageError:
-            raise InputError(f"{name!r} is not a picture that can be read; PNG, JPEG, WebP and GIF are.") from None
-        return self.add(load_image(image, max_pixels=MAX_PIXELS))
+        return self.add(decode_image(data, name, max_pixels=MAX_PIXELS))
 
     def scene(self, explanation: "Explanation", title: str | None = None) -> Tree:
         """Return an explanation as the browser is sent it."""
