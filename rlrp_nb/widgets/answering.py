@@ -11,6 +11,7 @@ from rlrp_nb.widgets.base import LookWidget
 from rlrp_nb.widgets.buffers import detach
 from rlrp_nb.widgets.latest import Current, Latest
 from rlrp_nb.widgets.measuring import faithfulness
+from rlrp_nb.widgets.request import parts, text, whole
 from rlrp_nb.widgets.scene import INPUT, merge_image
 from rlrp_nb.widgets.session import Tree
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Each part of an answer comes with how much of the whole is done then, from 0 to 1.
 Answer: TypeAlias = Iterator[tuple[float, Tree]]
+
+_SHOWN = 80
 
 
 class AnsweringWidget(LookWidget):
@@ -85,9 +88,11 @@ class AnsweringWidget(LookWidget):
 
     def _hear(self, _widget: object, message: Tree, buffers: list[memoryview]) -> None:
         """Take a request from the browser; answer beside the main thread, so that cells can go on."""
-        answer = self._answers().get(message.get("kind", ""))
+        kind = message.get("kind") if isinstance(message, dict) else None
+        answer = self._answers().get(kind) if isinstance(kind, str) else None
         if answer is None:
-            self.error = f"The browser asked for {message.get('kind')!r}, which this version of rlrp_nb does not know."
+            asked = repr(kind)[:_SHOWN]
+            self.error = f"The browser asked for {asked}, which this version of rlrp_nb does not know."
             return
         data = [bytes(buffer) for buffer in buffers]
 
@@ -131,16 +136,16 @@ class AnsweringWidget(LookWidget):
         self.send({"kind": message["kind"], "ask": message.get("ask"), "tree": bare}, blocks)
 
     def _faithfulness(self, model: "Classifier", message: Tree, _data: list[bytes]) -> Answer:
-        cells = list(message["cells"])
+        cells = parts(message, "cells")
         for done, cell in enumerate(cells, 1):
-            picture, explained = self.scene["images"][int(cell["image"])], _explained(self.scene, cell)
-            figures = faithfulness(model, picture, explained["pieces"][0], str(cell["target"]))
+            explained, picture = _explained(self.scene, cell), self.scene["images"][whole(cell, "image")]
+            figures = faithfulness(model, picture, explained["pieces"][0], text(cell, "target"))
             yield done / len(cells), {"cell": cell, "faithfulness": figures}
 
 
 def _explained(scene: Tree, cell: Tree) -> Tree:
     """Return what the scene holds for an image, method and target."""
-    position, method, target = int(cell["image"]), cell["method"], cell["target"]
+    position, method, target = whole(cell, "image"), text(cell, "method"), text(cell, "target")
     results = scene["images"][position]["results"] if 0 <= position < len(scene["images"]) else []
     found: Tree | None = next((each["targets"].get(target) for each in results if each["method"] == method), None)
     if found is None:

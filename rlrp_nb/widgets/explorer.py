@@ -11,6 +11,7 @@ from rlrp_nb.export import render
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.answering import Answer, AnsweringWidget
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.request import text, texts, whole, wholes
 from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
 
 if TYPE_CHECKING:
@@ -127,16 +128,18 @@ class Explorer(AnsweringWidget):
         self._session.keep(len(self.scene["images"]))
 
     def _explain(self, message: Tree, _data: list[bytes]) -> Answer:
-        yield 1.0, self._explained(int(message["image"]), [_target(message)], str(message["method"]))
+        yield 1.0, self._explained(whole(message, "image"), [_target(message)], text(message, "method"))
 
     def _methods(self, message: Tree, _data: list[bytes]) -> Answer:
-        methods = [str(method) for method in message["methods"]]
+        methods = texts(message, "methods")
         for done, method in enumerate(methods, 1):
-            yield done / len(methods), self._explained(int(message["image"]), [_target(message)], method)
+            yield done / len(methods), self._explained(whole(message, "image"), [_target(message)], method)
 
     def _read(self, message: Tree, data: list[bytes]) -> Answer:
         name = str(message.get("name", "picture"))[:80]
-        tree = self._explained(self._session.read(name, data[0]), "top5", str(message["method"]))
+        if len(data) != 1:
+            raise InputError(f"The request has {len(data)} files; one picture at a time is needed. Ask again.")
+        tree = self._explained(self._session.read(name, data[0]), "top5", text(message, "method"))
         tree["picture"]["name"] = name
         yield 1.0, tree
 
@@ -145,15 +148,15 @@ class Explorer(AnsweringWidget):
         return {"image": position, "picture": self._session.scene(explanation)["images"][0]}
 
     def _cover(self, message: Tree, _data: list[bytes]) -> Answer:
-        left, top, right, bottom = (int(edge) for edge in message["box"])
-        classes = [int(index) for index in message["classes"]]
-        yield 1.0, self._session.cover(int(message["image"]), (left, top, right, bottom), classes)
+        left, top, right, bottom = wholes(message, "box", 4)
+        classes = wholes(message, "classes")
+        yield 1.0, self._session.cover(whole(message, "image"), (left, top, right, bottom), classes)
 
     def _channels(self, message: Tree, _data: list[bytes]) -> Answer:
-        layer, method = str(message["layer"]), str(message["method"])
-        yield 1.0, self._session.channels(int(message["image"]), _target(message), method, layer)
+        layer, method = text(message, "layer"), text(message, "method")
+        yield 1.0, self._session.channels(whole(message, "image"), _target(message), method, layer)
 
 
 def _target(message: Tree) -> int | tuple[int, int]:
-    index, negative = int(message["index"]), int(message["negative"])
+    index, negative = whole(message, "index"), whole(message, "negative")
     return index if negative < 0 else (index, negative)
