@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _KEY = "rlrp_nb"
 _FORMAT = 1
+_BRIEF = 300
+_FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 _MAIN = ("relevance", "logits", "targets", "negatives")
 
 
@@ -92,22 +94,28 @@ def load(path: str | PathLike[str]) -> Explanation:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
-                raise FileFormatError(
+                raise FileFormatError(  # noqa: TRY301 - passed on below
                     f"{path} is a safetensors file, but not an explanation; accepted is a file written by "
                     "Explanation.save."
                 )
             header = json.loads(metadata[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except FileFormatError:
+        raise
+    except PermissionError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Change who may read it.") from error
+    except Exception as error:
+        # a damaged file can make the reader raise anything at all
         raise FileFormatError(
-            f"{path} is damaged or not a safetensors file ({error}); accepted is a file written by Explanation.save. "
-            "Copy it again from its source, or explain again."
+            f"{path} is damaged or not a safetensors file ({_brief(error)}); accepted is a file written by "
+            "Explanation.save. Copy it again from its source, or explain again."
         ) from error
     try:
         return _restore(header, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
         raise FileFormatError(
-            f"{path} is not a complete explanation ({type(error).__name__}: {error}). Explain again and save anew."
+            f"{path} is not a complete explanation ({type(error).__name__}: {_brief(error)}). "
+            "Explain again and save anew."
         ) from error
 
 
@@ -119,11 +127,15 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
     images = tensors.get("images")
     categories = header["categories"]
+    if relevance.dim() < 2 or logits.dim() < 2 or 0 in (*relevance.shape, *logits.shape):  # noqa: PLR2004 - two axes
+        raise ValueError(f"relevance {tuple(relevance.shape)} and logits {tuple(logits.shape)} hold nothing")
     checks = {
+        "dtypes": all(t.dtype in _FLOATS for t in (relevance, logits, *(t for _, t in layers))),
+        "categories": categories is None or (isinstance(categories, list) and len(categories) == logits[0].numel()),
         "logits": logits.shape[0] == samples,
         "targets": targets.shape == negatives.shape == (samples, count) and targets.dtype == torch.int64,
         "layers": all(t.shape[:2] == (samples, count) for _, t in layers),
-        "images": images is None or (images.dim() == 4 and images.shape[0] == samples and images.dtype == torch.uint8),  # noqa: PLR2004
+        "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, samples)),
         "targets' range": int(torch.stack([targets, negatives]).max()) < logits[0].numel(),
     }
     names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(["images"] if images is not None else [])}
@@ -135,7 +147,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     accounts = None
     if rows is not None:
         figures = tensors["ledger"] if rows else torch.zeros(0, len(COLUMNS), count, samples)
-        if figures.shape != (len(rows), len(COLUMNS), count, samples):
+        if figures.shape != (len(rows), len(COLUMNS), count, samples) or not figures.is_floating_point():
             raise ValueError(f"the ledger of shape {tuple(figures.shape)} does not fit {len(rows)} rows")
         accounts = tuple(Account(_text(layer), _text(op), f) for (layer, op), f in zip(rows, figures, strict=True))
     return Explanation(
@@ -151,6 +163,15 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         versions={_text(k): _text(v) for k, v in header["versions"].items()},
         accounts=accounts,
     )
+
+
+def _are_pictures(images: Tensor, count: int) -> bool:
+    return images.dim() == 4 and images.shape[0] == count and images.shape[3] == 3 and 0 not in images.shape  # noqa: PLR2004
+
+
+def _brief(error: Exception) -> str:
+    """Return what an error says, or the beginning of it: what a damaged file holds can be endless."""
+    return str(error)[:_BRIEF]
 
 
 def _text(value: object) -> str:
