@@ -123,7 +123,7 @@ def _page(scene: Tree, note: str) -> str:
     return _PAGE.format(
         policy=_policy(style, script),
         version=__version__,
-        title=html.escape(scene["title"]),
+        title=html.escape(_whole_signs(scene["title"])),
         style=style,
         about=html.escape(" ".join(filter(None, [note, _ABOUT.format(version=__version__)]))),
         scene=_embedded({"lengths": [len(block) for block in blocks], "scene": tree}),
@@ -136,12 +136,19 @@ def _listed(explanations: "Explanation | Sequence[Explanation]") -> "Sequence[Ex
     return explanations if isinstance(explanations, Sequence) else [explanations]
 
 
+def _whole_signs(text: str) -> str:
+    """Replace halves of signs, which names of files can hold and no page can."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _policy(style: str, script: str) -> str:
     """Return a policy under which the page can run its own script and style, and reach nothing."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
     return (
         f"default-src 'none'; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+        "connect-src 'none'; base-uri 'none'; form-action 'none'; "
+        # text can never become markup or code, not even by a mistake in the page's own script
+        "require-trusted-types-for 'script'; trusted-types 'none'"
     )
 
 
