@@ -9,8 +9,9 @@ from rlrp_nb.errors import InputError
 
 Target: TypeAlias = int | tuple[int, int]
 
-_TOP = re.compile(r"top-?(\d+)", re.IGNORECASE)
+_TOP = re.compile(r"top-?(\d{1,18})", re.IGNORECASE)
 _LISTED = 8
+_LONGEST = 500  # far beyond any name, and below the digits that Python turns into a number
 
 
 def find_class(text: str, categories: Sequence[str]) -> int:
@@ -37,6 +38,8 @@ def find_class(text: str, categories: Sequence[str]) -> int:
         If the index is out of range, no name fits (with the closest ones), or several do (with their indices).
     """
     wanted = text.strip()
+    if len(wanted) > _LONGEST:
+        raise InputError(f"the class name has {len(wanted)} characters: give one of at most {_LONGEST}, or an index.")
     if re.fullmatch(r"[+-]?\d+", wanted):
         return _checked(int(wanted), len(categories))
     if not wanted:

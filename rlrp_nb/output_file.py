@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,6 +59,11 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     -------
     Path
         The absolute path.
+
+    Raises
+    ------
+    InputError
+        If the disk is full, the name is too long, or anything else keeps the file from being written.
     """
     path = path.absolute()
     draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
@@ -65,6 +71,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
         with draft.open("xb") as file:
             write(file)
         draft.replace(path)
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be written: {error.strerror or error}. Choose another path.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return path

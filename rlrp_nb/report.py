@@ -57,6 +57,22 @@ def summarize(ledger: "Ledger") -> LedgerSummary:
     return LedgerSummary(len(ledger), worst[0], worst[1], middle, biased[1], biased[0])
 
 
+def printable(text: str) -> str:
+    """Write signs that a terminal would obey instead of showing (escape sequences, turns of direction) as escapes.
+
+    Parameters
+    ----------
+    text : str
+        A name from a file or a network that somebody else made.
+
+    Returns
+    -------
+    str
+        The same where every sign can be printed.
+    """
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
 def class_bars(explanation: "Explanation", sample: int = 0) -> str:
     """Draw the most probable classes as bars of text.
 
@@ -72,7 +88,7 @@ def class_bars(explanation: "Explanation", sample: int = 0) -> str:
     str
         One line per class.
     """
-    top = _top(explanation, sample)
+    top = [{**entry, "name": printable(entry["name"])} for entry in _top(explanation, sample)]
     wide = max(len(entry["name"]) for entry in top)
     lines = (f"  {e['name']:{wide}}  {percent(e['probability']):>8}  {_bar(e['probability'])}".rstrip() for e in top)
     return "\n".join(lines)
@@ -96,12 +112,12 @@ def ledger_in_words(explanation: "Explanation", target: int = 0, sample: int = 0
         A few lines.
     """
     summary = summarize(explanation.ledger(target, sample))
-    lines = [f"{headline(explanation, target, sample)}: explained by {method_title(explanation.method)}"]
+    lines = [f"{printable(headline(explanation, target, sample))}: explained by {method_title(explanation.method)}"]
     if summary.worst_residual is not None:
-        worst = f"{summary.worst_residual:.1e} or better (worst: {summary.worst_layer})"
+        worst = f"{summary.worst_residual:.1e} or better (worst: {printable(str(summary.worst_layer))})"
         lines.append(f"  the books of {summary.layers} layers balance to {worst}")
     if summary.bias_share is not None and summary.most_biased_share is not None:
-        most = f"{percent(summary.most_biased_share)} in {summary.most_biased_layer}"
+        most = f"{percent(summary.most_biased_share)} in {printable(str(summary.most_biased_layer))}"
         lines.append(f"  biases absorb {percent(summary.bias_share)} at the median layer (most: {most})")
     return "\n".join(lines)
 

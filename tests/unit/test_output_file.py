@@ -23,7 +23,7 @@ def test_a_broken_write_leaves_what_was_there(tmp_path):
         file.write(b"half")
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError, match="disk is full"):
+    with pytest.raises(InputError, match="disk is full"):
         write_whole(path, write)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
