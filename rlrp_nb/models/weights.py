@@ -176,7 +176,12 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
         if path.suffix == ".safetensors":
             return OrderedDict(load_file(path))
         # files from before torch 1.6 are no zip archives and cannot be mapped: they are read into memory
-        state = torch.load(path, map_location="cpu", mmap=zipfile.is_zipfile(path), weights_only=True)
+        archive = zipfile.is_zipfile(path)
+        if archive:
+            _check_stored(path)
+        state = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
+    except WeightsError:
+        raise
     except SafetensorError as error:
         raise WeightsError(f"the weights file {path} is damaged, or not of the safetensors format: {error}.") from error
     except Exception as error:
@@ -199,6 +204,17 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     if not isinstance(state, OrderedDict):
         state = OrderedDict(state)
     return state
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse an archive that somebody compressed: mapped into memory, its bytes would be taken for the weights."""
+    with zipfile.ZipFile(path) as archive:
+        packed = [record.filename for record in archive.infolist() if record.compress_type != zipfile.ZIP_STORED]
+    if packed:
+        raise WeightsError(
+            f"the weights file {path} is a compressed archive ({', '.join(packed[:_NAMED])}), which cannot be read: "
+            "save it anew with torch.save(network.state_dict(), path)."
+        )
 
 
 def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", source: str) -> None:
