@@ -1,0 +1,311 @@
+"""``compare``: right numbers; broken images, failing methods and killed processes lose themselves alone."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
+from rlrp_nb.evaluation.attribute import engine_attribute
+from rlrp_nb.evaluation.comparing import compare
+from rlrp_nb.evaluation.complexity import gini
+from rlrp_nb.evaluation.faithfulness import flip
+
+INPUTS = torch.rand(7, 1, 10, 10, generator=torch.Generator().manual_seed(1)) - 0.3
+MASKS = torch.zeros(7, 10, 10, dtype=torch.bool)
+MASKS[:, 2:6, 3:8] = True
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(100, 5)
+    ).eval()
+
+
+def run(network=None, images=INPUTS, **options):
+    chosen = {"methods": ("rlrp", "lrp-0", "random"), "batch": 3, "progress": False, "resamples": 50, **options}
+    return compare(network or small(), images, **chosen)
+
+
+def test_values_are_those_of_the_functions_called_by_hand():
+    network = small()
+    found = run(network, metrics=("abpc", "gini", "noise-similarity"), patch=2, per_step=4)
+    assert found.values.shape == (3, 3, 7)
+    targets = network(INPUTS).argmax(1)
+    for method in ("rlrp", "lrp-0"):
+        heatmaps = engine_attribute(method)(network, INPUTS, targets)
+        abpc = flip(network, INPUTS, heatmaps, targets, patch=2, per_step=4).abpc
+        np.testing.assert_allclose(found[method, "abpc"], abpc, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[method, "gini"], gini(heatmaps), rtol=1e-5)
+    assert found.failures == ()
+
+
+def test_the_batch_changes_rounding_only():
+    options = {"methods": ("rlrp", "lrp-epsilon", "random"), "masks": MASKS, "progress": False, "resamples": 10}
+    one, many = (compare(small(), INPUTS, batch=batch, **options) for batch in (1, 7))
+    np.testing.assert_allclose(one.values, many.values, rtol=1e-3, atol=1e-5)
+
+
+def test_defaults_are_sensible():
+    found = compare(small(), INPUTS, progress=False)
+    assert found.methods[0] == found.reference == "rlrp"
+    assert [metric.name for metric in found.metrics] == ["aopc", "abpc", "noise-similarity", "gini"]
+    assert "patches of 1 x 1 pixels, 7 per step, 15 steps until all 100" in found.protocol()
+    with_masks = run(masks=MASKS, methods="rlrp")
+    assert [metric.name for metric in with_masks.metrics][-3:] == ["pointing-game", "mass-accuracy", "rank-accuracy"]
+    assert rn.compare is compare
+
+
+def test_the_network_its_gradients_and_the_random_numbers_are_left_alone():
+    network = small()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global one
+
+    def draws(_network, inputs, _targets):
+        return torch.rand(len(inputs), *inputs.shape[2:]) + inputs.sum(1)
+
+    run(network, methods={"rlrp": "rlrp", "draws": draws}, metrics=("abpc", "noise-similarity", "randomisation"))
+    assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002 - likewise
+
+
+def test_a_broken_image_loses_itself_alone():
+    spoilt = INPUTS.clone()
+    spoilt[3, 0, 0, 0] = math.nan
+    found = run(images=spoilt, metrics=("abpc", "gini"))
+    whole = run(metrics=("abpc", "gini"))
+    rest = [0, 1, 2, 4, 5, 6]
+    assert np.isnan(found.values[:, :, 3]).all()
+    np.testing.assert_allclose(found.values[:, :, rest], whole.values[:, :, rest], rtol=1e-4, atol=1e-6)
+    assert [(f.method, f.image) for f in found.failures] == [(None, 3)]
+    assert all(row.images == 6 and row.missing == 0 for row in found.table())
+    assert "6 of 7 used" in found.protocol()
+
+
+def test_a_method_that_fails_on_one_image_loses_that_image():
+    network = small()
+
+    def sometimes(_network, inputs, _targets):
+        heatmaps = inputs.sum(1)
+        heatmaps[(inputs == INPUTS[4]).flatten(1).all(1)] = math.nan
+        return heatmaps
+
+    found = run(network, methods=("rlrp", sometimes), metrics=("gini",))
+    assert np.isnan(found["sometimes", "gini"]).tolist() == [False] * 4 + [True, False, False]
+    ((method, metric, image, reason),) = found.failures
+    assert (method, metric, image) == ("sometimes", None, 4)
+    assert "NaN" in reason
+    row = next(row for row in found.table() if row.method == "sometimes")
+    assert (row.images, row.missing) == (6, 1)
+    assert "(n = 6)" in found.to_markdown()
+    assert found.difference("sometimes", "gini").count == 6
+
+
+def test_a_method_that_always_fails_is_shown_as_failed():
+    asked = []
+
+    def broken(_network, inputs, _targets):
+        asked.append(len(inputs))
+        raise ValueError("no such thing\nas luck")
+
+    def refuses(_network, inputs, _targets):
+        asked.append(-len(inputs))
+        raise UnsupportedNetworkError("not for this network.")
+
+    found = run(methods=("rlrp", broken, refuses), metrics=("gini",))
+    assert np.isnan(found.values[1:]).all()
+    assert asked == [3, 1, 1, 1, -3, 3, 1, 1, 1, -3, 1, 1, -1]
+    text = found.to_markdown()
+    assert "| broken | failed |" in text
+    assert "- broken, 7 x: ValueError: no such thing" in text
+    assert "- refuses, 7 x: not for this network." in text
+
+
+def test_a_metric_that_fails_on_one_image_loses_that_value():
+    def picky(_network, inputs, _heatmaps, _targets):
+        if (inputs == INPUTS[2]).flatten(1).all(1).any():
+            raise RuntimeError("not this one")
+        return torch.where(inputs[:, 0, 0, 0] == INPUTS[5, 0, 0, 0], torch.inf, 1.0)
+
+    found = run(methods=("rlrp",), metrics=("gini", picky))
+    assert np.isnan(found["rlrp", "picky"]).tolist() == [False, False, True, False, False, True, False]
+    assert not np.isnan(found["rlrp", "gini"]).any()
+    assert [(f.metric, f.image, f.reason) for f in found.failures] == [
+        ("picky", 2, "RuntimeError: not this one"), ("picky", 5, "the value is inf.")
+    ]  # fmt: skip
+
+
+def test_a_metric_of_the_wrong_shape_is_said():
+    def whole(_network, _inputs, heatmaps, _targets):
+        return heatmaps
+
+    found = run(methods=("rlrp",), metrics=(whole,))
+    assert "it has to be a tensor (1,), a value per image" in found.failures[0].reason
+
+
+def test_metrics_of_the_engine_are_left_out_for_others():
+    found = run(methods=("rlrp", "random"), metrics=("amplification", "gini"))
+    assert np.isnan(found["random", "amplification"]).all()
+    assert found.failures == ()
+    assert "| Random | - |" in found.to_markdown()
+
+
+def test_the_cost_is_a_multiple_of_gradient_x_input():
+    found = run(methods=("rlrp", "gradient-x-input", "random"), metrics=("cost", "gini"))
+    assert (found.values[:, 0] > 0).all()
+    row = next(row for row in found.table() if row.metric == "cost")
+    assert row.mean == np.median(found["rlrp", "cost"])
+    assert math.isnan(row.low)
+
+
+def test_a_file_keeps_everything_and_grows(tmp_path):
+    path = tmp_path / "values.jsonl"
+    plain = run(metrics=("abpc", "gini"))
+    first = run(metrics=("gini",), methods=("rlrp",), path=path)
+    size = path.stat().st_size
+    again = run(metrics=("gini",), methods=("rlrp",), path=path)
+    assert path.stat().st_size == size
+    np.testing.assert_array_equal(again.values, first.values)
+    more = run(metrics=("abpc", "gini"), path=path)
+    np.testing.assert_array_equal(more.values, plain.values)
+
+
+def test_another_setting_method_network_or_image_does_not_fit_a_file(tmp_path):
+    path = tmp_path / "values.jsonl"
+
+    def mine(_network, inputs, _targets):
+        return inputs.sum(1)
+
+    run(metrics=("gini",), methods={"mine": mine}, path=path)
+    before = path.read_bytes()
+    other = small()
+    other[0].weight.data[0] += 1e-3
+
+    def changed(_network, inputs, _targets):
+        return inputs.sum(1) * 2
+
+    for options, words in (
+        ({"patch": 3}, "patch"),
+        ({"score": "logit"}, "score"),
+        ({"fill": torch.zeros(())}, "fill"),
+        ({"seed": 1}, "seed"),
+        ({"batch": 2}, "batch"),
+        ({"images": INPUTS[:5]}, "images"),
+        ({"targets": 0}, "targets"),
+        ({"masks": MASKS}, "masks"),
+        ({"network": other}, "network"),
+        ({"methods": {"mine": changed}}, "values of the method 'mine'"),
+    ):
+        with pytest.raises(InputError, match=words):
+            run(**{"metrics": ("gini",), "methods": {"mine": mine}, "path": path, **options})
+        assert path.read_bytes() == before
+
+
+SCRIPT = """
+import sys, torch
+from tests.unit.evaluation.test_comparing import INPUTS, MASKS, slow, small
+from rlrp_nb.evaluation.comparing import compare
+torch.set_num_threads(1)
+compare(small(), INPUTS, methods={"rlrp": "rlrp", "slow": slow}, metrics=("abpc", "gini", "noise-similarity"),
+        batch=2, path=sys.argv[1], progress=False)
+"""
+
+
+def slow(network, inputs, targets):
+    time.sleep(0.2)
+    return engine_attribute("lrp-0")(network, inputs, targets)
+
+
+def test_a_killed_process_loses_nothing_and_changes_nothing(tmp_path):
+    path = tmp_path / "values.jsonl"
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, str(path)], cwd=Path(__file__).parents[3])
+    while not path.exists() or path.read_bytes().count(b'"values"') < 5:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    saved = [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    assert 5 <= sum("values" in record for record in saved) < 4 * 2 * 3  # in the middle
+    path.write_bytes(path.read_bytes() + b'{"method": "rlrp", "sta')  # as if it had died while writing
+    methods = {"rlrp": "rlrp", "slow": engine_attribute("lrp-0")}
+    options = {"metrics": ("abpc", "gini", "noise-similarity"), "batch": 2, "progress": False}
+    whole = compare(small(), INPUTS, methods=methods, **options)
+    resumed = compare(small(), INPUTS, methods={"rlrp": "rlrp", "slow": slow}, path=path, **options)
+    np.testing.assert_array_equal(resumed.values, whole.values)
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    assert sum("values" in record for record in lines) == 4 * 2 * 3
+    assert lines[: len(saved)] == saved
+
+
+def test_ctrl_c_goes_through_and_what_is_there_stays(tmp_path):
+    path = tmp_path / "values.jsonl"
+    left = iter([False, False, True])
+
+    def stops(_network, inputs, _targets):
+        if next(left, False):
+            raise KeyboardInterrupt
+        return inputs.sum(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(methods={"mine": stops}, metrics=("gini",), path=path)
+    assert path.read_bytes().count(b'"values"') == 2
+    np.testing.assert_array_equal(
+        run(methods={"mine": stops}, metrics=("gini",), path=path).values,
+        run(methods={"mine": stops}, metrics=("gini",)).values,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"methods": ()}, "methods is empty"),
+        ({"metrics": ()}, "metrics is empty"),
+        ({"methods": "rlpr"}, "Did you mean 'rlrp'"),
+        ({"metrics": ("abpc", "abpc")}, "abpc twice"),
+        ({"metrics": "mass-accuracy"}, "mass-accuracy need masks"),
+        ({"images": []}, "images is empty"),
+        ({"masks": MASKS[:2]}, "masks are"),
+        ({"targets": 5}, "target 5 of image 0"),
+        ({"batch": 0}, "batch=0"),
+        ({"patch": 1.5}, "patch=1.5"),
+        ({"per_step": -1}, "per_step=-1"),
+        ({"seed": -1}, "seed=-1"),
+        ({"resamples": 0}, "resamples=0"),
+        ({"confidence": 95}, "confidence=95"),
+        ({"fill": "white"}, "fill='white'"),
+        ({"fill": torch.zeros(2, 1, 1)}, r"fill has shape \(2, 1, 1\)"),
+        ({"score": "loss"}, "score='loss'"),
+    ],
+)
+def test_what_cannot_be_compared_is_said_before_any_work(options, words, tmp_path):
+    def never(_network, _inputs, _targets):
+        raise AssertionError
+
+    with pytest.raises(InputError, match=words):
+        run(**{"methods": {"mine": never}, "metrics": ("gini",), "path": tmp_path / "a.jsonl", **options})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_said_before_any_work(monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'rlrp-nb\[compare\]'"):
+        run(methods=("rlrp", "saliency"))
+
+
+def test_the_progress_bar_counts_batches_and_can_be_left_out(capsys):
+    run(metrics=("gini",), progress=True)
+    assert "9/9" in capsys.readouterr().err
+    run(metrics=("gini",))
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,162 @@
+"""What a comparison says: means, differences, ranks and failures, as a table, as Markdown and as CSV."""
+
+import csv
+import math
+
+import numpy as np
+import pytest
+
+from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.evaluation.bootstrap import bootstrap
+from rlrp_nb.evaluation.comparison import Comparison, Row, Statistics
+from rlrp_nb.evaluation.contender import Contender
+from rlrp_nb.evaluation.metric import Metric
+from rlrp_nb.evaluation.store import Failure
+
+NAN = math.nan
+DRAWN = np.random.default_rng(2).normal(0, 1, (3, 40))
+STATISTICS = Statistics("a", 200, 0.9, 6)
+
+
+def contender(name):
+    return Contender(name, name.upper(), f"what {name} does", lambda _network, inputs, _targets: inputs.sum(1))
+
+
+def metric(name, better="higher", **options):
+    return Metric(name, name.title(), f"what {name} measures", better, "unit", "somewhere", lambda _: {}, **options)
+
+
+def comparison(values, metrics, names="abc", failures=(), reference="a"):
+    contenders = tuple(contender(name) for name in names)
+    statistics = STATISTICS._replace(reference=reference)
+    setting, notes = ("What was compared on.",), {"a": "a note"}
+    return Comparison(contenders, tuple(metrics), np.array(values), tuple(failures), statistics, setting, notes)
+
+
+def test_means_and_differences_are_those_of_the_bootstrap():
+    found = comparison(DRAWN[:, None], [metric("m")])
+    options = {"resamples": 200, "confidence": 0.9, "seed": 6}
+    assert found.interval("b", "m") == bootstrap(DRAWN[1], **options)
+    assert found.difference("b", "m") == bootstrap(DRAWN[1] - DRAWN[0], **options)
+    assert found.difference("b", "m", "c") == bootstrap(DRAWN[1] - DRAWN[2], **options)
+    assert found.differences() == {"m": {name: found.difference(name, "m", "a") for name in "bc"}}
+    assert list(found.differences("c")["m"]) == ["a", "b"]
+    np.testing.assert_array_equal(found["c", "m"], DRAWN[2])
+
+
+def test_a_difference_is_taken_over_the_images_that_both_have():
+    values = DRAWN.copy()
+    values[0, :5], values[1, 3:9] = NAN, NAN
+    found = comparison(values[:, None], [metric("m")])
+    gap = found.difference("b", "m")
+    assert gap.count == 31
+    assert gap.mean == pytest.approx((DRAWN[1] - DRAWN[0])[9:].mean())
+
+
+@pytest.mark.parametrize(
+    ("better", "ranks"),
+    [("higher", ["", "tied", "tied"]), ("lower", ["best", "", ""]), (None, ["", "", ""])],
+)
+def test_ranks_follow_the_paired_differences(better, ranks):
+    noise = DRAWN[0] * 5  # hides the difference between a and b but for the pairs
+    values = np.stack([noise, noise + 1, noise + 1 + DRAWN[2] * 0.1])
+    assert comparison(values, [metric("m", better)], failures=()).values.shape == (3, 40)
+    found = comparison(values[:, None], [metric("m", better)])
+    assert [row.rank for row in found.table()] == ranks
+
+
+def test_one_method_alone_is_the_best_of_nothing():
+    found = comparison([[DRAWN[0]], [DRAWN[0] * NAN]], [metric("m")], "ab")
+    assert [row.rank for row in found.table()] == ["", ""]
+
+
+def test_the_reference_is_the_first_where_it_takes_no_part():
+    found = comparison(DRAWN[:, None], [metric("m")], reference="rlrp")
+    assert found.reference == "a"
+    rows = found.table()
+    assert math.isnan(rows[0].difference)
+    assert rows[1].difference == found.difference("b", "m", "a").mean
+
+
+def test_what_is_timed_is_a_median_without_interval_or_rank():
+    values = [[[1.0, 2.0, 9.0, NAN]], [[3.0, 4.0, 5.0, 6.0]]]
+    rows = comparison(values, [metric("m", "lower", timed=True)], "ab").table()
+    assert [(row.mean, row.images, row.rank) for row in rows] == [(2.0, 3, ""), (4.5, 4, "")]
+    assert all(math.isnan(row.low) and math.isnan(row.high) for row in rows)
+
+
+def full():
+    values = np.full((3, 3, 40), NAN)
+    values[0, 0], values[1, 0] = DRAWN[0] * 0.01 + 0.5, DRAWN[1] * 0.01 + 0.2
+    values[1, 0, 7] = NAN
+    values[:, 0, 39] = NAN
+    values[0, 1, :39], values[:2, 2, :39] = 2e-6, 1234.5
+    metrics = [metric("m"), metric("inner", "lower", engine_only=True), metric("t", None)]
+    failures = [
+        Failure(None, None, 39, "no picture."), Failure("b", "m", 7, "the value is nan."),
+        *(Failure("c", None, k, "refused.") for k in range(39)),
+    ]  # fmt: skip
+    found = comparison(values, metrics, failures=failures)
+    engine = Contender("a", "A", "what a does", found.contenders[0].attribute, method=object())
+    return Comparison((engine, *found.contenders[1:]), *[getattr(found, part) for part in (
+        "metrics", "values", "failures", "statistics", "setting", "notes"
+    )])  # fmt: skip
+
+
+def test_the_markdown_table():
+    found = full()
+    lines = found.grid().splitlines()
+    assert lines[0] == "| Method | M ↑ | Inner ↓ | T |"
+    assert lines[1] == "| --- | ---: | ---: | ---: |"
+    first = found.interval("a", "m")
+    assert lines[2].startswith(f"| A | **{first.mean:.3f}** [{first.low:.3f}, {first.high:.3f}] | 2.00e-06 [2.00e-06,")
+    assert "(n = 38)" in lines[3]
+    assert lines[3].endswith("| - | 1.23e+03 [1.23e+03, 1.23e+03] |")
+    assert lines[4] == "| C | failed | - | failed |"
+    text = found.to_markdown()
+    assert text == found._repr_markdown_()
+    assert "90% bootstrap interval" in text
+    for words in (
+        "- **A**: what a does (a note).",
+        "- **M**: what m measures; unit: unit; higher is better (somewhere).",
+        "Only for this engine's methods.",
+        "- image, 1 x: no picture.",
+        "- B, m, 1 x: the value is nan.",
+        "- C, 39 x: refused.",
+    ):
+        assert words in text
+        assert words in found.protocol()
+    assert "What was compared on." in found.protocol()
+    assert "200 resamples, seed 6" in found.protocol()
+    assert repr(found) == "Comparison(3 methods, 3 metrics, 40 images, 41 failures)"
+
+
+def test_the_csv_has_every_row(tmp_path):
+    found = full()
+    path = found.to_csv(tmp_path / "table.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    table = found.table()
+    assert list(rows[0]) == list(Row._fields)
+    assert len(rows) == len(table) == 7
+    for read, row in zip(rows, table, strict=True):
+        assert (read["method"], read["metric"], read["rank"]) == (row.method, row.metric, row.rank)
+        for field in ("mean", "low", "difference_high"):
+            value = getattr(row, field)
+            assert read[field] == ("" if math.isnan(value) else repr(value))
+    with pytest.raises(FileFormatError, match=r"\.csv"):
+        found.to_csv(tmp_path / "table.txt")
+
+
+def test_names_that_took_no_part_are_named():
+    found = comparison(DRAWN[:, None], [metric("m")])
+    with pytest.raises(InputError, match="method 'd' took no part; there are a, b, c"):
+        found.interval("d", "m")
+    with pytest.raises(InputError, match="metric 'n' was not measured; there are m"):
+        found.difference("a", "n")
+    with pytest.raises(InputError, match="method 'd' took no part"):
+        found.differences("d")
+
+
+def test_a_plot_is_drawn():
+    assert len(full().plot().data) == 5
