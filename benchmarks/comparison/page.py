@@ -25,7 +25,7 @@ correction is made for how many differences there are. All methods of a table se
 
 No single number decides. Flipping (AOPC, ABPC, Insertion, Deletion) asks the network itself, on inputs it has never
 seen. Localisation needs a truth, and a network may be right for other reasons. Similarity under noise is also high for
-a map that ignores the network: look at the controls *Random* and *Edges* in every table first.
+a map that ignores the network: look at the controls first, *Random* in every table and *Edges* in some.
 """
 
 _TAIL = """\
