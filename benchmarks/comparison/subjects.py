@@ -191,7 +191,7 @@ def _photographs_of(name: str, title: str) -> tuple[Subject, Subject]:
             _crops,
             FAITHFUL,
             methods,
-            options={"patch": 32, "per_step": 7, "batch": 8},
+            options={"patch": 32, "per_step": 10, "batch": 8},
         ),
         Subject(
             f"{name}_mosaics",
