@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.engine.rule import Call, Kind, Rule
+from rlrp_nb.engine.rule import Call, Kind, Memory, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,18 +31,28 @@ class Activation(Rule):
     secant
         ``secant(z, **arguments)`` returns phi(z)/z with its limit at 0; the arguments are the op's own, by name.
     reads_output
-        True where the secant is as well computed from a = phi(z), so that z need not be kept (ReLU).
+        True where the secant is as well computed from a = phi(z), which is never negative, so that z need not be kept
+        (ReLU). Then `product` must be given.
     refuses
         ``refuses(arguments)`` returns why phi(0) is not 0 for these arguments, or None.
     product
-        ``product(z, a, **arguments)`` returns ``|a| a / z`` with fewer steps than by the secant slope, or None.
+        ``product(z, **arguments)`` returns ``|a| a / z`` with fewer steps than by the secant slope, or None; like the
+        secant it may be given a for z where `reads_output`.
+    monotone
+        True where phi never falls, so that the largest |a| is that of the smallest or of the largest z.
+    in_place
+        The op in the memory of its input, where there is one.
     """
 
     secant: Callable[..., Tensor]
     reads_output: bool = False
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     product: Callable[..., Tensor | None] = lambda *_, **__: None
+    monotone: bool = False
+    in_place: Callable[[Tensor], Tensor] | None = None
     kind: Kind = "activation"
+    new_output: bool = True
+    returns: Memory = "new"
 
     def problem(self, step: Step) -> str | None:
         """Refuse arguments for which the activation does not map 0 to 0."""
@@ -52,10 +62,28 @@ class Activation(Rule):
         """Return phi(z)/z for the values that are kept: z, or a where `reads_output`."""
         return self.secant(z, **_others(call))
 
-    def weighted_slope(self, call: Call, z: Tensor, a: Tensor) -> Tensor:
+    def overwrite(self, arguments: dict[str, Any], name: str) -> Tensor | None:
+        """Run the op in the memory of its input, where it can."""
+        return None if self.in_place is None else self.in_place(arguments[name])
+
+    def weighted_slope(self, call: Call, z: Tensor) -> Tensor:
         """Return ``|a| phi(z)/z``, the slope of R-LRP before it is divided by the layer's largest activation."""
-        product = self.product(z, a, **_others(call))
-        return a.abs() * self.slope(call, z) if product is None else product
+        product = self.product(z, **_others(call))
+        return call.run([z]).abs() * self.slope(call, z) if product is None else product
+
+    def largest(self, call: Call, z: Tensor, axes: tuple[int, ...]) -> Tensor:
+        """Return ``max |a|`` over `axes`, which are kept with length 1."""
+        if self.reads_output:
+            return z.amax(axes, keepdim=True)
+        if self.monotone:
+            ends = torch.stack([z.amax(axes, keepdim=True), z.amin(axes, keepdim=True)])
+            return call.run([ends]).abs().amax(0)
+        return largest_size(call.run([z]), axes)
+
+
+def largest_size(a: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return ``max |a|`` over `axes`, which are kept with length 1, without another tensor of the size of `a`."""
+    return torch.maximum(a.amax(axes, keepdim=True), -a.amin(axes, keepdim=True))
 
 
 def _others(call: Call) -> dict[str, Any]:
@@ -77,11 +105,12 @@ def _clamped(z: Tensor, low: float | None, high: float | None) -> Tensor:
     return slope
 
 
-def _clamped_product(z: Tensor, a: Tensor, low: float | None, high: float | None) -> Tensor | None:
-    """Return ``a a / z`` for a clamp from 0: a itself up to `high`, and ``a high / z`` beyond."""
+def _clamped_product(z: Tensor, low: float | None, high: float | None) -> Tensor | None:
+    """Return ``a a / z`` for a clamp from 0: z itself up to `high`, and ``high high / z`` beyond, the smaller there."""
     if low != 0 or not high:
         return None
-    return a / (z.clamp(min=high) / high)
+    beyond = torch.div(z.new_tensor(high * high), z)
+    return torch.minimum(z, beyond, out=beyond).relu_()
 
 
 def _clamp_refusal(low: float | None, high: float | None) -> str | None:
@@ -119,13 +148,16 @@ def _prelu(z: Tensor, weight: Tensor) -> Tensor:
 
 
 ACTIVATIONS: dict[str, Rule] = {
-    "aten.relu": Activation(_step, reads_output=True, product=lambda _, a: a),
+    "aten.relu": Activation(_step, reads_output=True, product=lambda a: a, in_place=torch.relu_),
     "aten.hardtanh": Activation(
         lambda z, min_val=-1.0, max_val=1.0: _clamped(z, min_val, max_val),
         refuses=lambda a: _clamp_refusal(a["min_val"], a["max_val"]),
-        product=lambda z, a, min_val=-1.0, max_val=1.0: _clamped_product(z, a, min_val, max_val),
+        product=lambda z, min_val=-1.0, max_val=1.0: _clamped_product(z, min_val, max_val),
+        monotone=True,
     ),
-    "aten.relu6": Activation(lambda z: _clamped(z, 0.0, 6.0), product=lambda z, a: _clamped_product(z, a, 0.0, 6.0)),
+    "aten.relu6": Activation(
+        lambda z: _clamped(z, 0.0, 6.0), product=lambda z: _clamped_product(z, 0.0, 6.0), monotone=True
+    ),
     "aten.clamp": Activation(
         lambda z, min=None, max=None: _clamped(z, min, max),  # noqa: A006 - the op's own argument names
         refuses=lambda a: _clamp_refusal(a["min"], a["max"]),

@@ -88,7 +88,8 @@ def explain(
         graph = graph_of(network, inputs)
         steps = plan(graph, chosen, layers, ledger=layers is not None)
         record = forward(graph, steps, constants_of(network, graph), inputs)
-        logits = record.logits.clone()  # of a network without weights it could be the input itself
+        # of a network without weights it could be the input itself
+        logits = record.logits.clone(memory_format=torch.contiguous_format)
         if len(logits) != len(inputs):
             raise UnsupportedNetworkError(
                 f"the network returns {len(logits)} rows for {len(inputs)} samples; accepted is one row of logits per "

@@ -7,7 +7,7 @@ each run, so that a graph never explains with old weights.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -16,10 +16,11 @@ from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from torch import Tensor
 
+    from rlrp_nb.engine.planning import Plan
     from rlrp_nb.engine.rule import Rule
 
 Role = Literal["signal", "gate"]
@@ -124,9 +125,15 @@ class Step:
         """Call the op on filled arguments."""
         if self.folded is not None:
             return self._invoke_folded(dict(arguments))
-        items = list(arguments.items())
-        split = len(items) - self.keywords
-        output = self.function(*(v for _, v in items[:split]), **dict(items[split:]))
+        return self._invoke_plain(arguments)
+
+    def _invoke_plain(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - likewise
+        if not self.keywords:
+            output = self.function(*arguments.values())
+        else:
+            items = list(arguments.items())
+            split = len(items) - self.keywords
+            output = self.function(*(v for _, v in items[:split]), **dict(items[split:]))
         return output if self.item is None else output[self.item]
 
     def _invoke_folded(self, arguments: dict[str, Any]) -> Tensor:
@@ -135,13 +142,12 @@ class Step:
         A scaled weight lives no longer than the op: those of all layers would be a second network in memory.
         """
         scale, weight, bias = arguments.pop("scale"), arguments["weight"], arguments["bias"]
-        plain = replace(self, folded=None)
         if scale is None:
-            output: Tensor = plain.invoke(arguments)
+            output: Tensor = self._invoke_plain(arguments)
         elif weight.numel() <= arguments["input"].numel():
-            output = plain.invoke({**arguments, "weight": along(scale, weight, self.folded or 0)})
+            output = self._invoke_plain({**arguments, "weight": along(scale, weight, self.folded or 0)})
         else:
-            output = plain.invoke({**arguments, "bias": None})
+            output = self._invoke_plain({**arguments, "bias": None})
             shape = [1, -1, *[1] * (output.dim() - 2)]
             output.mul_(scale.reshape(shape)).add_(bias.reshape(shape))
         return output
@@ -198,6 +204,8 @@ class Graph:
         Where the constants come from.
     batch_size
         The only batch size it holds for, or None where it holds for any.
+    plans
+        How methods walk it, by what was asked for: made once.
     """
 
     input: int
@@ -205,6 +213,7 @@ class Graph:
     steps: tuple[Step, ...]
     constants: Constants
     batch_size: int | None
+    plans: dict[Hashable, Plan] = field(default_factory=dict, init=False)
 
     def reached(self, *, gates: bool = False) -> frozenset[int]:
         """Return the values that receive sensitivity: the output and all that leads to it.

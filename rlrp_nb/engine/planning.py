@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.classic import LayerRule, Transpose
+from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.rules import Add, Divide, Multiply
 from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Hand, Treatment
 from rlrp_nb.engine.weighted import BatchNorm, Weighted
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.methods import Method
 
 _ELEMENTWISE = (Add, Multiply, Divide, BatchNorm)
+_MOST_PLANS = 64
+"""Plans kept with a graph; the oldest goes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,8 @@ class Plan:
         The values that the way back reads.
     frees
         For each step, by position, the values that nothing reads after it on the way forward.
+    overwrites
+        For each step that could be run in the memory of such a value, the names of the arguments that hold one.
     wanted
         The layers whose relevance is kept: value index to the names of the layer.
     ledger
@@ -46,12 +51,13 @@ class Plan:
     receivers: dict[int, tuple[int, ...]]
     keep: frozenset[int]
     frees: tuple[tuple[int, ...], ...]
+    overwrites: dict[int, tuple[str, ...]]
     wanted: dict[int, tuple[str, ...]]
     ledger: bool
 
 
 def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, ledger: bool) -> Plan:
-    """Decide what `method` does at each step.
+    """Return what `method` does at each step, decided the first time.
 
     Parameters
     ----------
@@ -67,6 +73,17 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
     UnsupportedNetworkError
         The method cannot treat the first layers of the network.
     """
+    wanted = _wanted(graph, layers)
+    key = (method, frozenset(wanted), ledger)
+    known = graph.plans.get(key)
+    if known is None:
+        while len(graph.plans) >= _MOST_PLANS:
+            graph.plans.pop([*graph.plans][0], None)  # noqa: RUF015 - a copy, since another thread may write meanwhile
+        known = graph.plans[key] = _plan(graph, method, wanted, ledger=ledger)
+    return known
+
+
+def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, ledger: bool) -> Plan:
     gradient = method.activation == "derivative"
     reached, signals = graph.reached(gates=gradient), graph.reached()
     first = _first(graph) if method.first is not None else frozenset()
@@ -85,9 +102,9 @@ def plan(graph: Graph, method: Method, layers: str | Collection[str] | None, *, 
             keep.update(receivers[step.index])
         if ledger or "output" in treatment.needs:
             keep.add(step.index)
-    wanted = _wanted(graph, layers)
     keep.update(wanted)
-    return Plan(treatments, receivers, frozenset(keep), _frees(graph, keep), wanted, ledger)
+    frees = _frees(graph, keep)
+    return Plan(treatments, receivers, frozenset(keep), frees, _overwrites(graph, frees), wanted, ledger)
 
 
 def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa: PLR0911 - one return per case
@@ -178,3 +195,28 @@ def _frees(graph: Graph, keep: Collection[int]) -> tuple[tuple[int, ...], ...]:
         seen |= last
         frees.append(tuple(last))
     return tuple(reversed(frees))
+
+
+def _overwrites(graph: Graph, frees: tuple[tuple[int, ...], ...]) -> dict[int, tuple[str, ...]]:
+    """Return the arguments in whose memory a step could write its output.
+
+    Such a value was made by the engine, is read for the last time, and none of its readers could have returned a view
+    of it or kept it.
+    """
+    own = {step.index for step in graph.steps if step.sources and _makes_new(step)}
+    for step in graph.steps:
+        if not _makes_new(step) and not step.op.startswith("aten.sym_"):
+            own -= step.reads()
+    result = {}
+    for step, last in zip(graph.steps, frees, strict=True):
+        if step.sources and _makes_new(step):
+            result[step.index] = tuple(
+                name
+                for name, value in step.arguments.items()
+                if isinstance(value, Ref) and value.index in own and value.index in last
+            )
+    return result
+
+
+def _makes_new(step: Step) -> bool:
+    return step.rule is not None and step.rule.new_output

@@ -16,7 +16,7 @@ from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
 from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, rule_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rlrp_nb.engine.planning import Plan
 
@@ -70,16 +70,27 @@ def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: T
         arguments = fill(step.arguments, values)
         treatment = plan.treatments.get(step.index)
         if treatment is not None and not isinstance(treatment, Differentiate):
-            values[step.index], state = rule_of(step).forward(step, arguments)
+            values[step.index], state = _run(step, plan.overwrites.get(step.index, ()), arguments)
             if state is not None:
                 states[step.index] = state
         else:
             values[step.index] = step.invoke(arguments)
         if step.sources:
             shapes[step.index] = values[step.index].shape
+        del arguments
         for index in frees:
             del values[index]
     return Record(values[graph.output], values, shapes, states)
+
+
+def _run(step: Step, overwrites: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, Any]:
+    """Run a step, where it can in the memory of a value that nothing else reads."""
+    rule = rule_of(step)
+    for name in overwrites:
+        output = rule.overwrite(arguments, name)
+        if output is not None:
+            return output, None
+    return rule.forward(step, arguments)
 
 
 def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor) -> Relevance:
@@ -98,6 +109,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         Of the input, the wanted layers and the ledger.
     """
     sensitivities: dict[int, Tensor] = {graph.output: seeds}
+    spare: set[int] = set()  # those of the sensitivities that nothing else reads
     carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
     batch_dims = {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
     layers, accounts, passes = {}, [], 0
@@ -109,19 +121,26 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         if treatment is None or (s is None and r is None):
             continue
         call = _call(step, plan, record, seeds.dtype, inputs.device)
+        call.spare = step.index in spare and not plan.ledger
         if step.index in plan.wanted:
-            layers[step.index] = unscale(_relevance(record.values[step.index], s, r), exponents, batch_dims[step.index])
+            relevance = _relevance(record.values[step.index], s, r)
+            layers[step.index] = unscale(relevance, exponents, batch_dims[step.index])
         receivers = plan.receivers[step.index]
         if s is not None:
             messages = treatment.back(call, s)
             if plan.ledger:
                 entry = account(treatment, call, s, messages, [batch_dims[i] for i in receivers])
                 accounts.append(entry.scaled(exponents))
-            onto = carried if isinstance(treatment, Flatten) else sensitivities
-            for index, message in zip(receivers, messages, strict=True):
-                _add(onto, index, message)
+            if isinstance(treatment, Flatten):
+                carried[receivers[0]] = _sum(carried.get(receivers[0]), messages[0])
+            else:
+                memory = "new" if isinstance(treatment, Differentiate) else rule_of(step).returns
+                own = memory == "new" or (memory == "parts" and call.spare)
+                _send((sensitivities, spare), receivers, messages, own=own)
+            del messages
         if r is not None:
-            _add(carried, receivers[0], _carry(call, r))
+            carried[receivers[0]] = _sum(carried.get(receivers[0]), _carry(call, r))
+        del s, r
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
         passes += isinstance(treatment, Activate)
@@ -131,9 +150,33 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
 
 
-def _add(onto: dict[int, Tensor], index: int, message: Tensor) -> None:
-    """Add what one use of a value sends back to that of its other uses, not in place: a message may be shared."""
-    onto[index] = onto[index] + message if index in onto else message
+def _send(
+    under_way: tuple[dict[int, Tensor], set[int]], receivers: Sequence[int], messages: Sequence[Tensor], *, own: bool
+) -> None:
+    """Add what one use of a value sends back to that of its other uses, in memory that nothing else reads.
+
+    Parameters
+    ----------
+    under_way
+        The sensitivities by value index, and those of them that lie in such memory.
+    own
+        Whether each message does.
+    """
+    sensitivities, spare = under_way
+    for index, message in zip(receivers, messages, strict=True):
+        there = sensitivities.get(index)
+        if there is None:
+            sensitivities[index] = message
+            (spare.add if own else spare.discard)(index)
+        elif index in spare:
+            there.add_(message)
+        else:
+            sensitivities[index] = message.add_(there) if own else there + message
+            spare.add(index)
+
+
+def _sum(one: Tensor | None, other: Tensor) -> Tensor:
+    return other if one is None else one + other
 
 
 def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
@@ -160,11 +203,14 @@ def _carry(call: Call, relevance: Tensor) -> Tensor:
 
 
 def _relevance(value: Tensor, s: Tensor | None, carried: Tensor | None) -> Tensor:
-    """Return ``a * s`` plus relevance that was carried, ``(K, *shape)``."""
+    """Return ``a * s`` plus relevance that was carried, ``(K, *shape)``, in the usual order of memory."""
     if s is None:
         return torch.zeros_like(value)[None] if carried is None else carried
     product = value.to(s.dtype) * s
-    return product if carried is None else product + carried
+    return (product if carried is None else product + carried).contiguous()
+
+
+_FILLED = frozenset({Ref, dict, list})
 
 
 def fill(value: Any, values: Mapping[int, Any]) -> Any:  # noqa: ANN401 - an argument can be of any type
@@ -172,7 +218,7 @@ def fill(value: Any, values: Mapping[int, Any]) -> Any:  # noqa: ANN401 - an arg
     if isinstance(value, Ref):
         return values[value.index]
     if isinstance(value, dict):
-        return {k: fill(v, values) for k, v in value.items()}
+        return {k: fill(v, values) if type(v) in _FILLED else v for k, v in value.items()}
     if isinstance(value, list):
-        return [fill(v, values) for v in value]
+        return [fill(v, values) if type(v) in _FILLED else v for v in value]
     return value

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import fill, forward
-from rlrp_nb.engine.snapshot import check_mode, structure_of
+from rlrp_nb.engine.snapshot import check_mode, modules_of, structure_of
 from rlrp_nb.engine.tracing import trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -91,10 +91,13 @@ def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:
     Parameters and buffers are the network's own tensors. What is computed from them (folded batch-norm) is computed at
     every run: PyTorch does not count every way of writing into a tensor, and old weights would go unnoticed.
     """
-    tensors = dict(network.named_parameters(remove_duplicate=False)) | dict(
-        network.named_buffers(remove_duplicate=False)
-    )
-    values: dict[int, Any] = {index: tensors[name].detach() for index, name in graph.constants.state.items()}
+    modules = dict(modules_of(network))
+    values: dict[int, Any] = {}
+    for index, name in graph.constants.state.items():
+        path, _, leaf = name.rpartition(".")
+        own = modules[path].__dict__
+        tensor = own["_parameters"].get(leaf)
+        values[index] = (own["_buffers"][leaf] if tensor is None else tensor).detach()
     values |= graph.constants.tensors
     for step in graph.constants.steps:
         values[step.index] = step.invoke(fill(step.arguments, values))

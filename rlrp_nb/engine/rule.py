@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
 
 Kind = Literal["affine", "activation", "pooling", "shape", "gate", "constant"]
+Memory = Literal["new", "parts", "same"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Call:
         The dtype in which sensitivities are accumulated.
     device
         The device of the tensors.
+    spare
+        Whether nothing else reads the sensitivity that arrives, so that a rule may write into it.
     """
 
     step: Step
@@ -62,6 +65,7 @@ class Call:
     output: Tensor | None
     dtype: torch.dtype
     device: torch.device
+    spare: bool = False
 
     def constant(self, name: str) -> Tensor | None:
         """Return a constant tensor argument in the dtype of the sensitivities, or None where it is absent."""
@@ -114,10 +118,17 @@ class Rule:
         What the op is to a method: ``affine``, ``activation``, ``pooling``, ``shape``, ``gate`` or ``constant``.
     items
         Which outputs of an op with several outputs the rule speaks of; None for all.
+    new_output
+        Whether the output is always a tensor in memory of its own, never a view of an input, and the rule's state too.
+    returns
+        Whose memory `transpose` returns: ``new`` memory that nothing else reads, distinct parts of the sensitivity that
+        it was given (``parts``), or possibly the ``same`` for several receivers.
     """
 
     kind: Kind = "affine"
     items: frozenset[int] | None = None
+    new_output: bool = False
+    returns: Memory = "same"
 
     def problem(self, step: Step) -> str | None:  # noqa: ARG002 - a rule that can refuse looks at the step
         """Return why this use of the op cannot be explained, or None."""
@@ -126,6 +137,10 @@ class Rule:
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Run the op on its filled arguments; return its output and what the way back needs."""
         return step.invoke(arguments), None
+
+    def overwrite(self, arguments: dict[str, Any], name: str) -> Tensor | None:  # noqa: ARG002 - few ops can
+        """Run the op in the memory of the argument `name` and return it, or None where it cannot."""
+        return None
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - affine rules look at both
         """Return the sensitivity of every tensor that receives one, shape ``(K, *shape)`` each."""

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.activations import ACTIVATIONS
-from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Refusal, Rule, Slot, unbroadcast
+from rlrp_nb.engine.layout import PICTURE, channels_last, order_of
+from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Reshape(Homogeneous):
     """View, reshape, flatten, squeeze, clone, dropout in eval mode: the same numbers in the same order."""
 
     kind: Kind = "shape"
+    returns: Memory = "parts"
 
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Run the op; a squeeze leaves the axis of the samples where it is, also for a batch of one."""
@@ -105,6 +107,7 @@ class Permute(Homogeneous):
     """Permute and transpose of axes."""
 
     kind: Kind = "shape"
+    returns: Memory = "parts"
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Put the axes back."""
@@ -122,10 +125,36 @@ class Permute(Homogeneous):
 
 
 @dataclass(frozen=True)
+class Pad(Rule):
+    """Padding with a constant, which crops where it is negative."""
+
+    kind: Kind = "shape"
+    returns: Memory = "parts"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse nothing but a mode that is not known."""
+        mode = step.arguments.get("mode", "constant")
+        return None if mode in {"constant", "reflect", "replicate", "circular"} else f"its mode {mode!r} has no rule"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Crop what was padded, pad what was cropped; the other modes send what they repeat to where it came from."""
+        if call.arguments.get("mode", "constant") != "constant":
+            return _linear.transpose(call, s)
+        pad: list[int] = call.arguments["pad"]
+        for number, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
+            axis = s.dim() - 1 - number
+            start, length = max(0, before), s.shape[axis] - max(0, before) - max(0, after)
+            s = s.narrow(axis, start, length)
+        cropped = [min(0, p) for p in pad]
+        return (torch.constant_pad_nd(s, [-p for p in cropped]) if any(cropped) else s,)
+
+
+@dataclass(frozen=True)
 class Concatenate(Rule):
     """Concatenation: every part gets its own slice back."""
 
     kind: Kind = "affine"
+    returns: Memory = "parts"
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Cut the sensitivity along the axis of concatenation."""
@@ -155,6 +184,17 @@ class Add(Rule):
     signs: tuple[int, int] = (1, 1)
     scaled: int = 1
     kind: Kind = "affine"
+    new_output: bool = True
+
+    def overwrite(self, arguments: dict[str, Any], name: str) -> Tensor | None:
+        """Add to the one or to the other, where both have the shape and dtype of the sum."""
+        one, other = arguments["self"], arguments["other"]
+        if self.signs != (1, 1) or arguments.get("alpha", 1) != 1 or not isinstance(other, Tensor):
+            return None
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return None
+        into, added = (one, other) if name == "self" else (other, one)
+        return into.add_(added)
 
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Hand the same sensitivity to both operands, with the factor of each."""
@@ -172,6 +212,7 @@ class Multiply(Homogeneous):
     """Product with a constant, or of a signal and a gate: the gate is held constant, the signal takes all."""
 
     kind: Kind = "affine"
+    returns: Memory = "new"
 
     def problem(self, step: Step) -> str | None:
         """Refuse a product of two signals, or of gates alone."""
@@ -199,6 +240,7 @@ class Divide(Homogeneous):
     """Division by a constant."""
 
     kind: Kind = "affine"
+    returns: Memory = "new"
 
     def problem(self, step: Step) -> str | None:
         """Refuse a denominator that depends on the input, and rounding."""
@@ -228,6 +270,8 @@ class MaxPool(Homogeneous):
     rank: int
     kind: Kind = "pooling"
     items: frozenset[int] | None = frozenset({0})
+    new_output: bool = True
+    returns: Memory = "new"
 
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ARG002 - another op is run
         """Keep the winners' indices within each plane."""
@@ -237,10 +281,22 @@ class MaxPool(Homogeneous):
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Send the sensitivity of every window to its winner; overlapping windows add up."""
         targets, shape = s.shape[0], call.shapes[0]
+        if self.pool is torch.ops.aten.max_pool2d_with_indices and len(shape) == PICTURE:
+            return (self._pull_planes(call, s),)
         winners = call.state.flatten(-self.rank)
         flat = s.new_zeros((targets, *shape[: -self.rank], shape[-self.rank :].numel()))
         flat.scatter_add_(-1, winners.expand(targets, *winners.shape), s.flatten(-self.rank))
         return (flat.view(targets, *shape),)
+
+    def _pull_planes(self, call: Call, s: Tensor) -> Tensor:
+        """Do the same by PyTorch's own op, which takes channels last as well."""
+        winners, window = call.state, list(call.arguments.values())[1:6]
+        # only its shape and order are read
+        order = order_of(winners)
+        dummy = torch.empty(call.shapes[0], dtype=s.dtype, device=s.device, memory_format=order)
+        each = [channels_last(s_k) if order == torch.channels_last else s_k for s_k in s]
+        pulled = [torch.ops.aten.max_pool2d_with_indices_backward(s_k, dummy, *window, winners) for s_k in each]
+        return pulled[0][None] if len(pulled) == 1 else torch.stack(pulled)
 
 
 @dataclass(frozen=True)
@@ -311,6 +367,7 @@ class LayerNorm(Rule):
         return call.constant("bias")
 
 
+_linear = Linear(kind="shape")
 _reshape, _spatial = Reshape(), Linear(batched=True)
 _batch_statistics = Refusal(BATCH_STATISTICS)
 _attention = Refusal("attention has no R-LRP rule: transformers, vision transformers too, are not supported")
@@ -360,8 +417,8 @@ RULES: dict[str, Rule] = {
     "aten.pixel_unshuffle": _spatial,
     "aten.channel_shuffle": _spatial,
     "aten.im2col": _spatial,
-    "aten.pad": Linear(kind="shape"),
-    "aten.constant_pad_nd": Linear(kind="shape"),
+    "aten.pad": Pad(),
+    "aten.constant_pad_nd": Pad(),
     **{
         f"aten.{kind}_pad{n}d": Linear(kind="shape", batched=True)
         for kind in ("reflection", "replication")

@@ -77,7 +77,8 @@ def unscale(relevance: Tensor, exponents: Tensor, batch_dim: int) -> Tensor:
 
 def _top(tensor: Tensor, batch_dim: int) -> Tensor:
     """Return the largest absolute value for each target and sample, ``(K, B)``."""
-    return tensor.movedim(1 + batch_dim, 1).flatten(2).abs().amax(2) if tensor.dim() > 2 else tensor.abs()  # noqa: PLR2004
+    axes = tuple(axis for axis in range(1, tensor.dim()) if axis != 1 + batch_dim)
+    return torch.maximum(tensor.amax(axes), -tensor.amin(axes)) if axes else tensor.abs()
 
 
 def _multiply(tensor: Tensor, exponent: Tensor, batch_dim: int) -> Tensor:

@@ -27,6 +27,7 @@ _EVERY_HOOK = (
 )
 
 
+_PLAIN = frozenset({type(None), bool, int, float, str})
 # what nn.Module keeps for itself; whether it is in training mode is for everyone
 _INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 
@@ -172,17 +173,27 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
         (
             name,
             type(module),
-            tuple((k, _mark(v)) for k, v in vars(module).items() if k not in _INTERNAL),
-            tuple((k, None if p is None else p.shape) for k, p in module.__dict__["_parameters"].items()),
-            sum(len(getattr(module, hooks)) for hooks in _HOOKS),
+            # a plain value is its own mark; this runs for every explanation
+            [(k, v if type(v) in _PLAIN else _mark(v)) for k, v in module.__dict__.items() if k not in _INTERNAL],
+            [(k, None if p is None else p.shape) for k, p in module.__dict__["_parameters"].items()],
+            [len(module.__dict__[hooks]) for hooks in _HOOKS],
         )
-        for name, module in network.named_modules(remove_duplicate=False)
+        for name, module in modules_of(network)
     )
+
+
+def modules_of(network: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
+    """Return all modules by name, one that is registered twice under both, much as PyTorch does but faster."""
+    found = [(name, network)]
+    for child, module in network.__dict__["_modules"].items():
+        if module is not None:
+            found += modules_of(module, f"{name}.{child}" if name else child)
+    return found
 
 
 def _mark(value: Any, depth: int = 2) -> Any:  # noqa: ANN401 - an attribute can be of any type
     """Return something that is equal as long as an attribute is: its value, if it is plain, or which object it is."""
-    if value is None or isinstance(value, bool | int | float | str):
+    if type(value) in _PLAIN or isinstance(value, int | float | str):
         return value
     if isinstance(value, list | tuple):
         return type(value), tuple(_mark(v, depth) for v in value)

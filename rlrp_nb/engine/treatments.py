@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.activations import Activation
+from rlrp_nb.engine.activations import Activation, largest_size
 from rlrp_nb.engine.classic import Flat, LayerRule, Need, Passed
 from rlrp_nb.engine.weighted import Weighted
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
     from rlrp_nb.engine.rule import Call, Rule
+
+_SMALL, _LARGE = 2.0**-20, 2.0**20
+"""Between these a sensitivity can be divided by the largest activation before it is multiplied by the activation."""
+_WIDE = 2**12
+"""From so many values of a sample on, a pass over them costs more than another call."""
 
 
 def rule_of(step: Step) -> Rule:
@@ -66,25 +71,46 @@ class Activate:
         z = call.result() if rule.reads_output else call.value()
         if self.slope == "secant":
             return (s * rule.slope(call, z),)
-        a = z if rule.reads_output else call.run([z])
-        return (s * (rule.weighted_slope(call, z, a) / largest_activation(call, a)),)
+        largest = _or_dead(rule.largest(call, z, _layer_axes(call, z)))
+        return (_times_share(call, s, rule.weighted_slope(call, z), largest),)
 
     def expected(self, call: Call, relevance: Tensor) -> Tensor:
         """Return the relevance before the activation that the definition asks for, given the one after it."""
         return relevance if self.slope == "secant" else relevance * relative_activation(call, call.result())
 
 
-def largest_activation(call: Call, a: Tensor) -> Tensor:
-    """Return ``max |a|`` over the whole layer of each sample, with all axes kept; 1 for a dead layer."""
-    axes = tuple(axis for axis in range(a.dim()) if axis != call.step.batch_dim)
-    lowest, highest = torch.aminmax(a) if a.shape[call.step.batch_dim or 0] == 1 else (a.amin(axes), a.amax(axes))
-    largest = torch.maximum(-lowest, highest)
-    return torch.where(largest > 0, largest, 1).reshape([1 if axis in axes else n for axis, n in enumerate(a.shape)])
-
-
 def relative_activation(call: Call, a: Tensor) -> Tensor:
     """Return ``|a| / max |a|``, the maximum taken over the whole layer of each sample; 0 for a dead layer."""
-    return a.abs() / largest_activation(call, a)
+    return a.abs() / _or_dead(largest_size(a, _layer_axes(call, a)))
+
+
+def _layer_axes(call: Call, a: Tensor) -> tuple[int, ...]:
+    """Return the axes of a whole layer, which are all but that of the samples."""
+    return tuple(axis for axis in range(a.dim()) if axis != call.step.batch_dim)
+
+
+def _or_dead(largest: Tensor) -> Tensor:
+    """Return 1 for a dead layer, whose activations are all 0, so that their share is 0."""
+    return torch.where(largest > 0, largest, 1)
+
+
+def _times_share(call: Call, s: Tensor, product: Tensor, largest: Tensor) -> Tensor:
+    """Return ``s product / largest``, in the memory of `s` where that is spare.
+
+    On the CPU, where reading and writing a large layer is what costs, product and quotient are one pass over each
+    sample, unless the quotient alone could leave the range of the dtype.
+    """
+    out = s if call.spare else torch.empty_like(s)
+    axis = call.step.batch_dim
+    wide = axis is not None and s.device.type == "cpu" and product.numel() >= _WIDE * product.shape[axis]
+    sizes = largest.flatten().tolist() if wide else []
+    if axis is None or not sizes or not all(_SMALL <= size <= _LARGE for size in sizes):
+        return torch.mul(s, product / largest, out=out)
+    nothing = s.new_zeros(())
+    for n, size in enumerate(sizes):
+        one, share, into = s.select(axis + 1, n), product.select(axis, n), out.select(axis + 1, n)
+        torch.addcmul(nothing, one, share, value=1 / size, out=into)
+    return out
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.engine.methods import METHODS
+from rlrp_nb.engine.methods import METHODS, lrp_gamma
 from rlrp_nb.engine.planning import plan
+from rlrp_nb.engine.registry import graph_of
 from rlrp_nb.engine.tracing import trace
 
 
@@ -64,3 +65,51 @@ def test_flat_walks_through_the_preprocessing_of_the_input(images):
     padded = nn.functional.pad(prepared, (2, 2, 2, 2))
     expected = rn.explain(network.body, padded, 1, "epsilon-plus-flat").relevance[..., 2:-2, 2:-2].flip(2)
     torch.testing.assert_close(rn.explain(network, images, 1, "epsilon-plus-flat").relevance, expected)
+
+
+def test_a_plan_is_made_once_for_what_is_asked(residual, images):
+    graph = trace(residual, images)
+    made = plan(graph, METHODS["rlrp"], ["1.0", "4"], ledger=False)
+    assert plan(graph, METHODS["rlrp"], ("4", "1.0"), ledger=False) is made
+    others = [
+        plan(graph, METHODS["rlrp"], ["1.0", "4"], ledger=True),
+        plan(graph, METHODS["rlrp"], ["1.0"], ledger=False),
+        plan(graph, METHODS["lrp-0"], ["1.0", "4"], ledger=False),
+        plan(graph, lrp_gamma(0.1), ["1.0", "4"], ledger=False),
+        plan(graph, lrp_gamma(0.2), ["1.0", "4"], ledger=False),
+    ]
+    assert len({id(p) for p in [made, *others]}) == 6
+
+
+def test_the_second_explanation_plans_nothing(residual, images):
+    for layers in (None, "all", ["1.0"]):
+        rn.explain(residual, images, layers=layers)
+    plans = dict(graph_of(residual, images).plans)
+    for layers in (None, "all", ["1.0"]):
+        rn.explain(residual, images[:1], layers=layers)
+    assert graph_of(residual, images).plans == plans
+
+
+def test_plans_do_not_pile_up(residual, images):
+    graph = trace(residual, images)
+    for number in range(100):
+        plan(graph, lrp_gamma(1 + number), None, ledger=False)
+    assert len(graph.plans) == 64
+
+
+def overwritten(network, x):
+    graph = trace(network, x)
+    made = plan(graph, METHODS["rlrp"], None, ledger=False)
+    return [step.op for step in graph.steps if made.overwrites.get(step.index)]
+
+
+def test_only_what_nothing_reads_again_is_written_over(written, images):
+    chain = written(lambda n, x: n.classify(n.conv(x).relu()))
+    assert "aten.relu" in overwritten(chain, images)
+    for function in (
+        lambda n, x: n.classify(torch.cat([x.relu(), x[:, :1]], 1) + n.conv(x)),  # the user's input
+        lambda n, x: n.classify((lambda z: z.relu() + z)(n.conv(x))),  # read again
+        lambda n, x: n.classify((lambda z: z.view(-1, 4, 8, 8).relu() * 2 + z.flatten(1)[:, :1, None, None])(n.conv(x))),
+        lambda n, x: n.classify((lambda z: z.transpose(2, 3).relu())(n.conv(x))),  # a view
+    ):
+        assert "aten.relu" not in overwritten(written(function), images)

@@ -3,6 +3,7 @@ import weakref
 
 import pytest
 import torch
+from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.engine.methods import METHODS
@@ -66,3 +67,35 @@ def test_a_branch_that_gets_no_sensitivity_is_no_obstacle(written, images):
     relevance = rn.explain(network, images, 0).relevance
     expected = rn.explain(written(lambda n, x: n.classify(n.conv(x))), images, 0).relevance
     torch.testing.assert_close(relevance, expected)
+
+
+SHARING = {
+    "skip": lambda n, x: n.classify((lambda a: (n.conv(a[:, :3]) + a).relu())(n.conv(x).relu())),
+    "added to itself": lambda n, x: n.classify((lambda a: (a + a).relu() + a)(n.conv(x).relu())),
+    "three uses": lambda n, x: n.classify((lambda a: (a + n.conv(a[:, 1:]).relu()).relu() + a)(n.conv(x).relu())),
+    "concatenated twice": lambda n, x: n.classify((lambda a: torch.cat([a, a], 1)[:, 2:6].relu())(n.conv(x).relu())),
+    "views": lambda n, x: n.classify(n.conv(x).relu().flatten(2).transpose(1, 2).relu().reshape(-1, 4, 8, 8).relu()),
+    "the input added": lambda n, x: n.classify((n.conv(x) + torch.cat([x, x[:, :1]], 1)).relu()),
+    "the input first": lambda n, x: n.classify((lambda a: n.conv(a).relu() + n.conv(a))(x.relu())),
+    "logits activated": lambda n, x: n.classify(n.conv(x).relu()).relu(),
+    "gated": lambda n, x: n.classify((lambda a: a * torch.sigmoid(a.mean((2, 3), keepdim=True)))(n.conv(x).relu())),
+    "clamped": lambda n, x: n.classify((lambda a: nn.functional.relu6(a * 9) + a)(nn.functional.relu6(n.conv(x)))),
+    "padded and pooled": lambda n, x: n.classify(
+        nn.functional.max_pool2d(nn.functional.pad(n.conv(x).relu(), (1, 2, -1, 3)), 3, 2).relu()
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize("method", ["rlrp", "lrp-0", "gradient-x-input"])
+def test_memory_that_is_written_over_changes_nothing(written, images, name, method):
+    network, before = written(SHARING[name]), images.clone()
+    lean = rn.explain(network, images, [1, (0, 2)], method)
+    # with the ledger every value is kept, so that nothing is written over
+    kept = rn.explain(network, images, [1, (0, 2)], method, layers="all")
+    assert torch.equal(images, before)
+    assert torch.equal(lean.logits, kept.logits)
+    torch.testing.assert_close(lean.logits, network(images))
+    assert torch.equal(lean.relevance, kept.relevance)
+    assert torch.equal(lean.relevance, rn.explain(network, images, [1, (0, 2)], method).relevance)
+    assert torch.equal(torch.tensor(lean.ledger().worst_residual), torch.tensor(kept.ledger().worst_residual))

@@ -1,0 +1,54 @@
+"""The order in which the numbers of a tensor lie in memory, chosen where a convolution is run."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+PICTURE = 4
+"""Axes of a batch of pictures: samples, channels, height, width."""
+
+
+def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
+    """Return what a convolution reads, with channels last where it is then computed faster, else contiguous.
+
+    Parameters
+    ----------
+    signal
+        ``(samples, channels, height, width)``; of any other rank it is returned as it is.
+    weight
+        Of the convolution.
+    count
+        How many values the larger side of the convolution has, so that both ways choose the same order.
+
+    Notes
+    -----
+    oneDNN copies what it reads and writes into an order of its own, unless the channels lie last. With channels last it
+    is the weight that is copied, and slowly, but for kernels of one pixel, whose order is the same either way. So the
+    larger of the two decides. Only float32 on the CPU gains; anything else is returned as it is.
+    """
+    if (
+        signal.dim() != PICTURE
+        or signal.dtype != torch.float32
+        or signal.device.type != "cpu"
+        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    ):
+        return signal
+    one_pixel = weight.shape[2] == weight.shape[3] == 1
+    if not one_pixel and count < weight.numel():
+        return signal.contiguous()
+    return channels_last(signal)
+
+
+def channels_last(tensor: Tensor) -> Tensor:
+    """Return the tensor ``(samples, channels, height, width)`` with channels last, a view where it has them there."""
+    tensor = tensor.contiguous(memory_format=torch.channels_last)
+    _, channels, height, width = tensor.shape
+    # the stride of a single sample can be anything, and PyTorch takes an odd one for another order
+    return tensor.as_strided(tensor.shape, (channels * height * width, 1, channels * width, channels))
+
+
+def order_of(tensor: Tensor) -> torch.memory_format:
+    """Return the order for a tensor that is used together with this one."""
+    last = tensor.dim() == PICTURE and tensor.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last and not tensor.is_contiguous() else torch.contiguous_format
