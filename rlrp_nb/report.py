@@ -5,6 +5,7 @@ import sys
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import headline, method_title, percent
 
 if TYPE_CHECKING:
@@ -161,6 +162,10 @@ def _target(explanation: "Explanation", target: int, sample: int) -> dict[str, A
 
 
 def _top(explanation: "Explanation", sample: int) -> list[dict[str, Any]]:
+    if explanation.logits.ndim != 2:  # noqa: PLR2004 - samples and classes
+        raise InputError(
+            f"the logits have shape {tuple(explanation.logits.shape)}; only classes, (samples, classes), can be listed."
+        )
     order = explanation.probabilities[sample].argsort(descending=True)[:TOP]
     return [_class(explanation, int(index), sample) for index in order]
 
@@ -175,7 +180,7 @@ def _class(explanation: "Explanation", index: int, sample: int) -> dict[str, Any
 
 
 def _bar(share: float) -> str:
-    length = round(_WIDTH * share)
+    length = round(_WIDTH * share) if math.isfinite(share) else 0
     try:
         "█".encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:

@@ -134,7 +134,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "categories": categories is None or (isinstance(categories, list) and len(categories) == logits[0].numel()),
         "logits": logits.shape[0] == samples,
         "targets": targets.shape == negatives.shape == (samples, count) and targets.dtype == torch.int64,
-        "layers": all(t.shape[:2] == (samples, count) for _, t in layers),
+        "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
         "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, samples)),
         "targets' range": int(torch.stack([targets, negatives]).max()) < logits[0].numel(),
     }

@@ -124,6 +124,11 @@ def _check(explanations: "Sequence[Explanation]") -> None:
                 f"Item {position} has relevance of shape {tuple(explanation.relevance.shape)}; only explanations of "
                 "images, (samples, targets, channels, height, width), can be shown."
             )
+        if explanation.logits.ndim != 2:  # noqa: PLR2004 - samples and classes
+            raise InputError(
+                f"Item {position} has logits of shape {tuple(explanation.logits.shape)}; only explanations of classes, "
+                "(samples, classes), can be shown."
+            )
     networks = sorted({explanation.network for explanation in explanations})
     if len(networks) > 1:
         raise InputError(
