@@ -56,11 +56,28 @@ class Result:
         By method and number of targets per call. A method that would hold gigabytes is left out.
     refusals
         What a method said that did not take the network.
+    building
+        Seconds that the first explanation of the network takes longer than the second: the graph is built then.
     """
 
     case: Case
     costs: dict[tuple[Contender, int], Cost]
     refusals: dict[Contender, str]
+    building: float = 0.0
+
+    def over(self, other: Contender) -> list[float]:
+        """Return the time of R-LRP for one target over that of another method in the same round."""
+        theirs = self.costs[other, 1].seconds
+        return [s / unit for s, unit in zip(self.costs[CONTENDERS[0], 1].seconds, theirs, strict=True)]
+
+    def limits(self) -> list[float]:
+        """Return the time of R-LRP for all targets over that of one forward and as many backward passes to the input.
+
+        These are gradient x input for as many targets, which keeps its graph until the last, in the same round.
+        """
+        many = len(TARGETS)
+        passes = self.costs[BASELINE, many].seconds
+        return [s / unit for s, unit in zip(self.costs[CONTENDERS[0], many].seconds, passes, strict=True)]
 
     def ratios(self, contender: Contender, count: int) -> list[float]:
         """Return the time of each round over that of gradient x input with one target in the same round."""
@@ -75,6 +92,7 @@ class _Prepared:
     runs: dict[Contender, Run]
     kept: dict[Contender, int]
     refusals: dict[Contender, str]
+    building: float
 
 
 def measure(cases: Sequence[Case], rounds: int, seconds: float, say: Callable[[str], None]) -> Iterator[Result]:
@@ -106,7 +124,7 @@ def measure(cases: Sequence[Case], rounds: int, seconds: float, say: Callable[[s
 
 def _prepare(network: nn.Module, inputs: Tensor) -> _Prepared:
     """Prepare every method on a copy of the network, so that what one keeps does not look free for the next."""
-    prepared = _Prepared({}, {}, {})
+    prepared = _Prepared({}, {}, {}, _building(copy.deepcopy(network), inputs))
     for contender in CONTENDERS:
         outcome = _attempt(contender, copy.deepcopy(network), inputs)
         if isinstance(outcome, str):
@@ -114,6 +132,16 @@ def _prepare(network: nn.Module, inputs: Tensor) -> _Prepared:
         else:
             prepared.runs[contender], prepared.kept[contender] = outcome
     return prepared
+
+
+def _building(network: nn.Module, inputs: Tensor) -> float:
+    """Return how many seconds the first explanation takes longer than the second."""
+    run, seconds = CONTENDERS[0].prepare(network), []
+    for _ in range(2):
+        began = time.perf_counter()
+        run(inputs, TARGETS[:1])
+        seconds.append(time.perf_counter() - began)
+    return seconds[0] - seconds[1]
 
 
 def _attempt(contender: Contender, network: nn.Module, inputs: Tensor) -> tuple[Run, int] | str:
@@ -134,7 +162,7 @@ def _attempt(contender: Contender, network: nn.Module, inputs: Tensor) -> tuple[
 
 def _count(prepared: _Prepared, case: Case) -> Result:
     """Count every method's FLOPs and bytes; it has then run on this case, so that timing finds it warm."""
-    result = Result(case, {}, prepared.refusals)
+    result = Result(case, {}, prepared.refusals, prepared.building)
     inputs = case.inputs()
     for contender, run in prepared.runs.items():
         kept = prepared.kept[contender]

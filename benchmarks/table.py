@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from benchmarks.cases import TARGETS
@@ -34,6 +34,18 @@ PAGE = """\
 
 Made by `{command}`, everything in one run.
 
+## R-LRP against each other method
+
+{summary}
+
+Each figure is what `rlrp_nb.explain` takes, divided by what the other method takes on the same pictures in the same
+round: the median over all rounds with the first and third quartile in brackets. **{many} targets** are divided by
+gradient x input for {many} targets, which is one forward pass and {many} backward passes to the input. **Peak memory**
+is that of gradient x input for one target. **Graph** is how many seconds the first explanation of a network takes
+longer than the second, since the graph is built then, once per network.
+
+## Every method
+
 {table}
 
 **FLOPs** are counted, not timed: 1 is one forward pass plus one backward pass to the input, without weight gradients.
@@ -41,7 +53,7 @@ Made by `{command}`, everything in one run.
 **Time** is relative to gradient x input for one target, in eager PyTorch, with `requires_grad` off for all parameters,
 so that the gradient of the input alone is computed. All methods take turns in rounds (for each network and batch:
 {rounds}), and each round is divided by its own gradient x input. The figures are the median of these ratios and, in
-brackets, the smallest and the largest. The seconds in the last column are of this machine and claim nothing.
+brackets, the first and third quartile. The seconds in the last column are of this machine and claim nothing.
 
 **Peak MB** is the most memory beyond network and input that is in use during a call, **Kept MB** the part of it that
 stays until the next call. Both are sums over every allocation and release which PyTorch's allocator reports, the
@@ -69,6 +81,7 @@ def page(results: Sequence[Result], facts: Sequence[str], command: str) -> str:
     rounds = [len(result.costs[BASELINE, 1].seconds) for result in results]
     return PAGE.format(
         command=command,
+        summary="\n".join(summary(results)),
         table="\n".join(rows(results)),
         rounds=" to ".join(map(str, sorted({min(rounds), max(rounds)}))),
         many=MANY,
@@ -80,8 +93,21 @@ def page(results: Sequence[Result], facts: Sequence[str], command: str) -> str:
     )
 
 
+def summary(results: Sequence[Result]) -> list[str]:
+    """Return the lines of the table of R-LRP's time and memory over those of the others."""
+    others = [contender for contender in CONTENDERS if contender is BASELINE or contender.peer]
+    header = ("Network", "Batch", *(c.name for c in others), f"{MANY} targets", "Peak memory", "Graph, s")
+    lines = [header, tuple("---" if title in LEFT_ALIGNED else "---:" for title in header)]
+    for result in results:
+        ours, unit = result.costs[CONTENDERS[0], 1], result.costs[BASELINE, 1]
+        times = ["-" if other in result.refusals else _spread(result.over(other)) for other in others]
+        figures = (*times, _spread(result.limits()), f"{ours.peak / unit.peak:.2f}", f"{result.building:.1f}")
+        lines.append((_network(result), str(result.case.batch), *figures))
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
 def rows(results: Sequence[Result]) -> list[str]:
-    """Return the lines of the table."""
+    """Return the lines of the table of all methods."""
     lines = [HEADER, tuple("---" if title in LEFT_ALIGNED else "---:" for title in HEADER)]
     for result in results:
         for contender in CONTENDERS:
@@ -120,7 +146,8 @@ def _figures(result: Result, contender: Contender) -> tuple[str, ...]:
 
 
 def _spread(ratios: Sequence[float]) -> str:
-    return f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    low, _, high = quantiles(ratios, n=4, method="inclusive")
+    return f"{median(ratios):.2f} ({low:.2f} to {high:.2f})"
 
 
 def _megabytes(count: int) -> str:

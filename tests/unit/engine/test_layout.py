@@ -51,4 +51,6 @@ def test_results_are_in_the_usual_order_whatever_the_input_is_in(order):
     assert given.stride() == before.stride()
     assert explanation.logits.is_contiguous()
     assert all(t.is_contiguous() for t in (explanation.relevance, *explanation.layers.values()))
-    torch.testing.assert_close(explanation.relevance, rn.explain(network.double(), x.double(), (0, 1, 2)).relevance.float())
+    torch.testing.assert_close(
+        explanation.relevance, rn.explain(network.double(), x.double(), (0, 1, 2)).relevance.float()
+    )

@@ -1,3 +1,4 @@
+# ruff: noqa: PLC3002 - a lambda called at once names a value within another lambda
 import pytest
 import torch
 from torch import nn
@@ -109,7 +110,9 @@ def test_only_what_nothing_reads_again_is_written_over(written, images):
     for function in (
         lambda n, x: n.classify(torch.cat([x.relu(), x[:, :1]], 1) + n.conv(x)),  # the user's input
         lambda n, x: n.classify((lambda z: z.relu() + z)(n.conv(x))),  # read again
-        lambda n, x: n.classify((lambda z: z.view(-1, 4, 8, 8).relu() * 2 + z.flatten(1)[:, :1, None, None])(n.conv(x))),
+        lambda n, x: n.classify(
+            (lambda z: z.view(-1, 4, 8, 8).relu() * 2 + z.flatten(1)[:, :1, None, None])(n.conv(x))
+        ),
         lambda n, x: n.classify((lambda z: z.transpose(2, 3).relu())(n.conv(x))),  # a view
     ):
         assert "aten.relu" not in overwritten(written(function), images)

@@ -1,3 +1,4 @@
+# ruff: noqa: PLC3002 - a lambda called at once names a value within another lambda
 import gc
 import weakref
 
