@@ -58,7 +58,8 @@ def test_every_classifier_is_explained_or_refused_by_name():
 @pytest.mark.parametrize("name", torchvision_cnn.names())
 def test_the_books_balance_and_relevance_equals_autograd(name):
     layers = IN_FLOAT64.get(name)
-    dtype, samples = (torch.float32, 1) if layers is None else (torch.float64, 2)
+    # in float32 rounding decides about winners of max pooling, and in the deepest networks about everything
+    dtype, samples = torch.float64, 1 if layers is None else 2
     network, x = zoo.network(name, dtype), images(samples, zoo.size(name), seed=3).to(dtype)
     with torch.no_grad():
         logits = network(x)
