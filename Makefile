@@ -57,7 +57,7 @@ lab: ## open the notebooks in JupyterLab
 	@"$(BIN)/rlrp-nb" lab
 
 notebooks: ## run the notebooks again and store what they show; prints seconds and peak memory
-	@.ci/environment "$(VENV)" lab
+	@.ci/environment "$(VENV)" test
 	@"$(BIN)/python" .ci/notebooks.py
 
 docs: ## build the documentation as a site, into build/docs
