@@ -141,7 +141,7 @@ def subjects() -> tuple[Subject, ...]:
                 _named(model),
                 _digits,
                 FAITHFUL,
-                all_methods() if name == "resnet50" else swift_methods(),
+                swift_methods(),
                 options={"fill": "black", "patch": 4, "per_step": 8},
             ),
             Subject(
@@ -181,7 +181,7 @@ def subjects() -> tuple[Subject, ...]:
 def _photographs_of(name: str, title: str) -> tuple[Subject, Subject]:
     sure = f"that it gives a probability of at least {_CONFIDENT:g} to one class"
     crops = f"crops of the photographs of scikit-image and scikit-learn, of such {sure}"
-    methods = ("rlrp", "lrp-0", "lrp-epsilon", "epsilon-plus-flat", "saliency", "grad-cam", "random")
+    methods = ("rlrp", "lrp-0", "epsilon-plus-flat", "grad-cam", "random")
     return (
         Subject(
             name,
