@@ -70,9 +70,9 @@ def digits(
 
     Every heatmap has its own colour scale, unless a limit is given that holds for all of them.
     """
-    rows, side = 2 if len(heatmaps) else 1, 1.25 if len(images) > 6 else 1.7
+    rows = 2 if len(heatmaps) else 1
     figure, grid = plt.subplots(
-        rows, len(images), figsize=(side * len(images), side * rows + 0.3), squeeze=False, layout="constrained"
+        rows, len(images), figsize=(1.25 * len(images), 1.3 * rows + 0.3), squeeze=False, layout="constrained"
     )
     for axes, image in zip(grid[0], images, strict=True):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
