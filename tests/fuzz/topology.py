@@ -105,7 +105,8 @@ def _normalised(net: Drawn, values: list[Tensor], number: int, choices: list[int
     width = x.shape[1] if where == 1 else out
     norm = net.part(f"norm{number}", lambda: nn.BatchNorm2d(width))
     conv = net.part(f"before{number}", lambda: nn.Conv2d(x.shape[1], out, 3, padding=1, bias=bool(choices[2] % 2)))
-    return (i,), (norm(conv(x)), conv(norm(x)), norm(conv(x).relu()))[where]
+    ways = (lambda: norm(conv(x)), lambda: conv(norm(x)), lambda: norm(conv(x).relu()))
+    return (i,), ways[where]()
 
 
 def _transposed(net: Drawn, values: list[Tensor], number: int, choices: list[int]) -> Read:
