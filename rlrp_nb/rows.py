@@ -70,7 +70,7 @@ class ReadPictures:
     def _read(self, path: str, picture: np.ndarray[Any, np.dtype[np.uint8]]) -> str:
         """Fill a picture, or return what is wrong with its file."""
         try:
-            picture[:] = self._preprocess.view(path)
+            picture[:] = np.asarray(self._preprocess.view(path))
         except RlrpError as error:
             return str(error)
         return ""
