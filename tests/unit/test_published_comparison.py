@@ -59,7 +59,7 @@ def test_every_subject_is_complete():
     for subject in subjects():
         assert subject.count >= 200
         assert set(subject.metrics) <= set(METRICS)
-        assert {"rlrp", "random", "edges"} < set(subject.methods)
+        assert {"rlrp", "lrp-0", "grad-cam", "random"} < set(subject.methods)
     assert len(all_methods()) == 15
 
 
