@@ -29,7 +29,7 @@ from rlrp_nb.training import fit, measure_accuracy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-FAITHFUL = ("aopc", "abpc", "insertion", "deletion", "noise-similarity", "gini", "cost")
+FAITHFUL = ("aopc", "abpc", "insertion", "deletion", "noise-similarity", "gini")
 LOCAL = ("pointing-game", "mass-accuracy", "rank-accuracy")
 ENGINE = ("rlrp", "lrp-0", "lrp-epsilon", "lrp-gamma", "alpha1beta0", "epsilon-plus-flat")
 ZENNIT = ("zennit-epsilon-plus-flat", "zennit-epsilon-gamma-box")
