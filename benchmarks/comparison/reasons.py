@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rlrp_nb.evaluation.comparison import Comparison
 
 _FLIPPING = (
-    "Flipping rewards whatever changes the score most at once. A gradient, or LRP-0, is just that to first order, and "
-    "on a shallow network first order goes far. R-LRP weakens what passes through weakly active neurons, which on such "
-    "a network costs more than it filters."
+    "On a shallow network a gradient, or LRP-0, is to first order just what flipping asks for, and R-LRP weakens what "
+    "passes through weakly active neurons, which costs more there than it filters. On a deep network a map that is "
+    "coarse from the start ranks whole patches well, while R-LRP's mass lies on few edges."
 )
 _SMOOTH = (
     "A coarse or smoothed map moves little by construction: one that is blurred over a window, averaged over noisy "
@@ -29,8 +29,8 @@ WHY = MappingProxyType(
     {
         "aopc": _FLIPPING,
         "abpc": _FLIPPING
-        + " ABPC also asks which pixels matter least, where a method that spreads over the whole object "
-        "is right more often than one that marks its edges.",
+        + " ABPC also asks which patches matter least: a method that spreads over the whole object is right about these "
+        "more often than one that marks edges.",
         "insertion": "Insertion starts from the fill, far from the image where relevance was taken. Methods with broad "
         "maps bring back whole regions early, and the network finds them easier to recognise than separate edges.",
         "deletion": _FLIPPING,
