@@ -29,7 +29,7 @@ WHY = MappingProxyType(
     {
         "aopc": _FLIPPING,
         "abpc": _FLIPPING
-        + " ABPC also asks which patches matter least: a method that spreads over the whole object is right about these "
+        + " ABPC also asks which patches matter least, where a method that spreads over the whole object is right "
         "more often than one that marks edges.",
         "insertion": "Insertion starts from the fill, far from the image where relevance was taken. Methods with broad "
         "maps bring back whole regions early, and the network finds them easier to recognise than separate edges.",
