@@ -53,7 +53,7 @@ def network(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
         factor, shift = torch.empty_like(norm.running_var), torch.empty_like(norm.running_mean)
         _fill(factor, place, 1, 0.2)
         _fill(shift, place + 1, 0, 0.2)
-        norm.running_var += 0.1 * norm.running_var.mean()
+        norm.running_var += 0.5 * norm.running_var.mean()
         norm.running_mean += shift * norm.running_var.sqrt()
         norm.running_var *= factor.clamp(0.5)
     return built.eval()

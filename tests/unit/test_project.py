@@ -33,7 +33,7 @@ def test_the_two_commands_are_the_first_thing_to_run():
     assert [line.partition(" #")[0].strip() for line in first] == ["make demo", "make test"]
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["images", "tensors", "notebook"])
+@pytest.mark.parametrize("code", blocks("python"), ids=["images", "tensors", "notebook", "comparison"])
 def test_the_python_of_the_readme_runs(code, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
