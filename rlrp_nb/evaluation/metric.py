@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import torch
@@ -108,7 +107,7 @@ class Trial:
     masks: Tensor | None = None
     cost: float = math.nan
 
-    @cached_property
+    @property  # kept, it would hold the trial that holds it, and with it the network
     def attribute(self) -> Attribute:
         """The method, which does not compute again what is known: the heatmaps of these very inputs."""
 

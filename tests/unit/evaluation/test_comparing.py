@@ -1,11 +1,13 @@
 """``compare``: right numbers; broken images, failing methods and killed processes lose themselves alone."""
 
+import gc
 import json
 import math
 import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,18 @@ def test_the_network_its_gradients_and_the_random_numbers_are_left_alone():
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), torch_state)
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002 - likewise
+
+
+def test_the_network_is_let_go_with_its_last_name():
+    gc.disable()  # networks can be large: they must not wait until cycles are collected
+    try:
+        network = small()
+        gone = weakref.ref(network)
+        run(network, methods=["rlrp", "random"], metrics=["abpc", "noise-similarity", "gini", "cost"])
+        del network
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_broken_image_loses_itself_alone():
