@@ -29,7 +29,9 @@ def noise(width, height):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("picture", [sample_image("coffee"), noise(333, 500), noise(91, 40)], ids=["coffee", "tall", "flat"])
+@pytest.mark.parametrize(
+    "picture", [sample_image("coffee"), noise(333, 500), noise(91, 40)], ids=["coffee", "tall", "flat"]
+)
 def test_equals_torchvision_bit_by_bit(entry, picture):
     ours = torchvision_cnn.preprocess(entry)(picture)
     assert torch.equal(ours, entry.transforms()(picture))
