@@ -139,7 +139,8 @@ class Explorer(AnsweringWidget):
         name = str(message.get("name", "picture"))[:80]
         if len(data) != 1:
             raise InputError(f"The request has {len(data)} files; one picture at a time is needed. Ask again.")
-        tree = self._explained(self._session.read(name, data[0]), "top5", text(message, "method"))
+        likeliest = f"top{min(5, len(self.categories))}"
+        tree = self._explained(self._session.read(name, data[0]), likeliest, text(message, "method"))
         tree["picture"]["name"] = name
         yield 1.0, tree
 

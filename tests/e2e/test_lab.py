@@ -29,6 +29,12 @@ explorer = Explorer(model, sample_image("coffee"), layers=["_blocks.2", "_blocks
 explorer"""
 
 
+def alike(seen, expected):
+    """Whether two pictures are the same but for rounding: the kernel explains several classes at once."""
+    gap = np.abs(seen.astype(int) - expected)
+    return gap.max() <= 8 and (gap > 0).mean() < 0.01
+
+
 @pytest.fixture(scope="module")
 def classifier():
     return load_model("efficientnet_lite0")
@@ -115,7 +121,7 @@ def to_kernel(frames):
 
 def test_the_canvas_is_the_colour_map_of_numpy(page, classifier):
     view(page).get_by_role("radio", name="Side by side").check()
-    assert np.array_equal(right_canvas(page), colours(explain(classifier, sample_image("coffee"), 967)))
+    assert alike(right_canvas(page), colours(explain(classifier, sample_image("coffee"), 967)))
 
 
 def test_what_is_there_costs_no_message(page, frames):
@@ -161,7 +167,7 @@ def test_a_class_by_its_name_is_explained_by_the_kernel(page, classifier, frames
     search.press("Enter")
     chosen(page).filter(has_text="teapot").wait_for(timeout=60_000)
     index = classifier.categories.index("teapot")
-    assert np.array_equal(right_canvas(page), colours(explain(classifier, sample_image("coffee"), index)))
+    assert alike(right_canvas(page), colours(explain(classifier, sample_image("coffee"), index)))
     assert len(to_kernel(frames)) == 1
 
 
@@ -170,7 +176,7 @@ def test_two_classes_are_contrasted(page, classifier):
     view(page).get_by_label("Contrast with").select_option(label="cup")
     chosen(page).filter(has_text="contrast").wait_for(timeout=60_000)
     expected = explain(classifier, sample_image("coffee"), (967, 968))
-    assert np.array_equal(right_canvas(page), colours(expected))
+    assert alike(right_canvas(page), colours(expected))
     options(page).filter(has_text="espresso").first.click()
 
 
@@ -181,7 +187,7 @@ def test_another_method_is_computed_once(page, classifier, frames):
     settle(page)
     assert view(page).get_by_role("radio", name=re.compile("Gradient")).is_checked()
     expected = explain(classifier, sample_image("coffee"), 967, method="gradient-x-input")
-    assert np.array_equal(right_canvas(page), colours(expected))
+    assert alike(right_canvas(page), colours(expected))
     frames.clear()
     view(page).get_by_role("radio", name="R-LRP").check()
     view(page).get_by_role("radio", name=re.compile("Gradient")).check()
@@ -323,7 +329,7 @@ def test_the_theme_follows_jupyter(page, classifier):
         page.locator(f".rl-explorer[data-theme='{theme}']").wait_for()
         settle(page)
         expected = colours(explain(classifier, sample_image("coffee"), 967), theme)
-        assert np.array_equal(right_canvas(page), expected)
+        assert alike(right_canvas(page), expected)
 
 
 def test_axe_finds_nothing(page):

@@ -17,6 +17,12 @@ from rlrp_nb.data.sample import sample_image
 rn.Explorer(rn.load_model("efficientnet_lite0"), sample_image("coffee"), layers=["_blocks.2", "_fc"])"""
 
 
+def alike(seen, expected):
+    """Whether two pictures are the same but for rounding: the kernel explains several classes at once."""
+    gap = np.abs(seen.astype(int) - expected)
+    return gap.max() <= 8 and (gap > 0).mean() < 0.01
+
+
 def shown(page):
     page.wait_for_function("() => document.querySelector('.rl-explorer').getAttribute('aria-busy') === 'false'")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -57,7 +63,7 @@ def test_the_explorer_works_in_notebook_7(chromium, notebook7):
             search.press("Enter")
         view.get_by_role("option", selected=True).filter(has_text=word).wait_for(timeout=60_000)
         values = unpack(pack(explain(classifier, coffee, index).heatmap().numpy()))
-        assert np.array_equal(shown(page), colormap.paint(values, colormap.symmetric_limit(values, 99.0)))
+        assert alike(shown(page), colormap.paint(values, colormap.symmetric_limit(values, 99.0)))
 
     slider = view.get_by_role("slider", name="Layer")
     slider.focus()
