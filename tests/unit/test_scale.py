@@ -54,6 +54,7 @@ def done(tmp_path_factory):
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,  # Ray waits for ever where it lacks a processor
     )
     assert finished.returncode == 0, finished.stderr[-4000:]
     first = dict(line.split() for line in finished.stdout.splitlines() if re.fullmatch(r"\S+\.parquet \d+", line))
