@@ -28,12 +28,12 @@ AGREES = 1e-4
 _HEAD = """# Networks
 
 Every classification CNN that torchvision builds is explained, each with random weights and random batch-norm
-statistics, on one picture of noise of {size} pixels ({larger}).
+statistics, in float64, on one picture of noise of {size} pixels ({larger}).
 
 - **Parameters**: in millions.
 - **Ops**: how many different ATen ops the network comes down to; all of them are listed below the table.
 - **FLOPs**: of one explanation, divided by those of one forward pass and one backward pass to the input by autograd.
-- **Residual**: the largest of the ledger's, over all layers: how exactly the books balance, in float32.
+- **Residual**: the largest of the ledger's, over all layers: how exactly the books balance.
 - **Difference**: from R-LRP by automatic differentiation, an independent implementation
   (`tests/reference/backprop.py`), as a share of the largest relevance. Up to {agrees:g} counts as agreement.
 
@@ -71,8 +71,8 @@ class Row:
 
 def examine(name: str) -> Row:
     """Explain one network and compare."""
-    network = zoo.network(name)
-    inputs = torch.randn(1, 3, zoo.size(name), zoo.size(name), generator=torch.Generator().manual_seed(3))
+    network = zoo.network(name, torch.float64)
+    inputs = torch.randn(1, 3, zoo.size(name), zoo.size(name), generator=torch.Generator().manual_seed(3)).double()
     with torch.no_grad():
         best = int(network(inputs).argmax())
     found = rn.explain(network, inputs, best, layers="all")
