@@ -23,7 +23,7 @@ demo: ## explain a photograph with a real network, offline; writes out/demo.png 
 
 test: lint widgets/node_modules/.package-lock.json ## run every check and every test
 	@test -x "$(CHROME)" || .ci/debian chromium "The tests of the page need Chromium, which is not installed"
-	"$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 "$(BIN)/python" -m pytest --numprocesses 2 --dist loadfile
 
 fuzz: ## try 10,000 random networks, files, messages, pages and explanations in a row; hours
 	@.ci/environment "$(VENV)" test
