@@ -113,9 +113,9 @@ def _clamped_product(z: Tensor, low: float | None, high: float | None) -> Tensor
     return torch.minimum(z, beyond, out=beyond).relu_()
 
 
-def _clamp_refusal(low: float | None, high: float | None) -> str | None:
-    if isinstance(low, Tensor) or isinstance(high, Tensor):
-        return "its bounds are tensors"
+def _clamp_refusal(low: Any, high: Any) -> str | None:  # noqa: ANN401 - a number, a tensor or none
+    if not (isinstance(low, int | float | None) and isinstance(high, int | float | None)):
+        return "its bounds are tensors, and accepted are numbers, such as clamp(min=0)"
     if (low is not None and low > 0) or (high is not None and high < 0):
         kept = low if low is not None and low > 0 else high
         return f"it maps 0 to {kept}, and R-LRP is defined for activations that keep 0"

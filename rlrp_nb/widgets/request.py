@@ -85,7 +85,7 @@ def text(message: Message, key: str) -> str:
 
 
 def texts(message: Message, key: str) -> list[str]:
-    """Return a list of texts.
+    """Return a list of at least one text.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ def texts(message: Message, key: str) -> list[str]:
     InputError
         If there is no such list.
     """
-    return [_text(value, key) for value in _listed(message, key)]
+    return [_text(value, key) for value in _several(message, key)]
 
 
 def parts(message: Message, key: str) -> list[dict[str, Any]]:
-    """Return a list of messages within the message.
+    """Return a list of at least one message within the message.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def parts(message: Message, key: str) -> list[dict[str, Any]]:
     InputError
         If there is no such list.
     """
-    found = _listed(message, key)
+    found = _several(message, key)
     for part in found:
         if not isinstance(part, dict):
             raise _unusable(part, key, "a list of objects")
@@ -139,6 +139,14 @@ def _listed(message: Message, key: str) -> list[Any]:
     if not isinstance(value, list):
         raise _unusable(value, key, "a list")
     return value
+
+
+def _several(message: Message, key: str) -> list[Any]:
+    """Return a list that asks for something: to an empty one there would be no answer, for which a browser waits."""
+    found = _listed(message, key)
+    if not found:
+        raise _unusable(found, key, "a list of at least one")
+    return found
 
 
 def _whole(value: object, key: str) -> int:

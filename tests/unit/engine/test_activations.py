@@ -83,6 +83,8 @@ def test_gradient_x_input_takes_the_derivative(name):
         (nn.Hardtanh(1, 2), "maps 0 to 1"),
         (nn.Hardtanh(-2, -1), "maps 0 to -1"),
         (lambda z: z.clamp(min=0.5), "maps 0 to 0.5"),
+        (lambda z: z.clamp(min=torch.zeros(3)), "bounds are tensors"),
+        (lambda z: z.clamp(max=torch.ones(3)), "bounds are tensors"),
         (nn.Softplus(), "no rule"),
         (nn.Sigmoid(), "ends in sigmoid"),
     ],

@@ -98,6 +98,8 @@ def test_mistakes_in_a_request_are_told(explorer):
         {"kind": "faithfulness", "cells": [{"image": 0, "method": "rlrp", "target": "9"}]},
         {"kind": "faithfulness", "cells": [{"image": 7, "method": "rlrp", "target": "967"}]},
         {"kind": "methods", "image": 0, "methods": ["magic"], "index": 967, "negative": -1},
+        {"kind": "methods", "image": 0, "methods": [], "index": 967, "negative": -1},
+        {"kind": "faithfulness", "cells": []},
         {"kind": "explain"},
         {"kind": "dance"},
     ):
