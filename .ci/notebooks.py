@@ -39,7 +39,6 @@ def execute(path: Path) -> tuple[float, int]:
         "--ExecutePreprocessor.timeout=600",
         "--ExecutePreprocessor.record_timing=False",
         "--ExecutePreprocessor.store_widget_state=True",
-        "--coalesce-streams",
         "--ExecutePreprocessor.extra_arguments=--log-level=ERROR",  # else each kernel says that it listens to TCP
         str(path),
     ]
@@ -66,6 +65,7 @@ def smaller(png: str) -> str:
 def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Return a notebook without what differs from run to run: versions, times, random names of widgets."""
     drop_progress(notebook)
+    join_streams(notebook)
     widgets = notebook.metadata.get("widgets", {})
     metadata = METADATA | ({"widgets": widgets} if widgets else {})
     for cell in notebook.cells:
@@ -77,6 +77,19 @@ def tidy(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for number, name in enumerate(appearance(notebook)):
         text = text.replace(name, f"{number:032x}")
     return nbformat.reads(text, as_version=4)
+
+
+def join_streams(notebook: nbformat.NotebookNode) -> None:
+    """Make one output of those that follow each other on one stream: a busy kernel sends what is printed in parts."""
+    for cell in notebook.cells:
+        joined: list[nbformat.NotebookNode] = []
+        for output in cell.get("outputs", []):
+            if joined and output.output_type == "stream" and output.name == joined[-1].get("name"):
+                joined[-1].text += output.text
+            else:
+                joined.append(output)
+        if joined:
+            cell.outputs = joined
 
 
 def drop_progress(notebook: nbformat.NotebookNode) -> None:

@@ -87,6 +87,15 @@ def test_two_runs_leave_the_same_file_whatever_the_names_of_the_widgets():
     assert state["0" * 32]["state"]["layout"] == f"IPY_MODEL_{1:032x}"
 
 
+def test_what_is_printed_is_stored_in_one_piece_however_it_came():
+    cell = nbformat.v4.new_code_cell("print(1); print(2)", id="print", execution_count=1)
+    parts = (("stdout", "1\n"), ("stdout", "2\n"), ("stderr", "so\n"), ("stdout", "3\n"))
+    cell.outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in parts]
+    tidied = command().tidy(nbformat.v4.new_notebook(cells=[cell]))
+    joined = [(output.name, output.text) for output in tidied.cells[0].outputs]
+    assert joined == [("stdout", "1\n2\n"), ("stderr", "so\n"), ("stdout", "3\n")]
+
+
 def test_a_progress_bar_is_not_stored_nor_what_it_consists_of():
     cell = nbformat.v4.new_code_cell("fit()", id="fit", execution_count=1)
     text = "training:   0%|          | 0/378 [00:00<?, ?batch/s]"
