@@ -32,9 +32,10 @@ from torch.nn import functional
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.fill import broadcast, filled, impute
+from rlrp_nb.evaluation.memory import batch_size, memory_format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
@@ -127,7 +128,8 @@ def flip(
     score : {"probability", "logit", "accuracy"}
         The softmax of the logits, the logits as they are, or 1 where the target has the highest logit and 0 elsewhere.
     batch : int
-        How many inputs the network is given at once, steps and samples together.
+        How many inputs are flipped at once, steps and samples together, and at most given to the network at once: on a
+        CPU it gets fewer, as a few are faster, each, than many. This changes results by rounding only.
 
     Returns
     -------
@@ -254,41 +256,63 @@ def _follow(
     batch: int,
 ) -> Tensor:
     """Return the scores of all inputs in all states, ``(B, states)``; a state is the interval of ranks it flips."""
-    replace = _replacer(inputs, fill)
     targets = targets.to(inputs.device)
-    bounds = torch.tensor(states, device=inputs.device)
-    # Sample by sample, so that neighbours in a batch share their input and their fill.
-    jobs = torch.arange(len(inputs) * len(states), device=inputs.device)
+    fixed = _fixed(inputs, fill)
+    ranks, bounds = _without_idle(ranks, states, None if fixed is None else (fixed != inputs).any(1))
+    # One number for each state of each sample, in their order: neighbours in a batch share their input and their fill.
+    base = int(bounds.max()) + 1
+    samples = torch.arange(len(inputs), device=inputs.device)[:, None]
+    keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
+    order, together = memory_format(network, inputs), batch_size(inputs, batch)
     scores = []
-    for part in torch.split(jobs, batch):
-        samples = part // len(states)
-        low, high = bounds[part % len(states), :, None, None].unbind(1)
-        rank = ranks[samples]
-        hidden = (rank >= low) & (rank < high)
+    for part in torch.split(keys, batch):
+        sample, low, high = part // base**2, part // base % base, part % base
+        rank, chosen = ranks[sample], inputs[sample]
+        hidden = (rank >= low[:, None, None]) & (rank < high[:, None, None])
+        flipped = torch.empty_like(chosen, memory_format=order)
         with torch.no_grad():
-            logits = network(replace(samples, hidden))
-        scores.append(_score(logits, targets[samples], score))
-    found = torch.cat(scores).reshape(len(inputs), len(states))
+            shown = _imagined(fill, chosen, hidden) if fixed is None else fixed[sample]
+            torch.where(hidden[:, None], shown, chosen, out=flipped)
+            logits = [network(few) for few in torch.split(flipped, together)]
+        scores += [_score(*pair, score) for pair in zip(logits, torch.split(targets[sample], together), strict=True)]
+    found = torch.cat(scores)[same]
     if not found.isfinite().all():
-        sample = int((~found.isfinite()).any(1).nonzero()[0])
-        raise InputError(f"the network's score for input {sample} is NaN or infinite: look at its weights and inputs.")
+        first = int((~found.isfinite()).any(1).nonzero()[0])
+        raise InputError(f"the network's score for input {first} is NaN or infinite: look at its weights and inputs.")
     return found
 
 
-def _replacer(inputs: Tensor, fill: Fill | None) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the function from samples ``(S,)`` and what is hidden in them ``(S, H, W)`` to the flipped inputs."""
-    if fill == "imputation":
-        fill = impute
-    if callable(fill) and not isinstance(fill, Tensor):
-        function = fill
+def _without_idle(ranks: Tensor, states: Sequence[tuple[int, int]], differs: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Leave out of the count the patches that look like their fill, so that states that look the same are the same.
 
-        def replace(samples: Tensor, hidden: Tensor) -> Tensor:
-            chosen = inputs[samples]
-            return torch.where(hidden[:, None], broadcast(function(chosen, hidden), chosen), chosen)
+    Such patches are many where the ground is black and the fill too. ``differs`` ``(B, H, W)`` says which pixels do
+    not look like their fill; None that nobody knows. Returns ranks ``(B, H, W)`` and bounds ``(B, states, 2)``, both
+    int32, in which a patch that changes nothing has the rank of the next one that does, and empty intervals are (0, 0).
+    """
+    samples, pixels = len(ranks), ranks.flatten(1)
+    counted = torch.zeros(samples, int(ranks.max()) + 2, dtype=torch.int32, device=ranks.device)
+    if differs is None:
+        counted[:, 1:] = 1
+    else:
+        counted.scatter_reduce_(1, pixels + 1, differs.flatten(1).int(), "amax")
+    before = counted.cumsum(1, dtype=torch.int32)  # of the patches that change something, how many come before
+    bounds = before[:, torch.tensor(states, device=ranks.device)]
+    empty = bounds[..., :1] == bounds[..., 1:]
+    return before.gather(1, pixels).reshape(ranks.shape), bounds.masked_fill(empty, 0)
 
-        return replace
-    fixed = broadcast(fill, inputs) if isinstance(fill, Tensor) else filled(inputs, "blur" if fill is None else fill)
-    return lambda samples, hidden: torch.where(hidden[:, None], fixed[samples], inputs[samples])
+
+def _fixed(inputs: Tensor, fill: Fill | None) -> Tensor | None:
+    """Return what stands in inputs where they are hidden, or None if that depends on what is hidden."""
+    if isinstance(fill, Tensor):
+        return broadcast(fill, inputs)
+    if fill == "imputation" or callable(fill):
+        return None
+    return filled(inputs, "blur" if fill is None else fill)
+
+
+def _imagined(fill: Fill | None, inputs: Tensor, hidden: Tensor) -> Tensor:
+    function = fill if callable(fill) else impute
+    return broadcast(function(inputs, hidden), inputs)
 
 
 def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:

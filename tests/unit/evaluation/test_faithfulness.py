@@ -57,6 +57,45 @@ def test_curves_equal_the_loop_that_is_written_out(patch, per_step, batch):
         torch.testing.assert_close(found.lerf[sample], naive(*one, least_first=True), rtol=1e-12, atol=1e-14)
 
 
+class Counting(nn.Module):
+    """A network that counts the inputs it is given, and the most at once."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.inputs, self.most = network, 0, 0
+
+    def forward(self, images):
+        self.inputs += len(images)
+        self.most = max(self.most, len(images))
+        return self.network(images)
+
+
+@pytest.mark.parametrize(("patch", "per_step"), [(1, 1), (1, 4), (3, 1)])
+def test_patches_that_look_like_their_fill_cost_nothing_and_change_nothing(patch, per_step):
+    network = Counting(small_network()).eval()
+    inputs, heatmaps, targets = case()
+    inputs[0, :, 2:] = inputs[1, 1, 4:] = 0  # of the second sample one channel still differs
+    inputs[2] = 0
+    found = flip(network, inputs, heatmaps, targets, patch=patch, per_step=per_step, fill="black")
+    passed, asked = network.inputs, 0
+    for sample in range(3):
+        one = network, inputs[sample], heatmaps[sample], int(targets[sample]), patch, per_step, torch.zeros(2, 9, 7)
+        curves = [naive(*one, least_first=least_first) for least_first in (False, True)]
+        torch.testing.assert_close(found.morf[sample], curves[0], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(found.lerf[sample], curves[1], rtol=1e-12, atol=1e-14)
+        asked += len({float(score) for curve in curves for score in curve})
+    assert passed <= asked < 2 * found.morf.numel() - 6
+    assert (found.morf[2] == found.morf[2, 0]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_network_gets_no_more_at_once_than_is_allowed(dtype):
+    network = Counting(small_network(dtype=dtype)).eval()
+    inputs, heatmaps, targets = case()
+    flip(network, inputs.to(dtype), heatmaps, targets, patch=1, batch=5)
+    assert network.most == 5
+
+
 def test_a_linear_network_has_the_areas_that_can_be_worked_out():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1, bias=False)).double().eval()
     network[1].weight = nn.Parameter(torch.tensor([[4.0, 3.0, 2.0, 1.0]]).double())

@@ -1,0 +1,74 @@
+"""How a network is asked many things fastest: how many inputs at once, and in which order they lie in memory.
+
+Neither changes what is answered but by rounding.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_BYTES = 2**16  # of inputs for each thread: what small networks make of so many stays in the cache of a processor core
+_FEWEST = 4  # for each thread: fewer repeat too often what a convolution prepares for each call
+_AGREE = 1e-3  # of the largest logit; two orders of summation in float32 stay far below
+
+
+def batch_size(inputs: Tensor, most: int) -> int:
+    """Return how many inputs a network is best given at once: on a CPU few, elsewhere the most that is allowed.
+
+    Parameters
+    ----------
+    inputs : Tensor
+        ``(B, C, H, W)``.
+    most : int
+        How many are allowed.
+
+    Returns
+    -------
+    int
+        From 1 on. Where activations outgrow a processor's cache, each input takes longer than among a few.
+    """
+    if inputs.device.type != "cpu":
+        return most
+    few = max(_BYTES // (inputs[0].numel() * inputs.element_size()), _FEWEST)
+    return min(few * torch.get_num_threads(), most)
+
+
+def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
+    """Return the order of memory in which a network is asked: channels last, wherever that is faster and harmless.
+
+    On a CPU, in float32, convolutions and pooling are up to three times faster with the channels of a pixel side by
+    side. A network can depend on the order (by ``view``, or by strides); then it fails or answers otherwise on the
+    first input, and is asked in the ordinary one.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode.
+    inputs : Tensor
+        ``(B, C, H, W)``, of which the first is tried.
+
+    Returns
+    -------
+    torch.memory_format
+        ``torch.channels_last`` or ``torch.contiguous_format``.
+    """
+    if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
+        return torch.contiguous_format
+    # Copies, as a network may write into what it is given. `empty_like` orders even a single channel as last.
+    ordinary = inputs[:1].clone(memory_format=torch.contiguous_format)
+    last = torch.empty_like(ordinary, memory_format=torch.channels_last).copy_(ordinary)
+    with torch.no_grad():
+        expected = network(ordinary)
+        try:
+            found = network(last)
+        except RuntimeError:
+            return torch.contiguous_format
+    if not isinstance(expected, torch.Tensor) or expected.shape != found.shape or not expected.isfinite().all():
+        return torch.contiguous_format  # whoever reads the answers refuses them
+    agree = (found - expected).abs().max() <= _AGREE * expected.abs().max()
+    return torch.channels_last if agree else torch.contiguous_format
