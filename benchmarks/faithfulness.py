@@ -1,8 +1,8 @@
-"""How long pixel flipping takes beside Quantus, for the same curves: ``python -m benchmarks.faithfulness``.
+"""How long measures of faithfulness take beside Quantus, for the same numbers; written into docs/faithfulness-speed.md.
 
-Quantus gives one curve a call, so its two orders are two calls; `flip` gives both in one. Each round times both sides
-one after the other, and the ratio is taken within the round, so that drift of the machine hits both alike. The curves
-are compared before they are timed.
+Quantus gives one curve a call, so its two orders are two calls; `flip` gives both in one, and AOPC, ABPC, Insertion and
+Deletion with them. Each round times both sides one after the other, and the ratio is taken within the round, so that
+drift of the machine hits both alike. The numbers are compared before they are timed.
 """
 
 from __future__ import annotations
@@ -10,63 +10,49 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import re
+import sys
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import quantus
 import torch
+from torch import Tensor
 
 import rlrp_nb as rn
 from benchmarks.machine import facts
-from rlrp_nb.evaluation.faithfulness import flip
+from rlrp_nb.data.digits import split_digits
+from rlrp_nb.data.sample import available_samples, sample_image
+from rlrp_nb.evaluation.faithfulness import flip, road
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import nn
 
-ORDERS = ("morf", "lerf")
+    from rlrp_nb.evaluation.faithfulness import Order
 
-
-@dataclass(frozen=True)
-class Work:
-    """A network, pictures, and how they are flipped.
-
-    Attributes
-    ----------
-    network
-        Name of the network.
-    pictures
-        How many.
-    patch
-        Side of a patch in pixels; 1 is Quantus's PixelFlipping, anything else its RegionPerturbation.
-    per_step
-        Patches that are flipped at once.
-    """
-
-    network: str
-    pictures: int
-    patch: int
-    per_step: int
-
-
-FULL = (
-    Work("simple_cnn", 1, 1, 1),
-    Work("simple_cnn", 16, 1, 8),
-    Work("simple_cnn", 16, 4, 1),
-    Work("efficientnet_lite0", 1, 16, 1),
-    Work("efficientnet_lite0", 4, 32, 1),
-)
-QUICK = (Work("simple_cnn", 1, 1, 8), Work("simple_cnn", 4, 7, 1))
+PAGE = Path(__file__).parents[1] / "docs" / "faithfulness-speed.md"
+ORDERS: tuple[Order, Order] = ("morf", "lerf")
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+_MARKED = re.compile(r"(<!-- python -m benchmarks\.faithfulness -->\n).*?(<!-- end -->)", re.DOTALL)
+_HEADER = (
+    "Network, pictures", "Quantus's measure", "s", "Quantus s", "times faster", "passes", "Quantus passes",
+    "in the network", "Quantus in the network", "apart",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What both sides are given: pictures of noise, heatmaps of noise and the classes that the network sees."""
+    """What both sides are given: pictures, heatmaps of noise and the classes that the network sees.
+
+    The order in which patches go does not change the work, so that no method has to be chosen.
+    """
 
     network: nn.Module
     inputs: Tensor
@@ -74,54 +60,172 @@ class Problem:
     targets: Tensor
 
 
+Curves: TypeAlias = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure of both sides: from a problem to numbers by order, which have to be the same."""
+
+    title: str
+    ours: Callable[[Problem], Curves]
+    theirs: Callable[[Problem], Curves]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Pictures, and what is measured on them.
+
+    Attributes
+    ----------
+    network
+        Name of the network.
+    pictures
+        How many: digits for the simple CNN, photographs for others, or noise.
+    measures
+        Which are asked for, one after the other.
+    noise
+        Whether the pictures are noise, in which no pixel looks like the black that replaces it.
+    """
+
+    network: str
+    pictures: int
+    measures: tuple[Measure, ...]
+    noise: bool = False
+
+
+@dataclass
+class Clock:
+    """Counts the inputs that a network is given, and the seconds it takes."""
+
+    seconds: float = 0.0
+    inputs: int = 0
+    _began: float = field(default=0.0, repr=False)
+
+    def begin(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        """Look at the clock before the network runs."""
+        self.inputs += len(arguments[0])
+        self._began = time.perf_counter()
+
+    def end(self, *_: object) -> None:
+        """Look at it again."""
+        self.seconds += time.perf_counter() - self._began
+
+
+def flipping(patch: int, per_step: int) -> Measure:
+    """Flip patches in both orders: Quantus's PixelFlipping for pixels, its RegionPerturbation for patches."""
+
+    def ours(given: Problem) -> Curves:
+        found = flip(
+            given.network,
+            given.inputs,
+            given.heatmaps,
+            given.targets,
+            patch=patch,
+            per_step=per_step,
+            fill=torch.zeros(()),
+        )
+        return {order: getattr(found, order).numpy() for order in ORDERS}
+
+    def pixels(given: Problem) -> Curves:
+        curves = {}
+        for order in ORDERS:
+            relevance = given.heatmaps if order == "morf" else -given.heatmaps
+            metric = quantus.PixelFlipping(features_in_step=per_step, perturb_baseline=0.0, **_quiet())
+            found = np.stack(_ask(metric, given, relevance))
+            curves[order] = np.concatenate([whole(given), found], axis=1)  # Quantus leaves out the whole input
+        return curves
+
+    def regions(given: Problem) -> Curves:
+        steps = (given.inputs.shape[2] // patch) * (given.inputs.shape[3] // patch)
+        curves = {}
+        for order in ORDERS:
+            metric = quantus.RegionPerturbation(
+                patch_size=patch, order=order, regions_evaluation=steps, perturb_baseline=0.0, **_quiet()
+            )
+            drops = np.stack(_ask(metric, given, given.heatmaps))
+            curves[order] = np.concatenate([whole(given), whole(given) - drops], axis=1)
+        return curves
+
+    if patch == 1:
+        return Measure(f"PixelFlipping, {per_step} a step", ours, pixels)
+    return Measure(f"RegionPerturbation, patches of {patch}", ours, regions)
+
+
+def _ours_road(given: Problem) -> Curves:
+    options: dict[str, Any] = {"shares": SHARES, "score": "accuracy", "noise": 0.0}
+    return {
+        order: road(given.network, given.inputs, given.heatmaps, given.targets, order=order, **options).mean(0).numpy()
+        for order in ORDERS
+    }
+
+
+def _their_road(given: Problem) -> Curves:
+    curves = {}
+    for order in ORDERS:
+        metric = quantus.ROAD(percentages=[round(100 * share) for share in SHARES], noise=0.0, **_quiet())
+        found = _ask(metric, given, given.heatmaps if order == "morf" else -given.heatmaps)
+        curves[order] = np.array(list(found.values()))
+    return curves
+
+
+ROAD = Measure("ROAD", _ours_road, _their_road)
+
+FULL = (
+    Work("simple_cnn", 1, (flipping(1, 1),)),
+    Work("simple_cnn", 64, (flipping(1, 8),)),
+    Work("simple_cnn", 64, (flipping(4, 1),)),
+    Work("simple_cnn", 64, (ROAD,)),
+    Work("simple_cnn", 64, (flipping(4, 1), ROAD)),
+    Work("simple_cnn", 1, (flipping(1, 1),), noise=True),
+    Work("simple_cnn", 64, (flipping(1, 8),), noise=True),
+    Work("efficientnet_lite0", 1, (flipping(16, 1),)),
+    Work("efficientnet_lite0", 4, (flipping(32, 1),)),
+)
+QUICK = (
+    Work("simple_cnn", 1, (flipping(1, 1),)),
+    Work("simple_cnn", 8, (flipping(7, 1),)),
+    Work("simple_cnn", 4, (ROAD,)),
+    Work("simple_cnn", 4, (flipping(4, 1),), noise=True),
+)
+
+
 def problem(work: Work) -> Problem:
-    network = rn.load_model(work.network).network.eval().requires_grad_(requires_grad=False)
-    shape = (1, 28, 28) if work.network == "simple_cnn" else (3, 224, 224)
+    classifier = rn.load_model(work.network)
+    network = classifier.network.eval().requires_grad_(requires_grad=False)
     generator = torch.Generator().manual_seed(0)
-    inputs = torch.rand(work.pictures, *shape, generator=generator)
-    heatmaps = torch.randn(work.pictures, *shape[1:], generator=generator)
+    if work.network == "simple_cnn":
+        pictures = list(split_digits().held_out_images[: work.pictures])
+    else:
+        pictures = [sample_image(name) for name in available_samples()[: work.pictures]]
+    inputs = torch.stack([classifier.preprocess(picture) for picture in pictures])
+    if work.noise:
+        inputs = torch.rand(inputs.shape, generator=generator)
+    heatmaps = torch.randn(len(inputs), *inputs.shape[2:], generator=generator)
     with torch.no_grad():
         return Problem(network, inputs, heatmaps, network(inputs).argmax(1))
 
 
-def ours(work: Work, given: Problem) -> dict[str, np.ndarray]:
-    """Return both curves, with the whole input first."""
-    found = flip(
-        given.network,
-        given.inputs,
-        given.heatmaps,
-        given.targets,
-        patch=work.patch,
-        per_step=work.per_step,
-        fill="black",
+def whole(given: Problem) -> np.ndarray:
+    """Return the probability of the whole input, ``(B, 1)``."""
+    with torch.no_grad():
+        logits: Tensor = given.network(given.inputs)
+    return logits.softmax(1).gather(1, given.targets[:, None]).numpy()
+
+
+def _ask(metric: Any, given: Problem, heatmaps: Tensor) -> Any:  # noqa: ANN401 - Quantus is not typed
+    return metric(
+        model=given.network,
+        x_batch=given.inputs.numpy(),
+        y_batch=given.targets.numpy(),
+        a_batch=heatmaps[:, None].numpy(),
+        softmax=True,
+        device="cpu",
     )
-    return {order: getattr(found, order).numpy() for order in ORDERS}
 
 
-def theirs(work: Work, given: Problem) -> dict[str, np.ndarray]:
-    """Return both curves of Quantus, without the score of the whole input."""
-    call = {
-        "model": given.network,
-        "x_batch": given.inputs.numpy(),
-        "y_batch": given.targets.numpy(),
-        "softmax": True,
-        "device": "cpu",
-    }
-    options = {"normalise": False, "perturb_baseline": 0.0, "disable_warnings": True, "display_progressbar": False}
-    curves = {}
-    for order in ORDERS:
-        if work.patch == 1:
-            relevance = given.heatmaps if order == "morf" else -given.heatmaps
-            metric = quantus.PixelFlipping(features_in_step=work.per_step, **options)
-            curves[order] = np.stack(metric(a_batch=relevance[:, None].numpy(), **call))
-        else:
-            steps = (given.inputs.shape[2] // work.patch) * (given.inputs.shape[3] // work.patch)
-            metric = quantus.RegionPerturbation(patch_size=work.patch, order=order, regions_evaluation=steps, **options)
-            drops = np.stack(metric(a_batch=given.heatmaps[:, None].numpy(), **call))
-            with torch.no_grad():
-                whole = given.network(given.inputs).softmax(1).gather(1, given.targets[:, None]).numpy()
-            curves[order] = whole - drops
-    return curves
+def _quiet() -> dict[str, bool]:
+    return {"normalise": False, "disable_warnings": True, "display_progressbar": False}
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -131,41 +235,72 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def watched(network: nn.Module, call: Callable[[], object]) -> tuple[int, float]:
+    """Return how many inputs the network is given during a call, and which share of its time that takes."""
+    clock = Clock()
+    hooks = network.register_forward_pre_hook(clock.begin), network.register_forward_hook(clock.end)
+    passed = seconds(call)
+    for hook in hooks:
+        hook.remove()
+    return clock.inputs, clock.seconds / passed
+
+
 def row(work: Work, rounds: int) -> str:
-    """Compare the curves, time both sides in turns, and return a line of the table."""
+    """Compare the numbers, time both sides in turns, and return a line of the table."""
     given = problem(work)
-    found, expected = ours(work, given), theirs(work, given)
-    apart = max(float(abs(found[order][:, 1:] - expected[order]).max()) for order in ORDERS)
+    apart = 0.0
+    for measure in work.measures:
+        found, expected = measure.ours(given), measure.theirs(given)
+        apart = max(apart, *(float(abs(found[order] - expected[order]).max()) for order in ORDERS))
     if apart > 1e-4:  # noqa: PLR2004 - float32 sums in another order
-        raise AssertionError(f"the curves of {work} are {apart} apart")
-    times = [(seconds(lambda: ours(work, given)), seconds(lambda: theirs(work, given))) for _ in range(rounds)]
+        raise AssertionError(f"the numbers of {work} are {apart} apart")
+
+    def ours() -> None:
+        for measure in work.measures:
+            measure.ours(given)
+
+    def theirs() -> None:
+        for measure in work.measures:
+            measure.theirs(given)
+
+    times = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     ratios = [peer / own for own, peer in times]
-    states = found["morf"].shape[1] * 2 - 2
-    cells = (
-        work.network,
-        "PixelFlipping" if work.patch == 1 else "RegionPerturbation",
-        str(work.pictures),
-        str(states),
+    (passes, inside), (peer_passes, peer_inside) = watched(given.network, ours), watched(given.network, theirs)
+    kind = "noise" if work.noise else "digits" if work.network == "simple_cnn" else "photographs"
+    return _line(
+        f"{work.network}, {work.pictures} {kind.removesuffix('s') if work.pictures == 1 else kind}",
+        " and ".join(measure.title for measure in work.measures),
         f"{median(own for own, _ in times):.2f}",
         f"{median(peer for _, peer in times):.2f}",
         f"{median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})",
+        str(passes),
+        str(peer_passes),
+        f"{inside:.0%}",
+        f"{peer_inside:.0%}",
         f"{apart:.0e}",
     )
+
+
+def _line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faithfulness", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="small work, two rounds")
+    parser.add_argument("--quick", action="store_true", help="small work, two rounds; the table is only printed")
     quick = parser.parse_args().quick
     torch.set_num_threads(os.cpu_count() or 1)
     warnings.simplefilter("ignore")  # Quantus warns in every step in which the flipped pixels were black before
-    print("| Network | Quantus's measure | Pictures | Runs of each | s | Quantus s | times faster | curves apart |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for work in QUICK if quick else FULL:
-        print(row(work, 2 if quick else 5), flush=True)
-    print("\nMedian of the rounds, and of the ratios the smallest and the largest.")
-    print("\n".join(f"- {fact}" for fact in facts()))
+    works, rounds = (QUICK, 2) if quick else (FULL, 5)
+    lines = [_line(*_HEADER), _line("---", "---", *["---:"] * (len(_HEADER) - 2))]
+    for number, work in enumerate(works, start=1):
+        print(f"{number} of {len(works)}", file=sys.stderr, flush=True)
+        lines.append(row(work, rounds))
+    text = "\n".join([*lines, "", *(f"- {fact}" for fact in (*facts(), f"Quantus {quantus.__version__}"))])
+    print(text)
+    if not quick:
+        page = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(_MARKED.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", page), encoding="utf-8")
 
 
 if __name__ == "__main__":
