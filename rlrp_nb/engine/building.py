@@ -93,8 +93,9 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
                 constants.steps.append(step)
         elif node.op not in {"call_function", "output"}:
             raise UnsupportedNetworkError(
-                f"the network's graph has a node {node.op} ({node.target}), which has no rule. "
-                "Write the network without control flow on tensors."
+                "a part of the network is run in a mode or under a condition of its own, which has no rule: "
+                f"{', '.join(str(user.target) for user in node.users)}. Take torch.autocast, torch.set_grad_enabled, "
+                "torch.cond and the like out of its forward: explanations are computed in the dtype of the input."
             )
     output = indices[_output(program)]
     if output not in dependent:

@@ -181,7 +181,9 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
             f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's "
             "training (for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
         )
-    if inputs.layout != torch.strided or inputs.is_quantized or inputs.is_meta:
+    if inputs.is_nested:
+        raise InputError("inputs is a nested tensor; accepted is a dense one, of samples that have the same shape.")
+    if inputs.layout != torch.strided or inputs.is_meta:
         raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
     if inputs.dim() == 0 or 0 in inputs.shape:
         raise InputError(
@@ -211,14 +213,24 @@ def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
             f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
             "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
-    hooked = has_forward_hooks(network)
-    tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
-    if hooked and not torch.allclose(
-        network(inputs.clone()), logits, rtol=0, atol=tolerance * float(logits.abs().max())
-    ):
+    if hooked := has_forward_hooks(network):
+        _check_hooks(network, hooked, logits, inputs)
+
+
+def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:
+    """Refuse hooks that fail or change the output: the network is run once with them."""
+    where = f"(hooks are on: {', '.join(hooked[:5])})"
+    try:
+        output = network(inputs.clone())
+    except Exception as error:
         raise UnsupportedNetworkError(
-            f"forward hooks change the output of the network (hooks are on: {', '.join(hooked[:5])}). An explanation "
-            "follows the modules alone: remove the hooks that replace outputs, or write their effect as a module."
+            f"a forward hook of the network fails {where}: {type(error).__name__}: {error}. Mend it, or remove it."
+        ) from error
+    tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
+    if not torch.allclose(output, logits, rtol=0, atol=tolerance * float(logits.abs().max())):
+        raise UnsupportedNetworkError(
+            f"forward hooks change the output of the network {where}. An explanation follows the modules alone: "
+            "remove the hooks that replace outputs, or write their effect as a module."
         )
 
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import fill, forward
-from rlrp_nb.engine.snapshot import check_mode, modules_of, structure_of
+from rlrp_nb.engine.snapshot import check_mode, modules_of
+from rlrp_nb.engine.structure import structure_of
 from rlrp_nb.engine.tracing import trace
 from rlrp_nb.errors import UnsupportedNetworkError
 

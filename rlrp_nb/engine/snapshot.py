@@ -1,4 +1,4 @@
-"""A twin of a network to trace, and a fingerprint that tells when the network has changed since.
+"""A twin of a network to trace.
 
 Tracing swaps parameters and calls hooks while it runs. It is done on a structural twin, which has its own module
 objects and shares only the tensors, so that the user's network is never touched, not even for a moment and not by
@@ -10,26 +10,24 @@ from types import MethodType
 from typing import Any, cast
 
 from torch import Tensor, nn
+from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _EVERY_HOOK = (
-    *_HOOKS,
+    *FORWARD_HOOKS,
     "_backward_hooks",
     "_backward_pre_hooks",
     "_forward_hooks_with_kwargs",
     "_forward_hooks_always_called",
     "_forward_pre_hooks_with_kwargs",
 )
-
-
-_PLAIN = frozenset({type(None), bool, int, float, str})
 # what nn.Module keeps for itself; whether it is in training mode is for everyone
-_INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 
 
 def unwrap(network: object) -> nn.Module:
@@ -68,8 +66,8 @@ def check_mode(network: nn.Module) -> None:
     Raises
     ------
     UnsupportedNetworkError
-        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, modules are kept in a plain
-        list, or weights are on ``meta``.
+        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, a layer is quantised,
+        modules are kept in a plain list, or weights are on ``meta``.
     """
     random = [
         f"{name or 'the network'} ({type(module).__name__})"
@@ -87,12 +85,23 @@ def check_mode(network: nn.Module) -> None:
         raise UnsupportedNetworkError(
             f"{_shortlist(lazy)} has no weights yet (lazy layer). Run the network once on a real input first."
         )
+    quantised = [
+        f"{name or 'the network'} ({type(module).__name__})"
+        for name, module in network.named_modules()
+        if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized"))
+        and "_packed_params" not in name
+    ]
+    if quantised:
+        raise UnsupportedNetworkError(
+            f"{_shortlist(quantised)} is quantised: it computes with whole numbers, which no relevance passes. Explain "
+            "the network as it was before, in floating point."
+        )
     registered = {id(module) for module in network.modules()}
     hidden = [
         f"{name + '.' if name else ''}{key}"
         for name, module in network.named_modules()
         for key, value in vars(module).items()
-        if key not in _INTERNAL and any(id(m) not in registered for m in _modules_in(value))
+        if key not in INTERNAL and any(id(m) not in registered for m in _modules_in(value))
     ]
     if hidden:
         raise UnsupportedNetworkError(
@@ -114,9 +123,18 @@ def _modules_in(value: object) -> list[nn.Module]:
     return [m for v in value for m in _modules_in(v)] if isinstance(value, list | tuple | set) else []
 
 
+def global_hooks() -> list[int]:
+    """Return marks of the forward hooks on all modules, but for PyTorch's own, which only look (counters of FLOPs)."""
+    hooks = [*torch_module._global_forward_hooks.values(), *torch_module._global_forward_pre_hooks.values()]  # noqa: SLF001 - they have no public name
+    return [id(hook) for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("torch.")]
+
+
 def has_forward_hooks(network: nn.Module) -> list[str]:
     """Return the names of the modules that carry a forward hook or pre-hook."""
-    return [name or "(root)" for name, m in network.named_modules() if any(getattr(m, hooks) for hooks in _HOOKS)]
+    everywhere = ["(every module)"] if global_hooks() else []
+    return everywhere + [
+        name or "(root)" for name, m in network.named_modules() if any(getattr(m, hooks) for hooks in FORWARD_HOOKS)
+    ]
 
 
 def twin_of(network: nn.Module, *, with_own_tensors: bool = False) -> nn.Module:
@@ -128,11 +146,12 @@ def twin_of(network: nn.Module, *, with_own_tensors: bool = False) -> nn.Module:
         Whether the twin gets copies of the parameters and buffers, so that running it can change nothing; else it
         shares them.
     """
-    twins = {id(module): module.__class__.__new__(module.__class__) for module in network.modules()}
+    # a class may do more than make an object where it is asked for one: torch.fx.GraphModule makes a new class
+    twins = {id(module): object.__new__(module.__class__) for module in network.modules()}
     tensors = [*network.parameters(), *network.buffers()]
     shared = {id(t): _copy(t) if with_own_tensors or t.is_inference() else t for t in tensors}
     for module in network.modules():
-        attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in _INTERNAL}
+        attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in INTERNAL}
         twins[id(module)].__dict__.update({**module.__dict__, **attributes})
         own = twins[id(module)].__dict__
         for name in ("_parameters", "_buffers"):
@@ -163,25 +182,6 @@ def _copy(tensor: Tensor) -> Tensor:
     return nn.Parameter(copied, requires_grad=False) if isinstance(tensor, nn.Parameter) else copied
 
 
-def structure_of(network: nn.Module) -> tuple[Any, ...]:
-    """Return what decides the graph apart from the values of tensors: module types, plain attributes, mode and hooks.
-
-    Two equal structures trace to the same graph, so that a layer that was replaced or a stride that was changed after
-    the first explanation is noticed.
-    """
-    return tuple(
-        (
-            name,
-            type(module),
-            # a plain value is its own mark; this runs for every explanation
-            [(k, v if type(v) in _PLAIN else _mark(v)) for k, v in module.__dict__.items() if k not in _INTERNAL],
-            [(k, None if p is None else p.shape) for k, p in module.__dict__["_parameters"].items()],
-            [len(module.__dict__[hooks]) for hooks in _HOOKS],
-        )
-        for name, module in modules_of(network)
-    )
-
-
 def modules_of(network: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
     """Return all modules by name, one that is registered twice under both, much as PyTorch does but faster."""
     found = [(name, network)]
@@ -189,21 +189,6 @@ def modules_of(network: nn.Module, name: str = "") -> list[tuple[str, nn.Module]
         if module is not None:
             found += modules_of(module, f"{name}.{child}" if name else child)
     return found
-
-
-def _mark(value: Any, depth: int = 2) -> Any:  # noqa: ANN401 - an attribute can be of any type
-    """Return something that is equal as long as an attribute is: its value, if it is plain, or which object it is."""
-    if type(value) in _PLAIN or isinstance(value, int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_mark(v, depth) for v in value)
-    if isinstance(value, dict):
-        return tuple((k, _mark(v, depth)) for k, v in value.items())
-    if isinstance(value, Tensor):
-        return id(value), 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
-    if callable(value) or depth == 0 or not hasattr(value, "__dict__"):
-        return id(value)
-    return id(value), tuple((k, _mark(v, depth - 1)) for k, v in vars(value).items())
 
 
 def _shortlist(names: list[str], most: int = 3) -> str:

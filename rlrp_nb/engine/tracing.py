@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -107,6 +108,7 @@ def _check_runs(network: nn.Module, inputs: Tensor) -> None:
     InputError
         It does.
     """
+    _check_takes_one(network)
     twin, entered = twin_of(network, with_own_tensors=True), []
     for name, module in twin.named_modules():
         module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
@@ -124,6 +126,22 @@ def _check_runs(network: nn.Module, inputs: Tensor) -> None:
             f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason}. "
             "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
         ) from None  # the tracer's hundred frames would hide what matters
+
+
+def _check_takes_one(network: nn.Module) -> None:
+    """Refuse a network of several inputs, or of none."""
+    try:
+        signature = inspect.signature(network.forward)
+    except (TypeError, ValueError):  # not a function of Python: it says itself what it takes
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise InputError(
+            f"{type(network).__name__}.forward{signature} cannot be called with one tensor ({error}), and an input is "
+            "one tensor. Wrap the network in a module whose forward takes it alone, and which holds the other inputs "
+            "as buffers."
+        ) from None
 
 
 def _untraceable(error: Exception) -> UnsupportedNetworkError:

@@ -248,3 +248,32 @@ def test_hooks_that_look_see_the_network_run_as_often_as_it_does():
     seen.clear()
     network(x)
     assert seen == [1]
+
+
+def test_a_hook_that_fails_is_told_in_words():
+    def fail(*_):
+        raise KeyError("x")
+
+    network = small_vgg()
+    network[2].register_forward_hook(fail)
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"hook of the network fails .*on: 2.*KeyError.*Mend it"):
+        rn.explain(network, images(2, 12))
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
+def test_nested_tensors_are_refused_in_words():
+    x = images(2, 12)
+    with pytest.raises(rn.InputError, match="nested tensor"):
+        rn.explain(small_vgg(), torch.nested.nested_tensor([x[0], x[1, :, :6]]))
+
+
+def test_networks_that_fx_traced_are_explained():
+    network, x = small_vgg(), images(2, 12)
+    expected = rn.explain(network, x, targets=1).relevance
+    assert distance(rn.explain(torch.fx.symbolic_trace(network).eval(), x, targets=1).relevance, expected) < 1e-12
+
+
+def test_lazy_layers_are_refused_in_words():
+    network = nn.Sequential(nn.LazyConv2d(3, 3), nn.Flatten(), nn.LazyLinear(3)).eval()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"0.weight.*lazy layer"):
+        rn.explain(network, images(2, 12).float())

@@ -73,5 +73,26 @@ def test_a_forward_that_needs_more_arguments_is_refused():
         def forward(self, x, y):
             return x + y
 
-    with pytest.raises(InputError, match="missing 1 required positional argument: 'y'"):
+    class Named(nn.Module):
+        def forward(self, *, x):
+            return x
+
+    class Optional(nn.Module):
+        def forward(self, x, y=None, *rest, scale=2.0, **words):
+            return x * scale if y is None and not rest and not words else y
+
+    with pytest.raises(InputError, match=r"Two.forward\(x, y\).*missing a required argument: 'y'.*Wrap the network"):
         trace(Two(), torch.zeros(1, 2))
+    with pytest.raises(InputError, match="Wrap the network in a module"):
+        trace(Named(), torch.zeros(1, 2))
+    assert torch.equal(rn.explain(Optional(), torch.ones(1, 2)).logits, torch.full((1, 2), 2.0))
+
+
+def under_autocast(n, x):
+    with torch.autocast("cpu", torch.bfloat16):
+        return n.classify(n.conv(x))
+
+
+def test_a_mode_within_the_network_is_refused_in_words(written, images):
+    with pytest.raises(UnsupportedNetworkError, match=r"mode or under a condition.*autocast"):
+        trace(written(under_autocast), images)
