@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.layout import laid_out, order_of
+from rlrp_nb.engine.layout import PICTURE, laid_out, order_of
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 BATCH_STATISTICS = "it normalises by statistics of this batch or image, which R-LRP has no rule for"
 Family = Literal["convolution", "dense", "scale"]
+_FEW = 4
+"""Channels of a picture, at most."""
 
 
 class Weighted(Rule):
@@ -97,6 +99,9 @@ class Convolution(Weighted):
         arguments, shape, rank, targets = call.arguments, call.shapes[0], weight.dim() - 2, s.shape[0]
         dilation = _each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
+        if self._is_stem(call, weight):
+            stride = _each(arguments["stride"], rank)[0]
+            return pull_by_phases(s, weight, stride, padding, shape[2:])
         padded = torch.Size([targets * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
         s = laid_out(s.flatten(0, 1), weight, padded.numel())
         # only its shape and order are read, since no weight gradient is asked for
@@ -117,6 +122,53 @@ class Convolution(Weighted):
         for axis, n in enumerate(shape[2:], start=2):
             pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
         return pulled.reshape(targets, shape[0], *pulled.shape[1:])
+
+    def _is_stem(self, call: Call, weight: Tensor) -> bool:
+        """Tell the strided convolution of few channels with which networks begin."""
+        arguments = call.arguments
+        return (
+            not self.transposed
+            and not arguments.get("transposed", False)
+            and weight.dim() == PICTURE
+            and weight.shape[1] <= _FEW
+            and arguments["groups"] == 1
+            and _each(arguments["dilation"], 2) == [1, 1]
+            and 1 < max(stride := _each(arguments["stride"], 2)) == min(stride) < min(weight.shape[2:])
+        )
+
+
+def pull_by_phases(s: Tensor, weight: Tensor, stride: int, padding: list[int], size: torch.Size) -> Tensor:
+    """Return the transpose of a strided convolution as a plain convolution, which is faster for few channels.
+
+    Each of the ``stride * stride`` phases of the input's pixels is reached by every stride-th row and column of the
+    kernel alone: these are the output channels of the convolution, and interleaving them makes the picture (Shi et al.,
+    "Is the deconvolution layer the same as a convolutional layer?", 2016).
+
+    Parameters
+    ----------
+    s
+        ``(K, B, channels out, height out, width out)``.
+    weight
+        ``(channels out, channels in, height, width)``.
+    size
+        Height and width of the input.
+
+    Returns
+    -------
+    Tensor
+        ``(K, B, channels in, *size)``.
+    """
+    out, channels, *kernel = weight.shape
+    rows, columns = (-(-n // stride) for n in kernel)
+    wide = torch.constant_pad_nd(weight, [0, columns * stride - kernel[1], 0, rows * stride - kernel[0]])
+    phases = wide.reshape(out, channels, rows, stride, columns, stride).flip(2, 4).permute(1, 3, 5, 0, 2, 4)
+    phases = phases.reshape(channels * stride**2, out, rows, columns)
+    signal = laid_out(s.flatten(0, 1), phases, s.numel())
+    found = torch.pixel_shuffle(torch.conv2d(signal, phases, padding=[rows - 1, columns - 1]), stride)
+    # rows that no window reaches get nothing
+    missing = [p + n - m for p, n, m in zip(padding, size, found.shape[2:], strict=True)]
+    found = torch.constant_pad_nd(found, [-padding[1], missing[1], -padding[0], missing[0]])
+    return found.reshape(*s.shape[:2], channels, *size)
 
 
 def _each(value: int | list[int], rank: int) -> list[int]:

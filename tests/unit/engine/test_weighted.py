@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.engine.weighted import pull_by_phases
 
 small = st.integers(1, 3)
 
@@ -36,6 +37,40 @@ def test_convolution_of_any_kind_hands_back_its_transpose(
     for k in range(2):
         (gradient,) = torch.autograd.grad(output, x, seeds[:, k], retain_graph=True)
         torch.testing.assert_close(relevance[:, k], (x * gradient).detach(), rtol=1e-10, atol=1e-12)
+
+
+@given(
+    channels=small,
+    outputs=small,
+    kernel=st.tuples(st.integers(3, 7), st.integers(3, 7)),
+    stride=st.integers(2, 6),
+    padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    size=st.tuples(st.integers(7, 14), st.integers(7, 14)),
+)
+def test_phases_of_a_strided_convolution_make_its_transpose(channels, outputs, kernel, stride, padding, size):
+    x = torch.randn(2, channels, *size, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(outputs, channels, *kernel, dtype=torch.float64)
+    output = torch.conv2d(x, weight, stride=stride, padding=padding)
+    seeds = torch.randn(3, *output.shape, dtype=torch.float64)
+    pulled = pull_by_phases(seeds, weight, stride, list(padding), x.shape[2:])
+    for k in range(3):
+        (expected,) = torch.autograd.grad(output, x, seeds[k], retain_graph=True)
+        torch.testing.assert_close(pulled[k], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_first_convolution_of_a_network_is_pulled_by_phases(monkeypatch):
+    called = []
+
+    def spy(*arguments):
+        called.append(arguments[1].shape)
+        return pull_by_phases(*arguments)
+
+    monkeypatch.setattr("rlrp_nb.engine.weighted.pull_by_phases", spy)
+    network = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.Conv2d(8, 4, 3, 2), nn.Flatten()).eval()
+    x = torch.randn(2, 3, 15, 15)
+    relevance = rn.explain(network, x, [0, (1, 2)]).relevance
+    assert called == [(8, 3, 7, 7)]
+    torch.testing.assert_close(relevance, rn.explain(network.double(), x.double(), [0, (1, 2)]).relevance.float())
 
 
 def test_weights_in_other_memory_formats(images):
