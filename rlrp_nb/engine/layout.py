@@ -7,6 +7,8 @@ from torch import Tensor
 
 PICTURE = 4
 """Axes of a batch of pictures: samples, channels, height, width."""
+_MANY = 8
+"""So many times larger than the signal is a weight of one pixel that should not be copied, and twice that of more."""
 
 
 def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
@@ -24,8 +26,8 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
     Notes
     -----
     oneDNN copies what it reads and writes into an order of its own, unless the channels lie last. With channels last it
-    is the weight that is copied, and slowly, but for kernels of one pixel, whose order is the same either way. So the
-    larger of the two decides. Only float32 on the CPU gains; anything else is returned as it is.
+    is the weight that is copied, and slowly, which matters where the weight is many times larger than the signal. Only
+    float32 on the CPU gains; anything else is returned as it is.
     """
     if (
         signal.dim() != PICTURE
@@ -35,7 +37,7 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
     ):
         return signal
     one_pixel = weight.shape[2] == weight.shape[3] == 1
-    if not one_pixel and count < weight.numel():
+    if weight.numel() > count * (_MANY if one_pixel else 2 * _MANY):
         return signal.contiguous()
     return channels_last(signal)
 

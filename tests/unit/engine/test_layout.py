@@ -22,10 +22,18 @@ def test_channels_last_is_what_pytorch_takes_for_it(samples):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "size", "last"), [((3, 3), 2, False), ((3, 3), 9, True), ((1, 1), 2, True), ((1, 3), 2, False)]
+    ("kernel", "outputs", "last"),
+    [
+        ((3, 3), 28, True),  # 1,008 weights for 64 values
+        ((3, 3), 29, False),
+        ((1, 3), 85, True),
+        ((1, 3), 86, False),
+        ((1, 1), 128, True),
+        ((1, 1), 129, False),
+    ],
 )
-def test_the_larger_of_signal_and_weight_decides(kernel, size, last):
-    signal, weight = torch.randn(1, 4, size, size), torch.randn(8, 4, *kernel)
+def test_a_weight_many_times_larger_than_the_signal_decides(kernel, outputs, last):
+    signal, weight = torch.randn(1, 4, 4, 4), torch.randn(outputs, 4, *kernel)
     out = laid_out(signal, weight, signal.numel())
     assert torch.equal(out, signal)
     assert out.is_contiguous(memory_format=torch.channels_last) is last
