@@ -103,7 +103,7 @@ def explain(
         def replay() -> tuple[Account, ...]:
             return _accounts(network, graph, chosen, inputs, logits, asked.seeds)
 
-        names = {step.index: step.layers for step in graph.layers().values()}
+        kept = relevance.layers
         return Explanation(
             relevance=relevance.input.transpose(0, 1),
             logits=logits,
@@ -111,7 +111,7 @@ def explain(
             negatives=asked.negative,
             method=chosen.name,
             network=name,
-            layers=Layers([(names[i], relevance.layers[i].transpose(0, 1)) for i in names if i in relevance.layers]),
+            layers=Layers([(names, kept[i].transpose(0, 1)) for i, names in steps.wanted.items() if i in kept]),
             images=images,
             categories=categories,
             versions=_versions(),
@@ -195,7 +195,8 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
             f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted "
             "is the same for both: use inputs.to(next(network.parameters()))."
         )
-    if not bool(torch.isfinite(inputs).all()):
+    # a sum over NaN or infinity is not finite, and reads the input only once; of large finite values it may overflow
+    if not bool(torch.isfinite(inputs.detach().sum())) and not bool(torch.isfinite(inputs).all()):
         wrong = [
             int(i)
             for i in (~torch.isfinite(inputs.flatten(1) if inputs.dim() > 1 else inputs[:, None])).any(1).nonzero()[:5]

@@ -93,8 +93,12 @@ def _fold(pairs: list[list[Any]]) -> tuple[list[Tensor], list[Tensor]]:
     dtypes, counts = [norm[3].dtype for norm in pairs], [norm[3].numel() for norm in pairs]
     bias, weight, norm_bias = (_joined(pairs, part, default) for part, default in ((0, 0.0), (1, 1.0), (2, 0.0)))
     mean, variance = (torch.cat([norm[part] for norm in pairs]).double() for part in (3, 4))
-    eps = torch.cat([mean.new_tensor(norm[5]).expand(n) for norm, n in zip(pairs, counts, strict=True)])
+    eps = {norm[5] for norm in pairs}.pop()
+    if any(norm[5] != eps for norm in pairs):
+        eps = torch.cat([mean.new_full((n,), norm[5]) for norm, n in zip(pairs, counts, strict=True)])
     scale, shift = scale_and_shift(weight, norm_bias, mean - bias, variance, eps)
+    if len(set(dtypes)) == 1:  # one copy for all
+        scale, shift = scale.to(dtypes[0]), shift.to(dtypes[0])
     factors, shifts = (
         [part.to(dtype) for part, dtype in zip(torch.split_with_sizes(parts, counts), dtypes, strict=True)]
         for parts in (scale, shift)
@@ -103,10 +107,12 @@ def _fold(pairs: list[list[Any]]) -> tuple[list[Tensor], list[Tensor]]:
 
 
 def _joined(pairs: list[list[Any]], part: int, default: float) -> Tensor:
-    """Return one parameter of all pairs in a row, the default where there is none."""
-    return torch.cat(
-        [norm[3].new_full(norm[3].shape, default) if norm[part] is None else norm[part] for norm in pairs]
-    ).double()
+    """Return one parameter of all pairs in a row, the default where there is none; once, where none has it."""
+    if all(norm[part] is None for norm in pairs):
+        parts = [pairs[0][3].new_full((1,), default)]
+    else:
+        parts = [norm[3].new_full(norm[3].shape, default) if norm[part] is None else norm[part] for norm in pairs]
+    return torch.cat(parts).double()
 
 
 def _pick(folded: tuple[list[Tensor], list[Tensor]], part: int, position: int) -> Tensor:

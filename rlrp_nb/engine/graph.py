@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -121,6 +122,23 @@ class Step:
         roles = dict(zip(self.sources, self.roles, strict=True))
         return {k: roles[v.index] for k, v in self.arguments.items() if isinstance(v, Ref) and v.index in roles}
 
+    @cached_property
+    def _gaps(self) -> tuple[list[tuple[str, int]], list[str]]:
+        """The arguments that are one value each, with its index, and those that hold values in a list or dict."""
+        alone = [(name, value.index) for name, value in self.arguments.items() if isinstance(value, Ref)]
+        within = {name for name, value in self.arguments.items() if any(True for _ in refs_of(value))}
+        return alone, [*within - {name for name, _ in alone}]
+
+    def filled(self, value: Callable[[int], Any]) -> dict[str, Any]:
+        """Return the arguments with every `Ref` replaced by the value of its index."""
+        arguments = {**self.arguments}
+        alone, within = self._gaps
+        for name, index in alone:
+            arguments[name] = value(index)
+        for name in within:
+            arguments[name] = _fill(arguments[name], value)
+        return arguments
+
     def invoke(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an op can return anything
         """Call the op on filled arguments."""
         if self.folded is not None:
@@ -151,6 +169,15 @@ class Step:
             shape = [1, -1, *[1] * (output.dim() - 2)]
             output.mul_(scale.reshape(shape)).add_(bias.reshape(shape))
         return output
+
+
+def _fill(part: Any, value: Callable[[int], Any]) -> Any:  # noqa: ANN401 - an argument can be of any type
+    """Replace every `Ref` in a part of an op's arguments by the value of its index."""
+    if isinstance(part, Ref):
+        return value(part.index)
+    if isinstance(part, dict):
+        return {k: _fill(v, value) for k, v in part.items()}
+    return [_fill(v, value) for v in part] if isinstance(part, list) else part
 
 
 def refs_of(value: Any) -> Iterator[int]:  # noqa: ANN401 - an argument can be of any type

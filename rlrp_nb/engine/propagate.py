@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import ChainMap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.accounts import Account, account
-from rlrp_nb.engine.graph import Graph, Ref, Step
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
 from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
 from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, rule_of
@@ -18,6 +16,7 @@ from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, rule_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from rlrp_nb.engine.graph import Graph, Step
     from rlrp_nb.engine.planning import Plan
 
 
@@ -67,7 +66,7 @@ def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: T
     values: dict[int, Any] = {**constants, graph.input: inputs}
     shapes, states = {graph.input: inputs.shape}, {}
     for step, frees in zip(graph.steps, plan.frees, strict=True):
-        arguments = fill(step.arguments, values)
+        arguments = step.filled(values.__getitem__)
         treatment = plan.treatments.get(step.index)
         if treatment is not None and not isinstance(treatment, Differentiate):
             values[step.index], state = _run(step, plan.overwrites.get(step.index, ()), arguments)
@@ -120,7 +119,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         s, r = sensitivities.pop(step.index, None), carried.pop(step.index, None)
         if treatment is None or (s is None and r is None):
             continue
-        call = _call(step, plan, record, seeds.dtype, inputs.device)
+        call = call_of(step, plan, record, seeds.dtype, inputs.device)
         call.spare = step.index in spare and not plan.ledger
         if step.index in plan.wanted:
             relevance = _relevance(record.values[step.index], s, r)
@@ -145,7 +144,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         record.states.pop(step.index, None)
         passes += isinstance(treatment, Activate)
         if isinstance(treatment, Activate) and passes % CHECK_EVERY == 0:
-            exponents = exponents + rescale((sensitivities, carried), batch_dims, exponents)
+            exponents = rescale((sensitivities, carried), batch_dims, exponents)
     relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
     return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
 
@@ -179,13 +178,14 @@ def _sum(one: Tensor | None, other: Tensor) -> Tensor:
     return other if one is None else one + other
 
 
-def _call(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
+def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
+    """Return what a rule may know of a step that was run, with the values that the plan has it keep."""
     treatment, receivers = plan.treatments[step.index], plan.receivers[step.index]
     keeps_input = plan.ledger or "input" in treatment.needs
-    slots = {index: Slot(record.shapes[index]) for index in step.sources}
+    slots, values = {index: Slot(record.shapes[index]) for index in step.sources}, record.values
     return Call(
         step=step,
-        arguments=fill(step.arguments, ChainMap(slots, record.values)),
+        arguments=step.filled(lambda index: slots[index] if index in slots else values[index]),
         shapes=tuple(record.shapes[i] for i in receivers),
         output_shape=record.shapes[step.index],
         state=record.states.get(step.index),
@@ -208,17 +208,3 @@ def _relevance(value: Tensor, s: Tensor | None, carried: Tensor | None) -> Tenso
         return torch.zeros_like(value)[None] if carried is None else carried
     product = value.to(s.dtype) * s
     return (product if carried is None else product + carried).contiguous()
-
-
-_FILLED = frozenset({Ref, dict, list})
-
-
-def fill(value: Any, values: Mapping[int, Any]) -> Any:  # noqa: ANN401 - an argument can be of any type
-    """Replace every `Ref` in an op's arguments by its value."""
-    if isinstance(value, Ref):
-        return values[value.index]
-    if isinstance(value, dict):
-        return {k: fill(v, values) if type(v) in _FILLED else v for k, v in value.items()}
-    if isinstance(value, list):
-        return [fill(v, values) if type(v) in _FILLED else v for v in value]
-    return value

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
-from rlrp_nb.engine.propagate import fill, forward
+from rlrp_nb.engine.propagate import forward
 from rlrp_nb.engine.snapshot import check_mode, modules_of
 from rlrp_nb.engine.structure import structure_of
 from rlrp_nb.engine.tracing import trace
@@ -101,5 +101,5 @@ def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:
         values[index] = (own["_buffers"][leaf] if tensor is None else tensor).detach()
     values |= graph.constants.tensors
     for step in graph.constants.steps:
-        values[step.index] = step.invoke(fill(step.arguments, values))
+        values[step.index] = step.invoke(step.filled(values.__getitem__))
     return values

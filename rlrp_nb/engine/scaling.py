@@ -33,24 +33,24 @@ def rescale(under_way: Sequence[dict[int, Tensor]], batch_dims: Mapping[int, int
     batch_dims
         The axis of each value that counts the samples.
     exponents
-        ``(K, B)``, of which only shape and dtype are read.
+        ``(K, B)``: powers of two that the tensors have to be multiplied with to get the true numbers.
 
     Returns
     -------
     Tensor
-        ``(K, B)``: the exponents that the tensors have to be multiplied with to get the true numbers back, where they
-        were not there before.
+        ``(K, B)``: the same for what the tensors are now.
     """
     tops = [_top(tensor, batch_dims[index]) for tensors in under_way for index, tensor in tensors.items()]
     if not tops:
-        return torch.zeros_like(exponents)
-    size = torch.frexp(torch.stack(tops).amax(0)).exponent.to(exponents.dtype)
-    shift = torch.where(size.abs() > _COMFORT, -size, 0)
-    if bool(shift.any()):
-        for tensors in under_way:
-            for index, tensor in tensors.items():
-                tensors[index] = _multiply(tensor, shift, batch_dims[index])
-    return -shift
+        return exponents
+    size = torch.frexp(torch.stack(tops).amax(0) if len(tops) > 1 else tops[0]).exponent
+    if int(size.abs().max()) <= _COMFORT:
+        return exponents
+    shift = torch.where(size.abs() > _COMFORT, -size, 0).to(exponents.dtype)
+    for tensors in under_way:
+        for index, tensor in tensors.items():
+            tensors[index] = _multiply(tensor, shift, batch_dims[index])
+    return exponents - shift
 
 
 def unscale(relevance: Tensor, exponents: Tensor, batch_dim: int) -> Tensor:

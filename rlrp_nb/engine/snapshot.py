@@ -133,7 +133,7 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
     """Return the names of the modules that carry a forward hook or pre-hook."""
     everywhere = ["(every module)"] if global_hooks() else []
     return everywhere + [
-        name or "(root)" for name, m in network.named_modules() if any(getattr(m, hooks) for hooks in FORWARD_HOOKS)
+        name or "(root)" for name, m in modules_of(network) if any(m.__dict__[hooks] for hooks in FORWARD_HOOKS)
     ]
 
 
@@ -182,12 +182,15 @@ def _copy(tensor: Tensor) -> Tensor:
     return nn.Parameter(copied, requires_grad=False) if isinstance(tensor, nn.Parameter) else copied
 
 
-def modules_of(network: nn.Module, name: str = "") -> list[tuple[str, nn.Module]]:
+def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return all modules by name, one that is registered twice under both, much as PyTorch does but faster."""
-    found = [(name, network)]
-    for child, module in network.__dict__["_modules"].items():
-        if module is not None:
-            found += modules_of(module, f"{name}.{child}" if name else child)
+    found, ahead = [], [("", network)]
+    while ahead:
+        name, module = ahead.pop()
+        found.append((name, module))
+        children = module.__dict__["_modules"]
+        if children:
+            ahead += reversed([(f"{name}.{k}" if name else k, m) for k, m in children.items() if m is not None])
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -71,7 +72,7 @@ class Activate:
         z = call.result() if rule.reads_output else call.value()
         if self.slope == "secant":
             return (s * rule.slope(call, z),)
-        largest = _or_dead(rule.largest(call, z, _layer_axes(call, z)))
+        largest = rule.largest(call, z, _layer_axes(call, z))
         return (_times_share(call, s, rule.weighted_slope(call, z), largest),)
 
     def expected(self, call: Call, relevance: Tensor) -> Tensor:
@@ -95,7 +96,7 @@ def _or_dead(largest: Tensor) -> Tensor:
 
 
 def _times_share(call: Call, s: Tensor, product: Tensor, largest: Tensor) -> Tensor:
-    """Return ``s product / largest``, in the memory of `s` where that is spare.
+    """Return ``s product / largest``, 0 for a dead layer, in the memory of `s` where that is spare.
 
     On the CPU, where reading and writing a large layer is what costs, product and quotient are one pass over each
     sample, unless the quotient alone could leave the range of the dtype.
@@ -105,12 +106,18 @@ def _times_share(call: Call, s: Tensor, product: Tensor, largest: Tensor) -> Ten
     wide = axis is not None and s.device.type == "cpu" and product.numel() >= _WIDE * product.shape[axis]
     sizes = largest.flatten().tolist() if wide else []
     if axis is None or not sizes or not all(_SMALL <= size <= _LARGE for size in sizes):
-        return torch.mul(s, product / largest, out=out)
-    nothing = s.new_zeros(())
+        return torch.mul(s, product / _or_dead(largest), out=out)
+    nothing = _nothing(s.dtype)
     for n, size in enumerate(sizes):
         one, share, into = s.select(axis + 1, n), product.select(axis, n), out.select(axis + 1, n)
         torch.addcmul(nothing, one, share, value=1 / size, out=into)
     return out
+
+
+@cache
+def _nothing(dtype: torch.dtype) -> Tensor:
+    """Return a single 0 on the CPU."""
+    return torch.zeros((), dtype=dtype)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ activation of the layer, so that with ``|R|`` for a sum of absolute values ``|me
 
 from __future__ import annotations
 
-from collections import ChainMap, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,9 +21,8 @@ from rlrp_nb.engine.classic import STABILIZER, AlphaBeta, Epsilon, Gamma, LayerR
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import Plan, plan
-from rlrp_nb.engine.propagate import Record, fill, forward
+from rlrp_nb.engine.propagate import Record, call_of, forward
 from rlrp_nb.engine.registry import constants_of, graph_of
-from rlrp_nb.engine.rule import Call, Slot
 from rlrp_nb.engine.snapshot import unwrap
 from rlrp_nb.engine.treatments import Flatten, Hand, rule_of
 from rlrp_nb.engine.weighted import Weighted
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rlrp_nb.engine.graph import Graph, Step
+    from rlrp_nb.engine.rule import Call
 
 SMALL = 1e-3
 """A denominator is small below this share of the largest one of its layer and sample."""
@@ -226,23 +226,6 @@ def _run(network: nn.Module, inputs: Tensor, method: Method) -> tuple[Graph, Pla
     return graph, steps, record
 
 
-def _call(step: Step, steps: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
-    """Return what a rule may know of a step, all values kept."""
-    receivers = steps.receivers[step.index]
-    slots = {index: Slot(record.shapes[index]) for index in step.sources}
-    return Call(
-        step=step,
-        arguments=fill(step.arguments, ChainMap(slots, record.values)),
-        shapes=tuple(record.shapes[index] for index in receivers),
-        output_shape=record.shapes[step.index],
-        state=record.states.get(step.index),
-        inputs=tuple(record.values[index] for index in receivers),
-        output=record.values[step.index],
-        dtype=dtype,
-        device=device,
-    )
-
-
 @dataclass(frozen=True, eq=False)
 class _Handing:
     """What one step received, and what it handed to each of its receivers: masses, ``(B,)`` each."""
@@ -262,7 +245,7 @@ def _masses(graph: Graph, steps: Plan, record: Record, inputs: Tensor, seeds: Te
         treatment, s = steps.treatments.get(step.index), sensitivities.pop(step.index, None)
         if treatment is None or s is None:
             continue
-        call = _call(step, steps, record, seeds.dtype, inputs.device)
+        call = call_of(step, steps, record, seeds.dtype, inputs.device)
         messages, ends = treatment.back(call, s), isinstance(treatment, Flatten)
         handed = []
         for position, (index, message) in enumerate(zip(steps.receivers[step.index], messages, strict=True)):
@@ -335,7 +318,7 @@ def _denominators(step: Step, steps: Plan, record: Record, inputs: Tensor) -> Te
     if not isinstance(treatment, Hand):
         return None
     dtype = inputs.dtype if inputs.dtype == torch.float64 else torch.float32
-    call = _call(step, steps, record, dtype, inputs.device)
+    call = call_of(step, steps, record, dtype, inputs.device)
     rule = rule_of(step)
     if isinstance(rule, Weighted):
         return _weighted(rule, call, treatment.layer_rule)

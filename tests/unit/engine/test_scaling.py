@@ -73,5 +73,6 @@ def test_what_lies_beyond_the_range_is_given_up_to_a_power_of_two():
 
 def test_zero_stays_zero():
     under_way = {0: torch.zeros(1, 2, 3)}
-    assert not rescale((under_way,), {0: 0}, torch.zeros(1, 2, dtype=torch.int32)).any()
+    for before in (torch.zeros(1, 2, dtype=torch.int32), torch.tensor([[7, -99]], dtype=torch.int32)):
+        assert torch.equal(rescale((under_way,), {0: 0}, before), before)
     assert not unscale(torch.zeros(1, 2, 3), torch.full((1, 2), 99, dtype=torch.int32), 0).any()
