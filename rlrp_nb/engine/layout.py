@@ -7,8 +7,8 @@ from torch import Tensor
 
 PICTURE = 4
 """Axes of a batch of pictures: samples, channels, height, width."""
-_MANY = 8
-"""So many times larger than the signal is a weight of one pixel that should not be copied, and twice that of more."""
+_MANY = 2**20
+"""From so many numbers on a weight is slow to copy, since it does not fit into the cache next to a core."""
 
 
 def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
@@ -26,8 +26,8 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
     Notes
     -----
     oneDNN copies what it reads and writes into an order of its own, unless the channels lie last. With channels last it
-    is the weight that is copied, and slowly, which matters where the weight is many times larger than the signal. Only
-    float32 on the CPU gains; anything else is returned as it is.
+    is the weight that is copied, and slowly where it is large. So a large weight decides, if it is larger than the
+    signal. Only float32 on the CPU gains; anything else is returned as it is.
     """
     if (
         signal.dim() != PICTURE
@@ -36,8 +36,7 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
         or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     ):
         return signal
-    one_pixel = weight.shape[2] == weight.shape[3] == 1
-    if weight.numel() > count * (_MANY if one_pixel else 2 * _MANY):
+    if weight.numel() >= max(_MANY, count):
         return signal.contiguous()
     return channels_last(signal)
 

@@ -22,18 +22,18 @@ def test_channels_last_is_what_pytorch_takes_for_it(samples):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "outputs", "last"),
+    ("outputs", "kernel", "size", "last"),
     [
-        ((3, 3), 28, True),  # 1,008 weights for 64 values
-        ((3, 3), 29, False),
-        ((1, 3), 85, True),
-        ((1, 3), 86, False),
-        ((1, 1), 128, True),
-        ((1, 1), 129, False),
+        (64, (4, 4), 2, True),  # 2**16 weights
+        (1024, (4, 4), 2, False),  # 2**20
+        (1023, (4, 4), 2, True),
+        (1024, (4, 4), 128, False),  # as many values
+        (1024, (4, 4), 129, True),
+        (16384, (1, 1), 2, False),
     ],
 )
-def test_a_weight_many_times_larger_than_the_signal_decides(kernel, outputs, last):
-    signal, weight = torch.randn(1, 4, 4, 4), torch.randn(outputs, 4, *kernel)
+def test_a_large_weight_that_is_larger_than_the_signal_decides(outputs, kernel, size, last):
+    signal, weight = torch.randn(1, 64, size, size), torch.randn(outputs, 64, *kernel)
     out = laid_out(signal, weight, signal.numel())
     assert torch.equal(out, signal)
     assert out.is_contiguous(memory_format=torch.channels_last) is last
