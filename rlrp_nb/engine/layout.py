@@ -43,10 +43,12 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
 
 def channels_last(tensor: Tensor) -> Tensor:
     """Return the tensor ``(samples, channels, height, width)`` with channels last, a view where it has them there."""
-    tensor = tensor.contiguous(memory_format=torch.channels_last)
     _, channels, height, width = tensor.shape
+    strides = (channels * height * width, 1, channels * width, channels)
+    if tensor.stride() == strides:
+        return tensor
     # the stride of a single sample can be anything, and PyTorch takes an odd one for another order
-    return tensor.as_strided(tensor.shape, (channels * height * width, 1, channels * width, channels))
+    return tensor.contiguous(memory_format=torch.channels_last).as_strided(tensor.shape, strides)
 
 
 def order_of(tensor: Tensor) -> torch.memory_format:
