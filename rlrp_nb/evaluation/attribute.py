@@ -157,9 +157,10 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
         )
     wrong = (~heatmaps.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
     if wrong:
+        which = f"heatmap {wrong[0]}" if len(heatmaps) > 1 else "the heatmap"
         raise InputError(
-            f"heatmap {wrong[0]} has values that are NaN or infinite; nothing can be measured on it. Look at the "
-            "method and at what it divides by."
+            f"{which} has values that are NaN or infinite; nothing can be measured on it. Look at the method and at "
+            "what it divides by."
         )
     return heatmaps.detach()
 

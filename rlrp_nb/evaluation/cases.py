@@ -18,6 +18,7 @@ from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.contender import Range
+from rlrp_nb.evaluation.faithfulness import check_evaluating
 
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
@@ -110,6 +111,7 @@ def take_in(
     else:
         network, name, preprocess = unwrap(model.network), model.name, model.preprocess
     check_mode(network)
+    check_evaluating(network)
     place = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
     count, load = _loader(images, preprocess, place)
     wanted = _targets(targets, count)
@@ -234,7 +236,13 @@ def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[
 
 def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
     with undisturbed(inputs):
-        logits = network(inputs)
+        try:
+            logits = network(inputs)
+        except RuntimeError as error:
+            raise InputError(
+                f"the network cannot take images of shape {tuple(inputs.shape[1:])}: {error}. Give them as in its "
+                "training, or a Classifier with pictures, which its preprocessing makes fit."
+            ) from error
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedNetworkError(

@@ -22,6 +22,7 @@ from rlrp_nb.evaluation.bootstrap import check_resampling
 from rlrp_nb.evaluation.cases import Cases, take_in
 from rlrp_nb.evaluation.comparison import Comparison, Statistics
 from rlrp_nb.evaluation.contender import Contender, Range, resolve_contenders
+from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.store import Failure, Store
 
@@ -41,6 +42,7 @@ METHODS = ("rlrp", "lrp-0", "lrp-epsilon", "lrp-gamma", "alpha1beta0", "epsilon-
 
 _WITHOUT_MASKS = ("aopc", "abpc", "noise-similarity", "gini")
 _WITH_MASKS = (*_WITHOUT_MASKS, "pointing-game", "mass-accuracy", "rank-accuracy")
+_REFERENCE = "rlrp"
 _PATCHES = 14  # along the shorter side
 _STEPS = 16
 
@@ -59,7 +61,7 @@ def compare(
     score: Score = "probability",
     batch: int = 16,
     seed: int = 0,
-    reference: str = "rlrp",
+    reference: str | None = None,
     path: str | PathLike[str] | None = None,
     resamples: int = 2000,
     confidence: float = 0.95,
@@ -97,8 +99,8 @@ def compare(
         rounding only.
     seed : int
         Of everything that is drawn: noise, random weights, resamples.
-    reference : str
-        The method that others are compared with, if it takes part; else the first one.
+    reference : str, optional
+        Name of the method that others are compared with. None takes R-LRP if it takes part, else the first one.
     path : str or os.PathLike, optional
         A file in which every value is saved as soon as it is there. A run that was interrupted goes on from it, and
         gives the same values as one that was not; more methods and metrics can be added later.
@@ -133,7 +135,10 @@ def compare(
         raise InputError(f"seed={seed!r} has to be an integer from 0 on.")
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
         methods = tuple(methods)
-    resolve_contenders(methods, Range(torch.zeros(1), torch.ones(1)))  # refuses what it does before any image is read
+    # Whatever is wrong with the methods is said before any image is read.
+    names = [contender.name for contender in resolve_contenders(methods, Range(torch.zeros(1), torch.ones(1)))]
+    if reference is not None and reference not in names:
+        raise InputError(f"reference={reference!r} takes no part: choose one of {', '.join(names)}.")
     cases = take_in(model, images, targets, masks, batch=batch)
     contenders = resolve_contenders(methods, cases.domain)
     settings = _settings(cases, patch, per_step, fill=fill, score=score, batch=batch, seed=seed)
@@ -149,7 +154,7 @@ def compare(
                 bar.set_description(contender.title)
                 run.judge(contender, positions)
                 bar.update()
-    return _gather(run, contenders, Statistics(reference, resamples, confidence, seed))
+    return _gather(run, contenders, Statistics(reference or _REFERENCE, resamples, confidence, seed))
 
 
 class _Done(NamedTuple):
@@ -375,7 +380,7 @@ def _settings(
     height, width = cases.shape[1:]
     side = patch or max(1, round(min(height, width) / _PATCHES))
     together = per_step or math.ceil(math.ceil(height / side) * math.ceil(width / side) / _STEPS)
-    if isinstance(fill, str) and fill not in {"blur", "mean", "black", "imputation"}:
+    if not isinstance(fill, Tensor) and not (isinstance(fill, str) and fill in FILLS):
         raise InputError(f"fill={fill!r} is not known: choose 'blur', 'mean', 'black', 'imputation', or give a tensor.")
     if score not in {"probability", "logit", "accuracy"}:
         raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")

@@ -331,10 +331,21 @@ def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
     return values.gather(1, targets[:, None])[:, 0]
 
 
-def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+def check_evaluating(network: nn.Module) -> None:
+    """Refuse a network of which any part is in training mode, whether or not that part would act otherwise then.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Names the first such parts.
+    """
     training = [name or "the network" for name, module in network.named_modules() if module.training]
     if training:
         raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode: call network.eval() first.")
+
+
+def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
+    check_evaluating(network)
     if inputs.ndim != _BATCH_CHANNELS_PLANE or not inputs.is_floating_point() or inputs.numel() == 0:
         raise InputError(
             f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W), not empty."

@@ -125,6 +125,8 @@ class Store:
         folder = path.absolute().parent
         if not folder.is_dir():
             raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
+        if path.is_dir():
+            raise InputError(f"{str(path)!r} is a folder: give the name of a file, which is made if it is not there.")
         content = path.read_bytes() if path.exists() else b""
         whole, newline, broken = content.rpartition(b"\n")
         if not newline and _line(header).startswith(broken):  # new, or died while it was made

@@ -124,11 +124,18 @@ def test_images_that_are_none_are_named(images, words):
         take_in(small(), images)
 
 
+def test_images_that_the_network_cannot_take_are_refused_by_their_shape():
+    with pytest.raises(InputError, match=r"cannot take images of shape \(2, 8, 8\): .*to have 3 channels"):
+        take_in(small(), INPUTS[:, :2])
+
+
 def test_networks_that_cannot_be_compared_on_are_refused():
     with pytest.raises(UnsupportedNetworkError, match="training mode"):
         take_in(nn.Sequential(nn.Dropout(), small()), INPUTS)
+    with pytest.raises(UnsupportedNetworkError, match=r"1 is in training mode: call network.eval\(\) first"):
+        take_in(small()[:1].append(nn.ReLU().train()), INPUTS)
     with pytest.raises(UnsupportedNetworkError, match=r"returns \(5, 4, 6, 6\)"):
-        take_in(small()[:2], INPUTS)
+        take_in(small()[:2].eval(), INPUTS)
     with pytest.raises(InputError, match=r"nn\.Module"):
         take_in("vgg16", INPUTS)
 

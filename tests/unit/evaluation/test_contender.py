@@ -104,28 +104,6 @@ def test_an_error_half_way_leaves_the_network_alone(name):
     assert same(before, state(network))
 
 
-def test_a_twin_shares_numbers_and_nothing_else(network):
-    twin = separate(network)
-    assert torch.equal(twin(INPUTS), network(INPUTS))
-    for (name, mine), theirs in zip(
-        network.state_dict(keep_vars=True).items(), twin.state_dict(keep_vars=True).values(), strict=True
-    ):
-        assert mine.data_ptr() == theirs.data_ptr(), name
-        assert mine is not theirs, name
-        assert not theirs.requires_grad, name
-    twin.head.weight.data = torch.zeros(5, 24)
-    twin.stem[0].register_forward_hook(lambda *_: torch.zeros(()))
-    assert network.head.weight.abs().min() > 0
-    assert not network.stem[0]._forward_hooks
-
-
-def test_tied_weights_stay_tied_in_a_twin():
-    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    network[1].weight = network[0].weight
-    twin = separate(network)
-    assert twin[0].weight is twin[1].weight
-
-
 class Functional(Residual):
     def forward(self, x):
         x = functional.relu(self.branch(self.stem(x)))

@@ -96,3 +96,5 @@ def test_a_damaged_line_in_the_middle_is_named(path, line):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="nowhere"):
         Store(tmp_path / "nowhere" / "values.jsonl", FINGERPRINT)
+    with pytest.raises(InputError, match="is a folder"):
+        Store(tmp_path, FINGERPRINT)
