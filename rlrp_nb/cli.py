@@ -21,6 +21,7 @@ from tqdm import tqdm  # type: ignore[import-untyped]
 import rlrp_nb
 from rlrp_nb.class_name import read_targets
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError, UnsupportedNetworkError
+from rlrp_nb.home import expanded
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.report import as_data, class_bars, ledger_in_words
 
@@ -163,7 +164,7 @@ def _compare(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from rlrp_nb.plots.picture import picture  # noqa: PLC0415 - loads NumPy and Pillow
 
-    folder = options.out.expanduser()
+    folder = expanded(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     options.out, options.html = folder / "demo.png", folder / "demo.html"
     explanations, classifier = _explanations(options, ["rlrp"], "all")

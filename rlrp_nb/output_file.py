@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.home import expanded
 
 
 def check_output(path: Path, endings: Sequence[str]) -> Path:
@@ -32,7 +33,7 @@ def check_output(path: Path, endings: Sequence[str]) -> Path:
     InputError
         If its folder does not exist or cannot be written to, or the path is a folder or a device.
     """
-    path = path.expanduser()
+    path = expanded(path)
     if path.suffix.lower() not in endings:
         raise FileFormatError(f"{str(path)!r} does not end in {' or '.join(endings)}: name the file so.")
     folder = path.absolute().parent

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rlrp_nb.errors import InputError
+from rlrp_nb.home import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,7 +111,7 @@ def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
 def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         raise InputError(f"{source!r} is a web address, and nothing is fetched: save the picture and give its path.")
-    path = Path(source).expanduser()
+    path = expanded(Path(source))
     try:
         if not path.exists():
             raise InputError(f"there is no file {str(path)!r} (looked for at {str(path.absolute())!r}).")
@@ -183,6 +184,8 @@ def _from_integers(image: Image.Image, source_format: str | None, what: str) -> 
 
 
 def _from_array(array: "np.ndarray[Any, Any]", what: str, max_pixels: int) -> Image.Image:
+    if isinstance(array, np.ma.MaskedArray):
+        raise InputError(f"{what} is masked: say what is in the masked places, array.filled(...).")
     if array.size == 0:
         raise InputError(f"{what} is empty: a picture needs at least one pixel.")
     channels_last = (1, 3, 4)
@@ -201,10 +204,14 @@ def _from_array(array: "np.ndarray[Any, Any]", what: str, max_pixels: int) -> Im
 
 
 def _from_tensor(tensor: "Tensor", max_pixels: int) -> Image.Image:
+    if tensor.is_nested:
+        raise InputError("the tensor is a nested one: give one picture at a time, tensor[0].")
     shape = tuple(tensor.shape)
     what = f"the tensor of shape {shape}"
     if tensor.layout != sys.modules["torch"].strided:
         raise InputError(f"{what} has layout {tensor.layout}: give a dense tensor, tensor.to_dense().")
+    if tensor.is_meta:
+        raise InputError(f"{what} is on the meta device and has no values: give one that has.")
     if tensor.ndim not in (2, 3) or (tensor.ndim == 3 and shape[0] not in (1, 3, 4)):  # noqa: PLR2004 - axes
         hint = ""
         if tensor.ndim == 4:  # noqa: PLR2004 - axes
@@ -212,7 +219,7 @@ def _from_tensor(tensor: "Tensor", max_pixels: int) -> Image.Image:
         elif tensor.ndim == 3 and shape[2] in (1, 3, 4):  # noqa: PLR2004 - axes
             hint = " Channels come first in a tensor: tensor.permute(2, 0, 1)."
         raise InputError(f"{what} is not a picture: accepted are (H, W) and (C, H, W) with C of 1, 3 or 4.{hint}")
-    values = tensor.detach().cpu()
+    values = tensor.detach().cpu().resolve_neg()
     if values.is_floating_point():
         values = values.float()  # NumPy has no bfloat16
     array = values.numpy()
@@ -224,7 +231,7 @@ def _to_uint8(array: "np.ndarray[Any, Any]", what: str) -> "np.ndarray[Any, np.d
         return array
     if array.dtype == np.bool_:
         return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype == np.uint16:
+    if np.issubdtype(array.dtype, np.uint16):  # in any byte order
         return _scale_uint16(array)
     if np.issubdtype(array.dtype, np.floating):
         return _scale_float(array, what)

@@ -228,7 +228,9 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
             f"a forward hook of the network fails {where}: {type(error).__name__}: {error}. Mend it, or remove it."
         ) from error
     tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
-    if not torch.allclose(output, logits, rtol=0, atol=tolerance * float(logits.abs().max())):
+    if getattr(output, "shape", None) != logits.shape or not torch.allclose(
+        output, logits, rtol=0, atol=tolerance * float(logits.abs().max())
+    ):
         raise UnsupportedNetworkError(
             f"forward hooks change the output of the network {where}. An explanation follows the modules alone: "
             "remove the hooks that replace outputs, or write their effect as a module."

@@ -25,6 +25,7 @@ from rlrp_nb.evaluation.contender import Contender, Range, resolve_contenders
 from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.store import Failure, Store
+from rlrp_nb.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -142,7 +143,7 @@ def compare(
     cases = take_in(model, images, targets, masks, batch=batch)
     contenders = resolve_contenders(methods, cases.domain)
     settings = _settings(cases, patch, per_step, fill=fill, score=score, batch=batch, seed=seed)
-    store = Store(None if path is None else Path(path).expanduser(), _fingerprint(cases, settings))
+    store = Store(None if path is None else expanded(Path(path)), _fingerprint(cases, settings))
     for what, things in (("method", contenders), ("metric", chosen)):
         for thing in things:
             store.declare(f"{what} {thing.name!r}", _description(thing))

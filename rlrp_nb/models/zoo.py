@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from rlrp_nb.errors import InputError, WeightsError
+from rlrp_nb.home import expanded
 from rlrp_nb.models import digit_networks, efficientnet_lite, simple_cnn, torchvision_cnn
 from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.models.low_rank import load_factors
@@ -121,7 +122,7 @@ def _as_path(weights: str | PathLike[str] | None) -> Path | None:
         raise InputError(f"weights is a {type(weights).__name__}: give the name of official weights, or a path.")
     path = Path(weights)
     is_file = not isinstance(weights, str) or path.suffix in {".pth", ".pt", ".safetensors"} or len(path.parts) > 1
-    return path.expanduser() if is_file else None
+    return expanded(path) if is_file else None
 
 
 def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | None) -> Classifier:

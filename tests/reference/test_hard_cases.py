@@ -260,6 +260,14 @@ def test_a_hook_that_fails_is_told_in_words():
         rn.explain(network, images(2, 12))
 
 
+@pytest.mark.parametrize("replace", [lambda y: (y, y), lambda y: y[:, :2], lambda y: {"logits": y}])
+def test_a_hook_that_returns_something_else_is_refused(replace):
+    network = small_vgg()
+    network.register_forward_hook(lambda _module, _inputs, output: replace(output))
+    with pytest.raises(rn.UnsupportedNetworkError, match="hooks change the output"):
+        rn.explain(network, images(2, 12))
+
+
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
 def test_nested_tensors_are_refused_in_words():
     x = images(2, 12)

@@ -1,6 +1,7 @@
 """Files are refused before the work, and whole or not there after it."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +58,8 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(InputError, match="nothing can be written into the folder"):
         check_output(tmp_path / "a.png", (".png",))
+
+
+def test_the_home_of_a_user_who_has_none_is_refused():
+    with pytest.raises(InputError, match="a user who has none"):
+        check_output(Path("~nobody-of-this-name/page.html"), (".html",))

@@ -297,6 +297,8 @@ def test_rounding_beyond_0_and_1_is_forgiven():
         (torch.zeros(8, 9, 3), r"permute\(2, 0, 1\)"),
         (torch.zeros(3), r"shape \(3,\) is not a picture"),
         (torch.eye(3).to_sparse(), "to_dense"),
+        (torch.zeros(3, 4, 4, device="meta"), "meta device"),
+        (np.ma.masked_array(np.zeros((2, 2), np.uint8), mask=True), r"masked.*filled"),
         (np.zeros((2, 2), np.int64), r"type int64.*astype\(numpy.uint8\)"),
         (torch.zeros(2, 2, dtype=torch.int64), "type int64"),
         (np.zeros((2, 2), np.complex64), "type complex64"),
@@ -414,3 +416,24 @@ def test_a_damaged_file_is_a_picture_or_one_clear_error(tmp_path_factory, data):
     path.write_bytes(content)
     with contextlib.suppress(InputError):
         assert load_image(path).mode == "RGB"
+
+
+def test_nested_tensors_are_refused():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*nested tensors is in prototype")
+        nested = torch.nested.nested_tensor([torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)])
+    with pytest.raises(InputError, match=r"nested one.*tensor\[0\]"):
+        load_image(nested)
+
+
+def test_views_that_numpy_does_not_know_and_any_byte_order_are_read():
+    negated = torch.full((3, 4, 4), -1j).conj().imag  # a view whose numbers are negated when they are read
+    assert negated.is_neg()
+    assert load_image(negated).getpixel((0, 0)) == (255, 255, 255)
+    for order in "<>":
+        assert load_image(np.full((2, 2), 65535, f"{order}u2")).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_the_home_of_a_user_who_has_none_is_refused():
+    with pytest.raises(InputError, match="a user who has none"):
+        load_image("~nobody-of-this-name/cat.jpg")
