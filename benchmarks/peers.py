@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import textwrap
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,7 +201,7 @@ def ask(tool: Callable[[nn.Module, Tensor], Tensor], build: Callable[[], nn.Modu
         try:
             got = tool(network, inputs)
         except (RlrpError, AssertionError, AttributeError, RuntimeError, TypeError) as error:
-            return Answer(None, " ".join(str(error).split())[:160])
+            return Answer(None, textwrap.shorten(str(error), 180, placeholder=" …"))
     distance = float((got - wanted).abs().max() / wanted.abs().max())
     return Answer(distance if torch.isfinite(got).all() else float("inf"))
 
