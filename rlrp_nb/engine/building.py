@@ -190,6 +190,8 @@ def _prune(graph: Graph) -> Graph:
         if step.index in needed:
             needed.update(step.reads())
             steps.append(step)
+    parts = {index: part for index, part in graph.constants.parts.items() if index in needed}
+    needed.update(whole for whole, _ in parts.values())
     computed = []
     for step in reversed(graph.constants.steps):
         if step.index in needed:
@@ -197,7 +199,7 @@ def _prune(graph: Graph) -> Graph:
             computed.append(step)
     state = {index: name for index, name in graph.constants.state.items() if index in needed}
     tensors = {index: tensor for index, tensor in graph.constants.tensors.items() if index in needed}
-    return replace(graph, steps=tuple(reversed(steps)), constants=Constants(state, tensors, computed[::-1]))
+    return replace(graph, steps=tuple(reversed(steps)), constants=Constants(state, tensors, computed[::-1], parts))
 
 
 def _output(program: ExportedProgram) -> Node:

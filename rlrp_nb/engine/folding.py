@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.graph import Constants, Graph, Ref, Step
+from rlrp_nb.engine.graph import Graph, Ref, Step
 from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, scale_and_shift
 
 _NORM = ("weight", "bias", "running_mean", "running_var", "eps")
@@ -28,7 +28,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
     by_index = {step.index: step for step in graph.steps}
     fresh = max([graph.input, graph.output, *constant, *by_index]) + 1
     folded: dict[int, Step] = {}
-    together, picked = fresh, []
+    together = fresh
+    parts: dict[int, tuple[int, int]] = {}
     pairs: list[list[Any]] = []
     for norm in graph.steps:
         rule = norm.rule
@@ -45,8 +46,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         arguments: dict[str, Any] = {**before.arguments}
         for part, name in enumerate(("scale", "bias")):
             fresh += 1
-            place = {"folded": Ref(together), "part": part, "position": len(pairs)}
-            picked.append(Step(fresh, "fold", _pick, place, 0, None, (), None, 0, name=f"{before.name} folded"))
+            parts[fresh] = (together, 2 * len(pairs) + part)
             arguments[name] = Ref(fresh)
         pairs.append(list(given.values()))
         folded[before.index] = norm
@@ -59,8 +59,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
         if not (step.index in folded and isinstance(folded[step.index].rule, BatchNorm))
     )
     fold = Step(together, "fold", _fold, {"pairs": pairs}, 0, None, (), None, 0, name="all folded")
-    computed = [*graph.constants.steps, fold, *picked] if pairs else graph.constants.steps
-    return replace(graph, steps=steps, constants=Constants(graph.constants.state, graph.constants.tensors, computed))
+    computed = [*graph.constants.steps, fold] if pairs else graph.constants.steps
+    return replace(graph, steps=steps, constants=replace(graph.constants, steps=computed, parts=parts))
 
 
 def _output_axis(step: Step) -> int | None:
@@ -76,7 +76,7 @@ def _output_axis(step: Step) -> int | None:
     return None
 
 
-def _fold(pairs: list[list[Any]]) -> tuple[list[Tensor], list[Tensor]]:
+def _fold(pairs: list[list[Any]]) -> list[Tensor]:
     """Compute all factors and all shifts, each in a few ops for the whole network, which is run for every explanation.
 
     Parameters
@@ -87,8 +87,8 @@ def _fold(pairs: list[list[Any]]) -> tuple[list[Tensor], list[Tensor]]:
 
     Returns
     -------
-    tuple
-        Factors and shifts, one each per pair. They are computed in float64, so that folding costs no precision.
+    list
+        The factor and the shift of each pair in turn. They are computed in float64, so that folding costs no precision.
     """
     dtypes, counts = [norm[3].dtype for norm in pairs], [norm[3].numel() for norm in pairs]
     bias, weight, norm_bias = (_joined(pairs, part, default) for part, default in ((0, 0.0), (1, 1.0), (2, 0.0)))
@@ -99,11 +99,12 @@ def _fold(pairs: list[list[Any]]) -> tuple[list[Tensor], list[Tensor]]:
     scale, shift = scale_and_shift(weight, norm_bias, mean - bias, variance, eps)
     if len(set(dtypes)) == 1:  # one copy for all
         scale, shift = scale.to(dtypes[0]), shift.to(dtypes[0])
-    factors, shifts = (
-        [part.to(dtype) for part, dtype in zip(torch.split_with_sizes(parts, counts), dtypes, strict=True)]
-        for parts in (scale, shift)
-    )
-    return factors, shifts
+    both = zip(*(torch.split_with_sizes(parts, counts) for parts in (scale, shift)), strict=True)
+    return [
+        part if part.dtype == dtype else part.to(dtype)
+        for pair, dtype in zip(both, dtypes, strict=True)
+        for part in pair
+    ]
 
 
 def _joined(pairs: list[list[Any]], part: int, default: float) -> Tensor:
@@ -113,7 +114,3 @@ def _joined(pairs: list[list[Any]], part: int, default: float) -> Tensor:
     else:
         parts = [norm[3].new_full(norm[3].shape, default) if norm[part] is None else norm[part] for norm in pairs]
     return torch.cat(parts).double()
-
-
-def _pick(folded: tuple[list[Tensor], list[Tensor]], part: int, position: int) -> Tensor:
-    return folded[part][position]

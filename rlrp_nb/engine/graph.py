@@ -203,16 +203,19 @@ class Constants:
     tensors
         Value index to a tensor written into the code of the network.
     steps
-        Steps computed from constants alone (a normalised weight, a folded batch-norm), in order.
+        Steps computed from constants alone (a normalised weight, all folded batch-norms), in order.
+    parts
+        Value index to the index of a list among these and the position in it.
     """
 
     state: dict[int, str] = field(default_factory=dict)
     tensors: dict[int, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    parts: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def indices(self) -> set[int]:
         """Return the indices of all constant values."""
-        return {*self.state, *self.tensors, *(step.index for step in self.steps)}
+        return {*self.state, *self.tensors, *self.parts, *(step.index for step in self.steps)}
 
 
 @dataclass(frozen=True, eq=False)

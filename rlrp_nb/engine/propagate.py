@@ -182,15 +182,15 @@ def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: 
     """Return what a rule may know of a step that was run, with the values that the plan has it keep."""
     treatment, receivers = plan.treatments[step.index], plan.receivers[step.index]
     keeps_input = plan.ledger or "input" in treatment.needs
-    slots, values = {index: Slot(record.shapes[index]) for index in step.sources}, record.values
+    shapes, values, sources = record.shapes, record.values, step.sources
     return Call(
         step=step,
-        arguments=step.filled(lambda index: slots[index] if index in slots else values[index]),
-        shapes=tuple(record.shapes[i] for i in receivers),
-        output_shape=record.shapes[step.index],
+        arguments=step.filled(lambda index: Slot(shapes[index]) if index in sources else values[index]),
+        shapes=tuple([shapes[i] for i in receivers]),
+        output_shape=shapes[step.index],
         state=record.states.get(step.index),
-        inputs=tuple(record.values[i] if keeps_input else None for i in receivers),
-        output=record.values.get(step.index),
+        inputs=tuple([values[i] for i in receivers]) if keeps_input else (None,) * len(receivers),
+        output=values.get(step.index),
         dtype=dtype,
         device=device,
     )

@@ -98,8 +98,10 @@ def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:
         path, _, leaf = name.rpartition(".")
         own = modules[path].__dict__
         tensor = own["_parameters"].get(leaf)
-        values[index] = (own["_buffers"][leaf] if tensor is None else tensor).detach()
+        tensor = own["_buffers"][leaf] if tensor is None else tensor
+        values[index] = tensor.detach() if tensor.requires_grad else tensor
     values |= graph.constants.tensors
     for step in graph.constants.steps:
         values[step.index] = step.invoke(step.filled(values.__getitem__))
+    values |= {index: values[whole][position] for index, (whole, position) in graph.constants.parts.items()}
     return values

@@ -70,7 +70,7 @@ class Call:
     def constant(self, name: str) -> Tensor | None:
         """Return a constant tensor argument in the dtype of the sensitivities, or None where it is absent."""
         value = self.arguments.get(name)
-        return value.to(self.dtype) if isinstance(value, Tensor) else None
+        return self._cast(value) if isinstance(value, Tensor) else None
 
     def weight(self, name: str = "weight") -> Tensor:
         """Return a constant tensor argument that must be there, in the dtype of the sensitivities."""
@@ -87,7 +87,7 @@ class Call:
             if isinstance(value, Slot):
                 return next(remaining)
             if isinstance(value, Tensor) and value.is_floating_point():
-                return value.to(self.dtype)
+                return self._cast(value)
             if isinstance(value, list | tuple):
                 return [fill(v) for v in value]
             return value
@@ -100,13 +100,16 @@ class Call:
         kept = self.inputs[position]
         if kept is None:
             raise AssertionError(f"{self.step.name}: input {position} was not kept for the way back")
-        return kept.to(self.dtype)
+        return self._cast(kept)
 
     def result(self) -> Tensor:
         """Return the kept output in the dtype of the sensitivities."""
         if self.output is None:
             raise AssertionError(f"{self.step.name}: the output was not kept for the way back")
-        return self.output.to(self.dtype)
+        return self._cast(self.output)
+
+    def _cast(self, value: Tensor) -> Tensor:
+        return value if value.dtype == self.dtype else value.to(self.dtype)
 
 
 class Rule:

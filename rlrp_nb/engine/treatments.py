@@ -87,7 +87,12 @@ def relative_activation(call: Call, a: Tensor) -> Tensor:
 
 def _layer_axes(call: Call, a: Tensor) -> tuple[int, ...]:
     """Return the axes of a whole layer, which are all but that of the samples."""
-    return tuple(axis for axis in range(a.dim()) if axis != call.step.batch_dim)
+    return _axes_but(call.step.batch_dim, a.dim())
+
+
+@cache
+def _axes_but(batch_dim: int | None, rank: int) -> tuple[int, ...]:
+    return tuple(axis for axis in range(rank) if axis != batch_dim)
 
 
 def _or_dead(largest: Tensor) -> Tensor:
