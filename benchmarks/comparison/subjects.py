@@ -22,7 +22,8 @@ from rlrp_nb.data.image import load_image
 from rlrp_nb.data.mosaic import mosaics
 from rlrp_nb.data.sample import available_samples, sample_image
 from rlrp_nb.data.shapes import load_shapes
-from rlrp_nb.evaluation.contender import Range, integrated_gradients, occlusion, smoothgrad
+from rlrp_nb.evaluation.contender import integrated_gradients, occlusion, smoothgrad
+from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.models.weights import cached_path
 from rlrp_nb.training import fit, measure_accuracy
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
-from rlrp_nb.evaluation.contender import Range
+from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import check_evaluating
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from rlrp_nb.evaluation.attribute import engine_attribute, heatmaps_of
 from rlrp_nb.evaluation.bootstrap import check_resampling
 from rlrp_nb.evaluation.cases import Cases, take_in
 from rlrp_nb.evaluation.comparison import Comparison, Statistics
-from rlrp_nb.evaluation.contender import Contender, Range, resolve_contenders
+from rlrp_nb.evaluation.contender import Contender, resolve_contenders
+from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.store import Failure, Store

@@ -18,12 +18,13 @@ from torch.nn import functional
 from torchvision.models import ResNet
 
 from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
-from rlrp_nb.engine.snapshot import twin_of
+from rlrp_nb.engine.snapshot import separate
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute
 
 if TYPE_CHECKING:
     from rlrp_nb.evaluation.attribute import Attribute
+    from rlrp_nb.evaluation.domain import Range
 
     Note: TypeAlias = Callable[[nn.Module, Tensor], str]
     ContenderLike: TypeAlias = "str | Method | Contender | Attribute"
@@ -34,25 +35,6 @@ _POOLING = (
 _PLANE = 4  # axes of a batch of channels of maps
 _EXPLODED = 1e6
 _AT_ONCE = 32  # inputs that a method which asks the network often is allowed at once
-
-
-@dataclass(frozen=True)
-class Range:
-    """What the input of a network can be.
-
-    Parameters
-    ----------
-    low, high : Tensor
-        Per channel ``(C,)``: black and white after preprocessing, or where that is not known, the smallest and the
-        largest value of the images that are compared on.
-    """
-
-    low: Tensor
-    high: Tensor
-
-    def around(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both ends as ``(1, C, 1, 1)``, of the inputs' dtype and device."""
-        return self.low.to(inputs)[None, :, None, None], self.high.to(inputs)[None, :, None, None]
 
 
 @dataclass(frozen=True)
@@ -362,27 +344,6 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
             "needs one. Leave it out for this network."
         )
     return once[-1]
-
-
-def separate(network: nn.Module) -> nn.Module:
-    """Return a twin that shares the numbers of a network's weights and needs no gradients for them.
-
-    Its modules, parameters and buffers are objects of its own, so that hooks on it, and tensors put in the place of
-    its weights, leave the network as it is.
-    """
-    twin = twin_of(network)
-    own: dict[int, Tensor] = {}
-    for module in twin.modules():
-        for tensors in (module._parameters, module._buffers):  # noqa: SLF001 - named_parameters gives no place to write
-            for key, tensor in tensors.items():
-                if tensor is None:
-                    continue
-                if id(tensor) not in own:
-                    shared = tensor.detach()
-                    is_parameter = isinstance(tensor, nn.Parameter)
-                    own[id(tensor)] = nn.Parameter(shared, requires_grad=False) if is_parameter else shared
-                cast("dict[str, Tensor | None]", tensors)[key] = own[id(tensor)]
-    return twin
 
 
 def identity(function: Callable[..., object]) -> str:

@@ -28,7 +28,8 @@ from rlrp_nb.evaluation.stability import amplification, small_denominators
 
 if TYPE_CHECKING:
     from rlrp_nb.evaluation.attribute import Attribute
-    from rlrp_nb.evaluation.contender import Contender, Range
+    from rlrp_nb.evaluation.contender import Contender
+    from rlrp_nb.evaluation.domain import Range
 
 Fill: TypeAlias = "Literal['blur', 'mean', 'black', 'imputation'] | Tensor"
 Measure: TypeAlias = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]

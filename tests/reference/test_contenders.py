@@ -11,7 +11,8 @@ from zennit.attribution import Gradient
 from zennit.composites import EpsilonAlpha2Beta1Flat, EpsilonGammaBox, EpsilonPlusFlat
 from zennit.torchvision import ResNetCanonizer
 
-from rlrp_nb.evaluation.contender import Range, resolve_contenders
+from rlrp_nb.evaluation.contender import resolve_contenders
+from rlrp_nb.evaluation.domain import Range
 from tests.reference.networks import distance, images, torchvision_network
 
 DOMAIN = Range(torch.tensor([-2.0, -2.5, -3.0]), torch.tensor([2.0, 2.5, 3.0]))

@@ -8,15 +8,14 @@ from torch.nn import functional
 from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
 from rlrp_nb.evaluation.contender import (
-    Range,
     available_contenders,
     identity,
     last_spatial_layer,
     occlusion,
     random_control,
     resolve_contenders,
-    separate,
 )
+from rlrp_nb.evaluation.domain import Range
 
 DOMAIN = Range(torch.zeros(3), torch.ones(3))
 INPUTS = torch.rand(2, 3, 12, 12, generator=torch.Generator().manual_seed(1))

@@ -10,7 +10,8 @@ from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import engine_attribute
 from rlrp_nb.evaluation.complexity import entropy, gini
 from rlrp_nb.evaluation.conservation import conservation_error
-from rlrp_nb.evaluation.contender import Range, resolve_contenders
+from rlrp_nb.evaluation.contender import resolve_contenders
+from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import flip, road
 from rlrp_nb.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
 from rlrp_nb.evaluation.metric import (
