@@ -165,7 +165,10 @@ def _demo(options: argparse.Namespace) -> int:
     from rlrp_nb.plots.picture import picture  # noqa: PLC0415 - loads NumPy and Pillow
 
     folder = expanded(options.out)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{str(folder)!r} cannot be a folder: {error.strerror}. Choose another path.") from error
     options.out, options.html = folder / "demo.png", folder / "demo.html"
     explanations, classifier = _explanations(options, ["rlrp"], "all")
     _save(picture(explanations[0]), options.out)

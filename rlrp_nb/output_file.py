@@ -34,6 +34,8 @@ def check_output(path: Path, endings: Sequence[str]) -> Path:
         If its folder does not exist or cannot be written to, or the path is a folder or a device.
     """
     path = expanded(path)
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
     if path.suffix.lower() not in endings:
         raise FileFormatError(f"{str(path)!r} does not end in {' or '.join(endings)}: name the file so.")
     folder = path.absolute().parent

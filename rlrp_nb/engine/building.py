@@ -27,6 +27,7 @@ _VIEWS: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.de
 _ALONG = {
     f"aten.{name}" for name in ("flip", "roll", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort")
 }
+_NAMED = 6
 _ADVICE = (
     "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine or "
     "a "
@@ -124,7 +125,7 @@ def check(graph: Graph) -> None:
     Raises
     ------
     UnsupportedNetworkError
-        Lists every such op with its layer and the reason.
+        Lists every such op with its layers, of many the first few, and the reason.
     """
     reached = graph.reached()
     problems: dict[tuple[str, str], list[str]] = {}
@@ -143,9 +144,15 @@ def check(graph: Graph) -> None:
         advice = any("no rule for" in problem for _, problem in problems)
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
-            + "\n".join(f"  {op} at {', '.join(names)}: {problem}" for (op, problem), names in problems.items())
+            + "\n".join(f"  {op} at {_some(names)}: {problem}" for (op, problem), names in problems.items())
             + (_ADVICE if advice else "")
         )
+
+
+def _some(names: list[str]) -> str:
+    """Join names; of many, as in a transformer, the first few."""
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + rest
 
 
 def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason

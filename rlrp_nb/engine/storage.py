@@ -37,6 +37,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         The folder does not exist or cannot be written.
     """
     path = _path(path)
+    _check_place(path)
     if explanation.accounts is None and explanation.replay is not None:
         with suppress(InputError):  # the network has changed since: the relevance is saved without a ledger
             explanation.accounts = explanation.replay()
@@ -67,8 +68,21 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
             f"writable."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a name too long to be written is too long to be deleted
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a place that would be destroyed, or that no file can have."""
+    if not path.name or "\0" in str(path):
+        raise InputError(f"{str(path)!r} is no name of a file: choose one, such as explanation.safetensors.")
+    try:
+        is_taken = path.exists() and not path.is_file()
+    except OSError:  # what is wrong with it is said when it is written
+        return
+    if is_taken:
+        raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
 
 
 def _path(path: str | PathLike[str]) -> Path:
@@ -88,7 +102,11 @@ def load(path: str | PathLike[str]) -> Explanation:
         There is no such file.
     """
     path = _path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}. Choose another path.") from error
+    if not found:
         raise InputError(f"{path} is not a file; accepted is a file written by Explanation.save.")
     try:
         with safe_open(path, framework="pt") as file:
@@ -112,7 +130,7 @@ def load(path: str | PathLike[str]) -> Explanation:
         ) from error
     try:
         return _restore(header, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError) as error:
         raise FileFormatError(
             f"{path} is not a complete explanation ({type(error).__name__}: {_brief(error)}). "
             "Explain again and save anew."
@@ -133,10 +151,10 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "dtypes": all(t.dtype in _FLOATS for t in (relevance, logits, *(t for _, t in layers))),
         "categories": categories is None or (isinstance(categories, list) and len(categories) == logits[0].numel()),
         "logits": logits.shape[0] == samples,
-        "targets": targets.shape == negatives.shape == (samples, count) and targets.dtype == torch.int64,
+        "targets": all(t.shape == (samples, count) and t.dtype == torch.int64 for t in (targets, negatives)),
         "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
         "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, samples)),
-        "targets' range": int(torch.stack([targets, negatives]).max()) < logits[0].numel(),
+        "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
     }
     names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(["images"] if images is not None else [])}
     checks["tensors"] = set(tensors) == names | ({"ledger"} if header["ledger"] else set())
@@ -147,7 +165,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     accounts = None
     if rows is not None:
         figures = tensors["ledger"] if rows else torch.zeros(0, len(COLUMNS), count, samples)
-        if figures.shape != (len(rows), len(COLUMNS), count, samples) or not figures.is_floating_point():
+        if figures.shape != (len(rows), len(COLUMNS), count, samples) or figures.dtype not in _FLOATS:
             raise ValueError(f"the ledger of shape {tuple(figures.shape)} does not fit {len(rows)} rows")
         accounts = tuple(Account(_text(layer), _text(op), f) for (layer, op), f in zip(rows, figures, strict=True))
     return Explanation(

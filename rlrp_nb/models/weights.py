@@ -186,11 +186,18 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
         raise WeightsError(f"the weights file {path} is damaged, or not of the safetensors format: {error}.") from error
     except Exception as error:
         # a damaged file can make the reader raise anything at all
+        reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
+        if type(error).__name__ == "UnpicklingError":  # PyTorch's own words advise to trust the file
+            reason = "it holds something else, which could be code and is not loaded"
         raise WeightsError(
-            f"the weights file {path} is damaged, or it is not a file of tensors: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no details'}. "
+            f"the weights file {path} is damaged, or it is not a file of tensors: {reason}. "
             "Save one with torch.save(network.state_dict(), path)."
         ) from error
+    return _checked(state, path)
+
+
+def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
+    """Return what a file held as a state dict, which is names and dense tensors with values."""
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         inside = (
             f"a dict of {', '.join(map(str, list(state)[:_NAMED]))}"
@@ -201,9 +208,19 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
             f"the weights file {path} does not hold a state dict (names and tensors), but {inside}: save one with "
             "torch.save(network.state_dict(), path)."
         )
+    odd = [str(key) for key, value in state.items() if not isinstance(key, str) or not _is_plain(value)]
+    if odd:
+        raise WeightsError(
+            f"the weights file {path} holds {', '.join(odd[:_NAMED])}, which is no dense tensor with values under a "
+            "name: save the state dict of an ordinary network with torch.save(network.state_dict(), path)."
+        )
     if not isinstance(state, OrderedDict):
         state = OrderedDict(state)
     return state
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta or tensor.is_quantized)
 
 
 def _check_stored(path: Path) -> None:
@@ -274,5 +291,7 @@ def _differ(key: str, state: Mapping[str, torch.Tensor], wanted: Mapping[str, to
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
+    if tensor.dtype.itemsize == 1:  # of eight bits, for which PyTorch has no extremes
+        tensor = tensor.float()
     # the two extremes are NaN or infinite if any value is; unlike isfinite this makes no tensor of the weights' size
     return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(tensor.aminmax())).all())

@@ -17,6 +17,7 @@ Tree: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
+MAX_HELD = 200_000_000  # pixels of all pictures together, three bytes each
 _CHANNELS = 12
 _LIKELIEST = 3
 
@@ -187,7 +188,7 @@ class Session:
         Raises
         ------
         InputError
-            If the file is too large or is not a picture.
+            If the file is too large or is not a picture, or too many were added before.
         """
         from rlrp_nb.data.image import decode_image  # noqa: PLC0415 - keeps the widget light
 
@@ -196,7 +197,14 @@ class Session:
                 f"{name!r} has {len(data) / 1e6:.0f} MB; pictures up to {MAX_BYTES / 1e6:.0f} MB are accepted. "
                 "Make it smaller."
             )
-        return self.add(decode_image(data, name, max_pixels=MAX_PIXELS))
+        picture = decode_image(data, name, max_pixels=MAX_PIXELS)
+        held = sum(image.width * image.height for image in [*self._images, picture])
+        if held > MAX_HELD:
+            raise InputError(
+                f"With {name!r} there would be {len(self._images) + 1} pictures of {held / 1e6:.0f} million pixels, "
+                f"and {MAX_HELD / 1e6:.0f} million are kept. Open another Explorer, or make the pictures smaller."
+            )
+        return self.add(picture)
 
     def scene(self, explanation: "Explanation", title: str | None = None) -> Tree:
         """Return an explanation as the browser is sent it."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from rlrp_nb.data.image import decode_image, load_image
-from rlrp_nb.errors import RlrpError
+from rlrp_nb.errors import InputError, RlrpError
 from tests.fuzz.profiles import fuzzed
 
 FORMATS = {
@@ -91,3 +91,12 @@ def test_damaged_files_are_read_or_refused(path, data):
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_damaged_here_was_sound(kind):
     assert decode_image(sound(kind), "x").width in {6, 8}  # JPEG's orientation turns it
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_sound_pictures_just_above_the_limit_are_refused(kind):
+    file = io.BytesIO()
+    Image.new("RGB", (LIMIT // 1000 + 1, 1000)).save(file, kind)
+    with pytest.raises(InputError, match="1001 x 1000"):
+        decode_image(file.getvalue(), "x", max_pixels=LIMIT)
+    assert decode_image(file.getvalue(), "x", max_pixels=LIMIT + 1000).size == (1001, 1000)

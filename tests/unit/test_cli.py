@@ -214,7 +214,7 @@ ERRORS = {
     "a wrong page": (["explain", "{digit}", "--html", "page.pdf"], ".html or .htm"),
     "no such folder": (["explain", "{digit}", "--out", "nowhere/heat.png"], "nowhere"),
     "a folder": (["explain", "{digit}", "--out", "folder.png"], "is not a file"),
-    "a file as demo folder": (["demo", "--out", "text.txt"], "text.txt"),
+    "a file as demo folder": (["demo", "--out", "text.txt"], "'text.txt' cannot be a folder: File exists. Choose"),
     "no such weights": (["explain", "{digit}", "--model", "simple_cnn", "--weights", "./no.pth"], "no.pth"),
     "nothing to fetch": (["fetch", "vgg61"], "vgg16"),
 }

@@ -63,3 +63,8 @@ def test_a_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 def test_the_home_of_a_user_who_has_none_is_refused():
     with pytest.raises(InputError, match="a user who has none"):
         check_output(Path("~nobody-of-this-name/page.html"), (".html",))
+
+
+def test_a_name_that_no_file_can_have_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no name of a file"):
+        check_output(tmp_path / "a\0.html", (".html",))

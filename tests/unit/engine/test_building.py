@@ -51,6 +51,14 @@ def test_refusals_say_why(written, images, function, reason):
         trace(written(function), images)
 
 
+def test_of_many_places_the_first_few_are_named(images):
+    network = nn.Sequential(*[nn.Softplus() for _ in range(20)], nn.Flatten(), nn.Linear(192, 2))
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"aten\.softplus at 0, 1, 2, 3, 4, 5 and 14 more: there is no rule"
+    ):
+        trace(network, images)
+
+
 def test_attention_is_refused_kindly():
     layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
     network = nn.Sequential(layer, nn.Flatten(), nn.Linear(32, 3))

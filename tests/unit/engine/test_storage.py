@@ -1,5 +1,7 @@
 import contextlib
 import json
+import os
+import stat
 
 import pytest
 import torch
@@ -107,6 +109,44 @@ def test_incomplete_explanations_are_refused(explanation, tmp_path, change):
     save_file(tensors, path, metadata={"rlrp_nb": json.dumps(header)})
     with pytest.raises(rn.FileFormatError, match="not a complete explanation"):
         rn.Explanation.load(path)
+
+
+ODD_NUMBERS = {
+    "infinite negatives": lambda t: t.update(negatives=torch.full((2, 3), float("inf"))),
+    "negatives of another dtype": lambda t: t.update(negatives=t["negatives"].float()),
+    "targets below -1": lambda t: t.update(targets=torch.full_like(t["targets"], -7)),
+    "negatives below -1": lambda t: t.update(negatives=torch.full_like(t["targets"], -2)),
+    "a ledger of eight bits": lambda t: t.update(ledger=t["ledger"].to(torch.float8_e4m3fn)),
+}
+
+
+@pytest.mark.parametrize("name", ODD_NUMBERS)
+def test_numbers_that_make_no_sense_are_refused(explanation, tmp_path, name):
+    path = explanation.save(tmp_path / "x.safetensors")
+    header, tensors = header_of(path), load_file(path)
+    ODD_NUMBERS[name](tensors)
+    save_file(tensors, path, metadata={"rlrp_nb": json.dumps(header)})
+    with pytest.raises(rn.FileFormatError, match="not a complete explanation"):
+        rn.Explanation.load(path)
+
+
+def test_what_is_no_ordinary_file_is_not_replaced(explanation, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(rn.InputError, match="is there already and is not a file"):
+            explanation.save(place)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "a" * 300])
+def test_names_that_no_file_can_have_are_refused(explanation, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(rn.InputError):
+        explanation.save(name)
+    with pytest.raises(rn.InputError):
+        rn.Explanation.load(name)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture(scope="module")

@@ -337,6 +337,40 @@ def test_no_code_in_a_file_is_run(tmp_path):
             return (Path.touch, (tmp_path / "harm",))
 
     torch.save({"weight": Harm()}, tmp_path / "file.pth")
-    with pytest.raises(WeightsError, match="damaged, or it is not a file of tensors"):
+    with pytest.raises(WeightsError, match="not a file of tensors: it holds something else") as caught:
         read_state(tmp_path / "file.pth")
+    assert "weights_only" not in str(caught.value)  # nobody is advised to load it all the same
     assert not (tmp_path / "harm").exists()
+
+
+ODD = {
+    "sparse": lambda weight: weight.to_sparse(),
+    "on meta": lambda weight: weight.to("meta"),
+    "nested": lambda weight: torch.nested.nested_tensor([weight[0], weight[1, :1]]),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype:UserWarning")
+@pytest.mark.filterwarnings("ignore:Validating sparse tensor invariants:UserWarning")
+@pytest.mark.parametrize("kind", ODD)
+def test_tensors_without_plain_values_are_refused_by_name(tmp_path, network, kind):
+    state = network.state_dict()
+    name = next(name for name, tensor in state.items() if tensor.dim() > 1)
+    state[name] = ODD[kind](state[name])
+    torch.save(state, tmp_path / "file.pth")
+    with pytest.raises(WeightsError, match=rf"holds {name}, which is no dense tensor"):
+        read_state(tmp_path / "file.pth")
+
+
+def test_names_that_are_no_texts_are_refused(tmp_path):
+    torch.save({1: torch.zeros(2)}, tmp_path / "file.pth")
+    with pytest.raises(WeightsError, match="holds 1, which is no dense tensor"):
+        read_state(tmp_path / "file.pth")
+
+
+def test_weights_of_eight_bits_are_read(tmp_path, network):
+    state = {k: v.to(torch.float8_e4m3fn) if v.is_floating_point() else v for k, v in network.state_dict().items()}
+    torch.save(state, tmp_path / "file.pth")
+    load_state(network, read_state(tmp_path / "file.pth"), "file.pth")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, state[name].to(tensor.dtype)), name

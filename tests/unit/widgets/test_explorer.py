@@ -88,6 +88,16 @@ def test_a_picture_of_too_many_bytes_is_refused(explorer, monkeypatch):
     assert len(explorer.scene["images"]) == 1
 
 
+def test_pictures_of_too_many_pixels_together_are_refused(explorer, monkeypatch):
+    picture = as_png(sample_image("coffee"))
+    monkeypatch.setattr("rlrp_nb.widgets.session.MAX_HELD", 2 * 400 * 600)
+    ask(explorer, [picture], kind="image", name="second.png", method="rlrp")
+    assert explorer.error == ""
+    ask(explorer, [picture], kind="image", name="third.png", method="rlrp")
+    assert "With 'third.png' there would be 3 pictures" in explorer.error
+    assert len(explorer.scene["images"]) == 2
+
+
 def test_mistakes_in_a_request_are_told(explorer):
     for message in (
         {"kind": "explain", "image": 9, "method": "rlrp", "index": 1, "negative": -1},
