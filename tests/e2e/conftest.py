@@ -26,6 +26,14 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
+PATIENCE = 180_000  # milliseconds, for a machine that has much else to do
+# Two packages give a widget two seconds, which a busy machine does not keep. ipywidgets 8.1 calls one that comes at the
+# very end of the second one not found for good, anywidget 0.11 says that it failed. Here they wait a minute.
+SLOW_CLOCK = """(() => {
+  const {now} = Date, start = now(), {timeout} = AbortSignal;
+  Date.now = () => start + (now() - start) / 30;
+  AbortSignal.timeout = time => timeout.call(AbortSignal, 30 * time);
+})()"""
 # The toolbar says "idle" before a cell can run; these three together do not.
 READY = """() => {
   const widget = window.jupyterapp?.shell?.currentWidget;
@@ -62,10 +70,14 @@ class Lab:
             self.base = f"http://127.0.0.1:{probe.getsockname()[1]}"
 
     def start(self):
-        settings = self.root / ".settings" / "@jupyterlab" / "apputils-extension"
-        settings.mkdir(parents=True)
-        quiet = {"fetchNews": "false", "checkForUpdates": False}
-        (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
+        self._configure(
+            ".settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings",
+            {"fetchNews": "false", "checkForUpdates": False},
+        )
+        # The debugger asks each kernel for its state, and logs an error when the kernel ends before it answers.
+        self._configure(
+            ".config/labconfig/page_config.json", {"disabledExtensions": {"@jupyterlab/debugger-extension": True}}
+        )
         places = {
             "JUPYTER_CONFIG_DIR": ".config",
             "JUPYTER_DATA_DIR": ".data",
@@ -100,6 +112,11 @@ class Lab:
             assert time.monotonic() < deadline, (self.root / "lab.log").read_text()[-2000:]
             time.sleep(0.2)
 
+    def _configure(self, place, values):
+        path = self.root / place
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
+
     def _answers(self):
         try:
             with urllib.request.urlopen(f"{self.base}/api/status?token={self.token}", timeout=1):  # noqa: S310 - its own server
@@ -118,13 +135,14 @@ class Lab:
 
     def open(self, page, name):
         """Open a notebook and wait until its kernel can run cells."""
+        page.add_init_script(SLOW_CLOCK)
         page.goto(f"{self.base}/{self.address.format(name=name, token=self.token)}")
-        page.locator(".jp-Notebook").wait_for(timeout=60_000)
-        page.wait_for_function(READY, timeout=60_000)
+        page.locator(".jp-Notebook").wait_for(timeout=PATIENCE)
+        page.wait_for_function(READY, timeout=PATIENCE)
 
     def stop(self):
         self.server.terminate()
-        self.server.wait(20)
+        self.server.wait(120)
 
 
 class Notebook7(Lab):
