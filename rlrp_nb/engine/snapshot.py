@@ -163,6 +163,27 @@ def twin_of(network: nn.Module, *, with_own_tensors: bool = False) -> nn.Module:
     return twins[id(network)]
 
 
+def separate(network: nn.Module) -> nn.Module:
+    """Return a twin that shares the numbers of a network's weights and needs no gradients for them.
+
+    Its modules, parameters and buffers are objects of its own, so that hooks on it, and tensors put in the place of
+    its weights, leave the network as it is.
+    """
+    twin = twin_of(network)
+    own: dict[int, Tensor] = {}
+    for module in twin.modules():
+        for tensors in (module._parameters, module._buffers):  # noqa: SLF001 - named_parameters gives no place to write
+            for key, tensor in tensors.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in own:
+                    shared = tensor.detach()
+                    is_parameter = isinstance(tensor, nn.Parameter)
+                    own[id(tensor)] = nn.Parameter(shared, requires_grad=False) if is_parameter else shared
+                cast("dict[str, Tensor | None]", tensors)[key] = own[id(tensor)]
+    return twin
+
+
 def _twin_value(value: Any, twins: dict[int, nn.Module]) -> Any:  # noqa: ANN401 - an attribute can be of any type
     """Return an attribute for the twin: it must lead to the twin's modules, and to lists that only the twin extends."""
     if isinstance(value, nn.Module):

@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent
 from rlrp_nb.engine.functional import without_in_place_ops
-from rlrp_nb.engine.snapshot import twin_of
+from rlrp_nb.engine.snapshot import separate, twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -52,17 +52,35 @@ def _trace(network: nn.Module, inputs: Tensor) -> Graph:
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
     # folding rounds once more in half precision, where it would show
     fold = inputs.dtype not in _HALF
-    try:
-        program = _export(twin_of(network), example, dynamic=True)
-    except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-        _check_runs(network, inputs)
+    with _lent(network) as twin:
         try:
-            fixed = torch.zeros_like(inputs)
-            program = _export(twin_of(network), fixed, dynamic=False)
+            program = _export(twin, example, dynamic=True)
+        except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
+            _check_runs(network, inputs)
+            failure = error
+        else:
+            return build(program, batch_size=None, fold=fold)
+    with _lent(network) as twin:
+        try:
+            program = _export(twin, torch.zeros_like(inputs), dynamic=False)
         except Exception:  # noqa: BLE001 - likewise
-            raise _untraceable(error) from error
+            raise _untraceable(failure) from failure
         return build(program, batch_size=len(inputs), fold=fold)
-    return build(program, batch_size=None, fold=fold)
+
+
+@contextmanager
+def _lent(network: nn.Module) -> Iterator[nn.Module]:
+    """Lend a twin to be traced, and empty its weights afterwards.
+
+    The tracer leaves cycles that hold them until Python happens to look for cycles. With VGG16 that is half a gigabyte,
+    which would outlive the network.
+    """
+    twin = separate(network)
+    try:
+        yield twin
+    finally:
+        for tensor in [*twin.parameters(), *twin.buffers()]:
+            tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
 
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:

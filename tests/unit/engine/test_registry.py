@@ -1,4 +1,5 @@
 import gc
+import sys
 import threading
 import weakref
 
@@ -25,6 +26,21 @@ def test_a_network_is_traced_once_per_shape(residual, images, traces):
     assert len(traces) == 1
     rn.explain(residual, torch.randn(1, 3, 10, 12))
     assert traces[1:] == [(1, 3, 10, 12)]
+
+
+def test_weights_die_with_their_network_and_do_not_wait_until_cycles_are_collected(images):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 3)).eval()
+    mark = bytearray(network[2].weight.nbytes)  # memory that lives as long as anything that uses it
+    network[2].weight.data = torch.frombuffer(mark, dtype=torch.float32).view_as(network[2].weight)
+    held = sys.getrefcount(mark)
+    gc.disable()
+    try:
+        rn.explain(network, images, 0)
+        assert sys.getrefcount(mark) == held
+        del network
+        assert sys.getrefcount(mark) < held
+    finally:
+        gc.enable()
 
 
 def test_graphs_die_with_their_network(images):

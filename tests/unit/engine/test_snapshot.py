@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, twin_of, unwrap
+from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, separate, twin_of, unwrap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 
@@ -12,6 +12,28 @@ def test_twin_shares_tensors_and_no_module(residual):
     for (_, a), (_, b) in zip(twin.named_parameters(), residual.named_parameters(), strict=True):
         assert a is b
     assert not set(twin.modules()) & set(residual.modules())
+
+
+def test_a_separate_twin_shares_numbers_and_nothing_else(residual):
+    x = torch.randn(1, 3, 8, 8)
+    twin = separate(residual)
+    assert torch.equal(twin(x), residual(x))
+    for (name, mine), theirs in zip(
+        residual.state_dict(keep_vars=True).items(), twin.state_dict(keep_vars=True).values(), strict=True
+    ):
+        assert mine.data_ptr() == theirs.data_ptr(), name
+        assert mine is not theirs, name
+        assert not theirs.requires_grad, name
+    first = next(twin.parameters())
+    first.data = torch.zeros_like(first)
+    assert next(residual.parameters()).abs().min() > 0
+
+
+def test_tied_weights_stay_tied_in_a_separate_twin():
+    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    network[1].weight = network[0].weight
+    twin = separate(network)
+    assert twin[0].weight is twin[1].weight
 
 
 def test_twin_keeps_one_module_used_twice_one_module():
