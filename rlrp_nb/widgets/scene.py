@@ -54,9 +54,11 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     Raises
     ------
     InputError
-        If there is no explanation, something else stands in the list, or the networks differ.
+        If there is no explanation, something else stands in the list, the networks differ, or the title is no text.
     """
     _check(explanations)
+    if not isinstance(title, str | None):
+        raise InputError(f"The title is a {type(title).__name__}; give a text, or None for a question about the class.")
     first = explanations[0]
     numbers = sum(_size(explanation) for explanation in explanations)
     dtype: Dtype = "float16" if 2 * numbers <= _FLOAT16_BUDGET else "int8"

@@ -88,6 +88,13 @@ def test_a_picture_of_too_many_bytes_is_refused(explorer, monkeypatch):
     assert len(explorer.scene["images"]) == 1
 
 
+def test_a_picture_of_too_many_pixels_is_refused(explorer, monkeypatch):
+    monkeypatch.setattr("rlrp_nb.widgets.session.MAX_PIXELS", 600 * 400 - 1)
+    ask(explorer, [as_png(sample_image("coffee"))], kind="image", name="large.png", method="rlrp")
+    assert "'large.png' is 600 x 400" in explorer.error
+    assert len(explorer.scene["images"]) == 1
+
+
 def test_pictures_of_too_many_pixels_together_are_refused(explorer, monkeypatch):
     picture = as_png(sample_image("coffee"))
     monkeypatch.setattr("rlrp_nb.widgets.session.MAX_HELD", 2 * 400 * 600)

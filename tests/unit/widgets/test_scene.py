@@ -147,3 +147,9 @@ def test_what_cannot_be_shown_is_refused(explanation):
         build_scene([])
     with pytest.raises(InputError, match="Item 1 is a str, not an Explanation"):
         build_scene([explanation, "page.html"])
+
+
+@pytest.mark.parametrize("title", [5, b"x", ["x"]])
+def test_a_title_that_is_no_text_is_refused(explanation, title):
+    with pytest.raises(InputError, match="The title is a"):
+        build_scene([explanation], title=title)
