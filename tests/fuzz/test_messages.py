@@ -89,3 +89,32 @@ def test_a_sound_message_is_answered(explorer):
     assert len(explorer.sent) == 1
     ask(explorer, {"kind": "cover", "image": 0, "box": [0, 0, 3.0, 3], "classes": [0]}, [])
     assert len(explorer.sent) == 1
+
+
+@pytest.mark.parametrize("value", [10**40, -(10**40), 1e300, True, "1", None, [1], 1.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("key", ["image", "index", "negative"])
+def test_what_is_no_whole_number_is_named(explorer, key, value):
+    message = {"kind": "explain", "image": 0, "method": "rlrp", "index": 2, "negative": -1, key: value}
+    ask(explorer, message, [])
+    assert not explorer.sent
+    assert f"as {key!r}; a whole number is needed" in explorer.error
+
+
+@pytest.mark.parametrize("key", ["layer", "method"])
+@pytest.mark.parametrize("value", [1, None, ["input"], {}])
+def test_what_is_no_text_is_named(explorer, key, value):
+    ask(
+        explorer,
+        {"kind": "channels", "image": 0, "method": "rlrp", "index": 2, "negative": -1, "layer": "0", key: value},
+        [],
+    )
+    assert not explorer.sent
+    assert f"as {key!r}; a text is needed" in explorer.error
+
+
+@pytest.mark.parametrize("position", [1, -1, 2**52])
+@pytest.mark.parametrize("kind", ["explain", "methods", "cover", "channels"])
+def test_an_image_that_is_not_there_is_named(explorer, kind, position):
+    message = {"method": "rlrp", "methods": ["rlrp"], "index": 2, "negative": -1, "layer": "0"}
+    ask(explorer, {"kind": kind, "image": position, **message, "box": [0, 0, 3, 3], "classes": [0]}, [])
+    assert explorer.error == f"There is no image {position}; there are 1."
