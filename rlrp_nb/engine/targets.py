@@ -16,6 +16,7 @@ from rlrp_nb.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_COUNTABLE = 10**30  # Python writes no number of thousands of digits
 _ACCEPTED = (
     "accepted are None (the most probable class), a class index, a list of them, 'top5', a (positive, negative) pair "
     "for a contrast, a list of pairs, or an integer tensor of shape (B,) or (B, K)"
@@ -60,6 +61,8 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
         The targets are of no accepted form or out of range.
     """
     samples, shape = logits.shape[0], logits.shape[1:]
+    if isinstance(targets, Tensor) and (targets.layout != torch.strided or targets.is_meta or targets.is_nested):
+        raise InputError("targets is a tensor that is sparse, nested or on the meta device; accepted is a dense one.")
     if isinstance(targets, Tensor) and targets.is_floating_point():
         return _explicit(targets, logits, dtype)
     negative = None
@@ -172,7 +175,8 @@ def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an inde
 
 def _in_range(index: int, length: int) -> int:
     if not 0 <= index < length:
+        shown = str(index) if abs(index) < _COUNTABLE else "of so many digits"
         raise InputError(
-            f"target {index} is out of range; the network has {length} outputs: accepted is 0 to {length - 1}."
+            f"target {shown} is out of range; the network has {length} outputs: accepted is 0 to {length - 1}."
         )
     return index

@@ -22,5 +22,10 @@ def test_a_missing_layer_is_told_with_what_is_there():
         Layers()["fc"]
 
 
+def test_a_key_that_is_no_name_is_told_as_well():
+    with pytest.raises(KeyError, match="layer 0 is not here"):
+        Layers()[0]
+
+
 def test_repr_gives_shapes():
     assert repr(LAYERS) == "<2 layers: conv1 (4, 2, 2), fc (3,)>"

@@ -89,9 +89,14 @@ def test_one_output_per_sample():
         (np.array([0.5, 1.0]), "dtype torch.float64"),
         (torch.zeros(2, 4), "taken as seeds"),
         (torch.full((2, 1, 4), float("nan")), "NaN"),
+        (torch.tensor([1, 2], device="meta"), "on the meta device"),
+        (torch.zeros(2, 1, 4, device="meta"), "on the meta device"),
+        (torch.zeros(2, 1, 4).to_sparse(), "is sparse"),
+        (10**5000, "target of so many digits is out of range"),
         ({1: 2}, "is a dict"),
         (object(), "is a object"),
     ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_not_accepted_is_refused_with_the_reason(targets, reason):
     with pytest.raises(InputError, match=reason):
