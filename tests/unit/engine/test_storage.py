@@ -116,6 +116,17 @@ ODD_NUMBERS = {
     "negatives of another dtype": lambda t: t.update(negatives=t["negatives"].float()),
     "targets below -1": lambda t: t.update(targets=torch.full_like(t["targets"], -7)),
     "negatives below -1": lambda t: t.update(negatives=torch.full_like(t["targets"], -2)),
+    "relevance of whole numbers": lambda t: t.update(relevance=t["relevance"].to(torch.int32)),
+    "logits of whole numbers": lambda t: t.update(logits=t["logits"].to(torch.int32)),
+    "logits of fewer samples": lambda t: t.update(logits=t["logits"][:1].clone()),
+    "logits of none": lambda t: t.update(logits=t["logits"][:, :0].clone()),
+    "pictures of one sample": lambda t: t.update(images=torch.zeros(1, 8, 8, 3, dtype=torch.uint8)),
+    "pictures of two channels": lambda t: t.update(images=torch.zeros(2, 8, 8, 2, dtype=torch.uint8)),
+    "pictures of floats": lambda t: t.update(images=torch.zeros(2, 8, 8, 3)),
+    "a tensor too many": lambda t: t.update(other=torch.zeros(1)),
+    "a target too large": lambda t: t.update(targets=torch.full_like(t["targets"], 6)),
+    "a layer of fewer samples": lambda t: t.update({"layer.0": t["layer.0"][:1].clone()}),
+    "a layer of whole numbers": lambda t: t.update({"layer.0": t["layer.0"].to(torch.int32)}),
     "a ledger of eight bits": lambda t: t.update(ledger=t["ledger"].to(torch.float8_e4m3fn)),
 }
 
