@@ -36,7 +36,7 @@ def execute(path: Path) -> tuple[float, int]:
     command = [
         *(sys.executable, "-m", "nbconvert", "--to", "notebook", "--execute", "--inplace", "--log-level=WARN"),
         "--ExecutePreprocessor.kernel_name=python3",
-        "--ExecutePreprocessor.timeout=600",
+        "--ExecutePreprocessor.timeout=1200",
         "--ExecutePreprocessor.record_timing=False",
         "--ExecutePreprocessor.store_widget_state=True",
         "--ExecutePreprocessor.extra_arguments=--log-level=ERROR",  # else each kernel says that it listens to TCP
