@@ -14,6 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
+
+    Denominator: TypeAlias = Callable[[Tensor], Tensor]
 
 # nn.ReLU6 is a hardtanh from 0 to 6
 _ACTIVATIONS = frozenset(
@@ -65,7 +68,7 @@ def own(a: Tensor) -> Tensor:
     return a
 
 
-DENOMINATORS: dict[str, Callable[[Tensor], Tensor]] = {
+DENOMINATORS: dict[str, Denominator] = {
     "layer": layer,
     "channel": channel,
     "position": position,
@@ -98,9 +101,9 @@ class Relative(TorchFunctionMode):
         The largest ``a / d`` so far.
     """
 
-    def __init__(self, denominator: str) -> None:
+    def __init__(self, denominator: str | Denominator) -> None:
         super().__init__()
-        self._denominator = DENOMINATORS[denominator]
+        self._denominator = DENOMINATORS[denominator] if isinstance(denominator, str) else denominator
         self.bound = 0.0
 
     def __torch_function__(
@@ -120,7 +123,7 @@ class Relative(TorchFunctionMode):
         return _Passed.apply(args[0], value, torch.where(z > 0, value / z, 0) * share)
 
 
-def relevance(network: nn.Module, inputs: Tensor, targets: Tensor, denominator: str) -> Tensor:
+def relevance(network: nn.Module, inputs: Tensor, targets: Tensor, denominator: str | Denominator) -> Tensor:
     """Return the relevance of the inputs, in their shape and float64.
 
     Parameters
@@ -131,8 +134,8 @@ def relevance(network: nn.Module, inputs: Tensor, targets: Tensor, denominator: 
         ``(B, ...)``. Their dtype is the network's; products without a denominator can leave the range of float32.
     targets : Tensor
         int64 ``(B,)``: the class that is explained.
-    denominator : str
-        One of `DENOMINATORS`.
+    denominator : str or callable
+        One of `DENOMINATORS`, or a function like these.
     """
     leaf = inputs.detach().clone().requires_grad_()
     with torch.enable_grad(), Relative(denominator):

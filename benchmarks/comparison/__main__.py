@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.comparison.drawing import draw
-from benchmarks.comparison.page import page
+from benchmarks.comparison.page import page, revised
 from benchmarks.comparison.subjects import Subject, subjects
 from benchmarks.machine import facts
 from rlrp_nb.evaluation.comparing import compare
@@ -29,7 +29,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=DOCS, help="folder for comparison.md and images/")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for the values that are there already")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} images each; needs another --out and --cache")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[subject.name for subject in subjects()])
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[subject.name for subject in subjects()],
+        help="measure only these; the others stay as they are in the page that is there",
+    )
     options = parser.parse_args()
     if options.quick and (options.out == DOCS or options.cache == CACHE):
         parser.error("--quick writes no page that is published: give another --out and --cache")
@@ -46,8 +52,11 @@ def main() -> None:
         draw(comparison, options.out / "images" / f"comparison-{subject.name}.svg")
         found.append((subject, comparison))
     command = "make compare" if not options.quick else "python -m benchmarks.comparison --quick"
-    (options.out / "comparison.md").write_text(page(found, facts(), command), encoding="utf-8")
-    print(f"written to {options.out / 'comparison.md'}", flush=True)
+    place = options.out / "comparison.md"
+    keep = options.only and place.exists()  # what is not measured again stays
+    text = revised(place.read_text(encoding="utf-8"), found) if keep else page(found, facts(), command)
+    place.write_text(text, encoding="utf-8")
+    print(f"written to {place}", flush=True)
 
 
 def measured(subject: Subject, cache: Path, *, quick: bool) -> Comparison:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from benchmarks.comparison.reasons import WHY, losses, wins
@@ -57,6 +58,35 @@ def page(found: Sequence[tuple[Subject, Comparison]], facts: Sequence[str], comm
     return "\n".join(parts)
 
 
+def revised(text: str, found: Sequence[tuple[Subject, Comparison]]) -> str:
+    """Return a page with some of its comparisons replaced, and all others left as they were.
+
+    Parameters
+    ----------
+    text
+        The page.
+    found
+        What was compared again, and what came out.
+
+    Raises
+    ------
+    ValueError
+        The page has no such comparison.
+    """
+    for subject, comparison in found:
+        title = re.escape(subject.title)
+        rows = "".join(f"{row}\n" for row in _rows(subject, comparison))
+        for pattern, new in (
+            (rf"^## {title}\n.*?(?=^## )", f"{_section(subject, comparison)}\n"),
+            (rf"(?:^\| {title} \|[^\n]*\n)+", rows),
+        ):
+            old = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+            if old is None:
+                raise ValueError(f"the page has no comparison {subject.title!r}: measure all of them.")
+            text = text[: old.start()] + new + text[old.end() :]
+    return text
+
+
 def _summary(found: Sequence[tuple[Subject, Comparison]]) -> str:
     lines = [
         "Against how many of the other methods R-LRP is better, worse, or cannot be told apart:",
@@ -65,13 +95,19 @@ def _summary(found: Sequence[tuple[Subject, Comparison]]) -> str:
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for subject, comparison in found:
-        for metric in comparison.metrics:
-            if metric.better is None or metric.timed:
-                continue
-            gaps = [gap for gap in comparison.differences()[metric.name].values() if gap.count]
-            ahead, behind = len(wins(comparison, metric.name)), len(losses(comparison, metric.name))
-            lines.append(f"| {subject.title} | {metric.title} | {ahead} | {behind} | {len(gaps) - ahead - behind} |")
+        lines += _rows(subject, comparison)
     return "\n".join([*lines, ""])
+
+
+def _rows(subject: Subject, comparison: Comparison) -> list[str]:
+    rows = []
+    for metric in comparison.metrics:
+        if metric.better is None or metric.timed:
+            continue
+        gaps = [gap for gap in comparison.differences()[metric.name].values() if gap.count]
+        ahead, behind = len(wins(comparison, metric.name)), len(losses(comparison, metric.name))
+        rows.append(f"| {subject.title} | {metric.title} | {ahead} | {behind} | {len(gaps) - ahead - behind} |")
+    return rows
 
 
 def _section(subject: Subject, comparison: Comparison) -> str:

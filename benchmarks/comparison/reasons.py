@@ -1,4 +1,7 @@
-"""Why R-LRP can lose under a metric, in words; shown only where the numbers say that it lost."""
+"""Why R-LRP can lose under a metric, in words; shown only where the numbers say that it lost.
+
+What is more than a guess was measured by `benchmarks.comparison.causes`, whose page these words point to.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,27 @@ if TYPE_CHECKING:
     from rlrp_nb.evaluation.bootstrap import Interval
     from rlrp_nb.evaluation.comparison import Comparison
 
+_MEASURED = "[measured](comparison-causes.md)"
 _FLIPPING = (
-    "On a shallow network a gradient, or LRP-0, is to first order just what flipping asks for, and R-LRP weakens what "
-    "passes through weakly active neurons, which costs more there than it filters. On a deep network a map that is "
-    "coarse from the start ranks whole patches well, while R-LRP's mass lies on few edges."
+    "Probably R-LRP's own weight, the relative activation, costs here: on digits the same map with this weight to a "
+    f"lower power ranks patches better or no worse ({_MEASURED}). On photographs that was not taken apart."
 )
-_SMOOTH = (
-    "A coarse or smoothed map moves little by construction: one that is blurred over a window, averaged over noisy "
-    "copies or read from a layer of few pixels changes less than one that resolves pixels."
+_INSERTION = (
+    "Why was not found out. It is not that R-LRP's maps are fine: on digits, the same maps averaged over squares do "
+    f"worse ({_MEASURED})."
 )
+_SMOOTH = f"A coarse map moves less by construction: averaged over squares, R-LRP's own does ({_MEASURED})."
 _LOCAL = (
-    "R-LRP weighs by the size of activations, and strong edges make large ones wherever they lie. Rules that keep only "
-    "positive contributions, and maps read from late layers, follow the object's outline less and its place more."
+    "Probably because R-LRP's map of one class is much like its map of another but for a factor, more than the maps of "
+    f"most others are; on mosaics of digits that was {_MEASURED}. With a single object it says nothing: "
+    "there the reason is not known."
 )
 
 WHY = MappingProxyType(
     {
         "aopc": _FLIPPING,
-        "abpc": _FLIPPING
-        + " ABPC also asks which patches matter least, where a method that spreads over the whole object is right "
-        "more often than one that marks edges.",
-        "insertion": "Insertion starts from the fill, far from the image where relevance was taken. Methods with broad "
-        "maps bring back whole regions early, and the network finds them easier to recognise than separate edges.",
+        "abpc": _FLIPPING,
+        "insertion": _INSERTION,
         "deletion": _FLIPPING,
         "noise-similarity": _SMOOTH,
         "pointing-game": _LOCAL,

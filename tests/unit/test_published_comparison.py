@@ -1,18 +1,28 @@
 """The published comparison: runs in small, goes on where it stopped, and says where R-LRP loses."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
+import rlrp_nb as rn
 from benchmarks.comparison.__main__ import main
-from benchmarks.comparison.page import page
+from benchmarks.comparison.causes import ANOTHER_CLASS, coarse, weighted
+from benchmarks.comparison.page import page, revised
 from benchmarks.comparison.reasons import WHY, losses, wins
 from benchmarks.comparison.subjects import all_methods, subjects
+from rlrp_nb.data.digits import split_digits
+from rlrp_nb.evaluation.attribute import engine_attribute
+from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.comparison import Comparison, Statistics
 from rlrp_nb.evaluation.contender import Contender
 from rlrp_nb.evaluation.metric import METRICS
+
+PUBLISHED = (Path(__file__).parents[2] / "docs" / "comparison.md").read_text(encoding="utf-8")
 
 
 def run(monkeypatch, *arguments):
@@ -95,3 +105,61 @@ def test_the_page_says_where_it_loses_and_why_only_where_it_does():
     assert WHY["abpc"] not in won
     assert "- A machine." in won
     assert "- Setting." in won
+
+
+def test_what_is_measured_again_replaces_its_part_of_the_page_alone():
+    first, second, third = subjects()[:3]
+    old, new = made(0.5, {"other": 0.7}, ("abpc", "aopc")), made(0.5, {"other": 0.3}, ("abpc",))
+    before = page([(first, old), (second, old), (third, old)], ["A machine."], "make compare")
+    after = page([(first, old), (second, new), (third, old)], ["A machine."], "make compare")
+    assert revised(before, [(second, new)]) == after != before
+    with pytest.raises(ValueError, match="no comparison"):
+        revised(page([(first, old)], ["A machine."], "make compare"), [(second, new)])
+
+
+def test_the_published_page_gives_the_reasons_that_are_given_now():
+    names = {metric.title: name for name, metric in METRICS.items()}
+    behind = re.findall(r"^- \*\*(.+?)\*\*: behind (.+)$", PUBLISHED, re.MULTILINE)
+    assert len(behind) > 20
+    for title, words in behind:
+        assert words.endswith(WHY[names[title]])
+
+
+@pytest.fixture(scope="module")
+def digits():
+    model = rn.load_model("simple_cnn")
+    return model.network, torch.stack([model.preprocess(digit) for digit in split_digits().held_out_images[:3]])
+
+
+def test_the_weight_to_the_power_of_one_is_the_rule_and_of_zero_the_gradient(digits):
+    network, inputs = digits
+    targets = network(inputs).argmax(1)
+    for exponent, method in ((1, "rlrp"), (0, "gradient-x-input")):
+        found = weighted(exponent).attribute(network, inputs, targets)
+        expected = engine_attribute(method)(network, inputs, targets)
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5 * float(expected.abs().max()))
+    between = weighted(0.5).attribute(network, inputs, targets)
+    assert not torch.allclose(between, found)
+
+
+def test_a_coarse_map_has_one_value_in_each_square_and_keeps_the_sum(digits):
+    network, inputs = digits
+    targets = network(inputs).argmax(1)
+    found, fine = coarse().attribute(network, inputs, targets), engine_attribute("rlrp")(network, inputs, targets)
+    assert torch.equal(found, found[:, ::4, ::4].repeat_interleave(4, 1).repeat_interleave(4, 2))
+    torch.testing.assert_close(found.sum((1, 2)), fine.sum((1, 2)))
+
+
+def test_maps_of_two_classes_are_alike_where_the_class_is_not_asked_for(digits):
+    network, inputs = digits
+
+    def blind(_network, inputs, targets):
+        return inputs.sum(1) * (1 - 2 * (targets % 2))[:, None, None]
+
+    found = compare(network, inputs, methods={"blind": blind, "rlrp": "rlrp"}, metrics=ANOTHER_CLASS, progress=False)
+    np.testing.assert_allclose(found["blind", "another-class"], 1)
+    logits = network(inputs)
+    two = logits.topk(2).indices.T
+    first, second = (engine_attribute("rlrp")(network, inputs, targets).double().flatten(1) for targets in two)
+    alike = functional.cosine_similarity(first, second).abs()
+    np.testing.assert_allclose(found["rlrp", "another-class"], alike.numpy(), rtol=1e-5)
