@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few images, one worker; the table is only printed")
     quick = parser.parse_args().quick
-    count, most = (16, 1) if quick else (512, os.cpu_count() or 1)
+    count, most = (16, 1) if quick else (384, os.cpu_count() or 1)
     recipe: dict[str, Any] = {"__name__": "explain_folder"}
     exec(compile(script(), "explain_folder.py", "exec"), recipe)  # noqa: S102 - the project's own page
     lines = ["| workers | seconds | images a second | hours for a million |", "|---:|---:|---:|---:|"]
