@@ -93,6 +93,8 @@ def header_of(path):
         lambda h, _: h.update(layers=3),
         lambda h, _: h["ledger"].pop(),
         lambda h, _: h.update(categories=[1, 2]),
+        lambda h, _: h.update(categories=["one", "two"]),
+        lambda h, _: h.update(categories="abcdef"),
         lambda _, t: t.pop("relevance"),
         lambda _, t: t.update(relevance=torch.zeros(3)),
         lambda _, t: t.update(targets=torch.zeros(2, 2)),
