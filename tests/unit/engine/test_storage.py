@@ -119,6 +119,7 @@ ODD_NUMBERS = {
     "targets below -1": lambda t: t.update(targets=torch.full_like(t["targets"], -7)),
     "negatives below -1": lambda t: t.update(negatives=torch.full_like(t["targets"], -2)),
     "relevance of whole numbers": lambda t: t.update(relevance=t["relevance"].to(torch.int32)),
+    "relevance of nothing": lambda t: t.update(relevance=t["relevance"][:, :, :0].clone()),
     "logits of whole numbers": lambda t: t.update(logits=t["logits"].to(torch.int32)),
     "logits of fewer samples": lambda t: t.update(logits=t["logits"][:1].clone()),
     "logits of none": lambda t: t.update(logits=t["logits"][:, :0].clone()),
