@@ -41,12 +41,13 @@ lint: ## check style and types
 	"$(BIN)/ruff" format --check
 	"$(BIN)/mypy"
 
-bench: ## count FLOPs and seconds of rlrp and its peers, in one table; pixel flipping beside Quantus; frame times
+bench: ## count FLOPs and seconds of rlrp and its peers, in one table; pixel flipping beside Quantus; frame times; clicks
 	@.ci/environment "$(VENV)" test
-	@test -x "$(CHROME)" || .ci/debian chromium "The frame times need Chromium, which is not installed"
+	@test -x "$(CHROME)" || .ci/debian chromium "The frame times and clicks need Chromium, which is not installed"
 	"$(BIN)/python" -m benchmarks
 	"$(BIN)/python" -m benchmarks.faithfulness
 	"$(BIN)/python" -m benchmarks.frames
+	"$(BIN)/python" -m benchmarks.clicks
 
 compare: ## measure again which method to believe, and write docs/comparison.md; goes on where it was interrupted
 	@.ci/environment "$(VENV)" test
