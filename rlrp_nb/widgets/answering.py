@@ -43,6 +43,9 @@ class AnsweringWidget(LookWidget):
         If the explanations cannot be shown, or are not of this model.
     """
 
+    # Requests that take about as long as one explanation.
+    _BRIEF = frozenset[str]()
+
     live = Bool(default_value=False).tag(sync=True)
     busy = Bool(default_value=False).tag(sync=True)
     progress = Float(0.0).tag(sync=True)
@@ -87,7 +90,7 @@ class AnsweringWidget(LookWidget):
         return {} if self._model is None else {"faithfulness": partial(self._faithfulness, self._model)}
 
     def _hear(self, _widget: object, message: Tree, buffers: list[memoryview]) -> None:
-        """Take a request from the browser; answer beside the main thread, so that cells can go on."""
+        """Take a request from the browser; answer beside the main thread what takes long, so that cells can go on."""
         kind = message.get("kind") if isinstance(message, dict) else None
         answer = self._answers().get(kind) if isinstance(kind, str) else None
         if answer is None:
@@ -114,7 +117,7 @@ class AnsweringWidget(LookWidget):
         with self.hold_sync():
             self.busy, self.progress, self.error = True, 0.0, ""
             self.status = str(message.get("status", "Computing"))[:200]
-        self._latest.submit(job)
+        self._latest.submit(job, brief=kind in self._BRIEF)
 
     def _finish(self, current: Current, error: str) -> None:
         # A job that was overtaken says nothing: the widget already speaks of the next one.

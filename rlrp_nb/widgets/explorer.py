@@ -12,6 +12,7 @@ from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.answering import Answer, AnsweringWidget
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.request import text, texts, whole, wholes
+from rlrp_nb.widgets.scene import build_addition, build_scene
 from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Explorer(AnsweringWidget):
     """See why a classifier decides as it does: classes, layers, methods, own pictures, covered regions.
 
     What was computed once is in the browser and is shown without asking Python again. What is missing is computed
-    beside the main thread; the newest request wins.
+    between the cells, or beside the main thread where that would take long or a cell is running; the newest request
+    wins.
 
     ``target``, ``method``, ``layer``, ``image``, ``opacity``, ``view``, ``sign``, ``clip``, ``palette``, ``smooth``,
     ``across`` and ``scale`` can be set in Python, and the widget follows. They are not written back when the user
@@ -59,6 +61,7 @@ class Explorer(AnsweringWidget):
     """
 
     _esm = asset("explorer.js")
+    _BRIEF = frozenset({"explain", "cover", "channels"})
 
     k = Int(5, min=1, max=20).tag(sync=True)
     smooth = Bool(default_value=True).tag(sync=True)
@@ -146,7 +149,10 @@ class Explorer(AnsweringWidget):
 
     def _explained(self, position: int, targets: Any, method: str) -> Tree:  # noqa: ANN401 - as rlrp_nb.explain
         explanation = self._session.explain(position, targets, method)
-        return {"image": position, "picture": self._session.scene(explanation)["images"][0]}
+        # Of a picture that the browser has, only what is new is sent.
+        known = position < len(self.scene["images"])
+        picture = build_addition(explanation) if known else build_scene([explanation])["images"][0]
+        return {"image": position, "picture": picture}
 
     def _cover(self, message: Tree, _data: list[bytes]) -> Answer:
         left, top, right, bottom = wholes(message, "box", 4)

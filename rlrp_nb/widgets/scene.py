@@ -60,8 +60,7 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     if not isinstance(title, str | None):
         raise InputError(f"The title is a {type(title).__name__}; give a text, or None for a question about the class.")
     first = explanations[0]
-    numbers = sum(_size(explanation) for explanation in explanations)
-    dtype: Dtype = "float16" if 2 * numbers <= _FLOAT16_BUDGET else "int8"
+    dtype = _dtype(explanations)
     pictures: dict[bytes, Tree] = {}
     for explanation in explanations:
         for sample in range(len(explanation.logits)):
@@ -79,6 +78,31 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     }
 
 
+def build_addition(explanation: "Explanation") -> Tree:
+    """Gather what an explanation says about a picture that is in a scene already.
+
+    Parameters
+    ----------
+    explanation : Explanation
+        Of one sample.
+
+    Returns
+    -------
+    dict
+        ``targets`` and ``results`` of an image as :func:`build_scene` has them; what the network says about the
+        picture, and the photograph, are not repeated.
+
+    Raises
+    ------
+    InputError
+        As :func:`build_scene`.
+    """
+    _check([explanation])
+    addition: Tree = {"targets": [], "results": []}
+    _add_results(addition, explanation, 0, _dtype([explanation]))
+    return addition
+
+
 def merge_image(scene: Tree, position: int, image: Tree) -> None:
     """Add what a new explanation says about an image to a scene, in place.
 
@@ -89,7 +113,8 @@ def merge_image(scene: Tree, position: int, image: Tree) -> None:
     position : int
         Which image of the scene; one beyond the last adds a new one.
     image : dict
-        An image of a scene of the same network. What it holds replaces what is there.
+        An image of a scene of the same network, or what :func:`build_addition` made. What it holds replaces what is
+        there.
 
     Raises
     ------
@@ -138,6 +163,10 @@ def _check(explanations: "Sequence[Explanation]") -> None:
         )
 
 
+def _dtype(explanations: "Sequence[Explanation]") -> Dtype:
+    return "float16" if 2 * sum(map(_size, explanations)) <= _FLOAT16_BUDGET else "int8"
+
+
 def _size(explanation: "Explanation") -> int:
     """Return how many numbers the layers of an explanation hold once channels are summed."""
     samples, targets = explanation.targets.shape
@@ -162,6 +191,11 @@ def _add_sample(pictures: dict[bytes, Tree], explanation: "Explanation", sample:
             "results": [],
         },
     )
+    _add_results(image, explanation, sample, dtype)
+
+
+def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dtype) -> None:
+    probabilities = explanation.probabilities[sample]
     names = [INPUT, *(name for name in explanation.layers if name != INPUT)]
     ledgers = [_ledger(explanation, target, sample) for target in range(explanation.targets.shape[1])]
     layers = [_layer(explanation, name, ledgers[0]) for name in names]

@@ -1,13 +1,12 @@
 """What an Explorer asks of the engine: explanations of its images, covered regions, channels of a layer."""
 
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
-from rlrp_nb.widgets.scene import build_scene
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
     from rlrp_nb.engine.explanation import Explanation
@@ -17,9 +16,17 @@ Tree: TypeAlias = dict[str, Any]
 
 MAX_BYTES = 20_000_000
 MAX_PIXELS = 40_000_000
-MAX_HELD = 200_000_000  # pixels of all pictures together, three bytes each
+MAX_HELD = 40_000_000  # pixels of all pictures together as the network takes them, fifteen bytes each
 _CHANNELS = 12
 _LIKELIEST = 3
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture as the network takes it, prepared once: its input (C, H, W), and what it sees, uint8 (H, W, 3)."""
+
+    pixels: "Tensor"
+    view: "Tensor"
 
 
 class Session:
@@ -36,7 +43,7 @@ class Session:
     def __init__(self, classifier: "Classifier", layers: str | list[str] | None) -> None:
         self.classifier = classifier
         self.layers = layers
-        self._images: list[Image] = []
+        self._images: list[_Shown] = []
 
     def add(self, image: Any) -> int:  # noqa: ANN401 - whatever load_image takes
         """Keep an image and return its position.
@@ -54,11 +61,15 @@ class Session:
         Raises
         ------
         InputError
-            If it is not a picture.
+            If it is not a picture, or the network cannot take it.
         """
+        import numpy as np  # noqa: PLC0415 - keeps the widget light
+        import torch  # noqa: PLC0415 - torch is loaded on first use
+
         from rlrp_nb.data.image import load_image  # noqa: PLC0415 - keeps the widget light
 
-        self._images.append(load_image(image))
+        picture, preprocess = load_image(image), self.classifier.preprocess
+        self._images.append(_Shown(preprocess(picture), torch.from_numpy(np.array(preprocess.view(picture)))))
         return len(self._images) - 1
 
     def keep(self, count: int) -> None:
@@ -82,9 +93,7 @@ class Session:
         Explanation
             Of one sample.
         """
-        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
-
-        return explain(self.classifier, self._image(position), targets, method, self.layers)
+        return self._explain(self._image(position), targets, method, self.layers)
 
     def cover(self, position: int, box: tuple[int, int, int, int], targets: list[int]) -> Tree:
         """Predict again with a rectangle of the image replaced by the image's mean colour.
@@ -110,7 +119,7 @@ class Session:
         """
         import torch  # noqa: PLC0415 - torch is loaded on first use
 
-        pixels = self.classifier.preprocess(self._image(position))
+        pixels = self._image(position).pixels
         height, width = pixels.shape[-2:]
         left, top, right, bottom = box
         if not (0 <= left < right <= width and 0 <= top < bottom <= height):
@@ -154,9 +163,7 @@ class Session:
         InputError
             If the layer has no channel maps.
         """
-        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
-
-        explanation = explain(self.classifier, self._image(position), [target], method, [layer])
+        explanation = self._explain(self._image(position), [target], method, [layer])
         relevance = explanation.layers[layer][0, 0].detach().cpu().double().numpy()
         if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
             raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
@@ -198,24 +205,30 @@ class Session:
                 "Make it smaller."
             )
         picture = decode_image(data, name, max_pixels=MAX_PIXELS)
-        held = sum(image.width * image.height for image in [*self._images, picture])
+        _, height, width = self.classifier.preprocess.shape
+        held = (len(self._images) + 1) * height * width
         if held > MAX_HELD:
             raise InputError(
                 f"With {name!r} there would be {len(self._images) + 1} pictures of {held / 1e6:.0f} million pixels, "
-                f"and {MAX_HELD / 1e6:.0f} million are kept. Open another Explorer, or make the pictures smaller."
+                f"and {MAX_HELD / 1e6:.0f} million are kept. Open another Explorer."
             )
         return self.add(picture)
 
-    def scene(self, explanation: "Explanation", title: str | None = None) -> Tree:
-        """Return an explanation as the browser is sent it."""
-        return build_scene([explanation], title=title)
+    def _explain(self, shown: _Shown, targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+        from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
 
-    def _image(self, position: int) -> "Image":
+        found = explain(self.classifier, self._batch(shown.pixels[None]), targets, method, layers)
+        return replace(found, images=shown.view[None])
+
+    def _image(self, position: int) -> _Shown:
         if not 0 <= position < len(self._images):
             raise InputError(f"There is no image {position}; there are {len(self._images)}.")
         return self._images[position]
 
     def _logits(self, inputs: "Tensor") -> "Tensor":
-        reference = next(self.classifier.network.parameters(), inputs)
-        logits: Tensor = self.classifier.network(inputs.to(reference))
+        logits: Tensor = self.classifier.network(self._batch(inputs))
         return logits
+
+    def _batch(self, inputs: "Tensor") -> "Tensor":
+        """Return inputs where the network is, and of its dtype."""
+        return inputs.to(next(self.classifier.network.parameters(), inputs))

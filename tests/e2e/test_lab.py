@@ -52,7 +52,13 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def page(chromium, lab, troubles, frames):
+def answers():
+    """Messages that the page received."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def page(chromium, lab, troubles, frames, answers):
     """Return a notebook with an Explorer in it; all tests of this file look at the same one."""
     lab.write("explorer.ipynb", CELL)
     context = chromium.new_context(viewport={"width": 1600, "height": 1200}, color_scheme="light")
@@ -70,7 +76,15 @@ def page(chromium, lab, troubles, frames):
     page.on("console", listen)
     page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
     page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
-    page.on("websocket", lambda socket: socket.on("framesent", keep))
+
+    def hear(frame):
+        answers.append(frame if isinstance(frame, bytes) else frame.encode())
+
+    def tap(socket):
+        socket.on("framesent", keep)
+        socket.on("framereceived", hear)
+
+    page.on("websocket", tap)
     lab.open(page, "explorer.ipynb")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
@@ -169,6 +183,27 @@ def test_a_class_by_its_name_is_explained_by_the_kernel(page, classifier, frames
     index = classifier.categories.index("teapot")
     assert alike(right_canvas(page), colours(explain(classifier, sample_image("coffee"), index)))
     assert len(to_kernel(frames)) == 1
+
+
+def test_a_click_on_a_new_class_is_one_request_and_one_answer_without_the_photograph(page, classifier, frames, answers):
+    bars = view(page).get_by_role("spinbutton")
+    bars.fill("8")
+    new = view(page).locator(".rl-absent").first
+    name = new.locator(".rl-class-name").inner_text()
+    settle(page)
+    frames.clear()
+    answers.clear()
+    new.click()
+    chosen(page).filter(has_text=name).wait_for(timeout=60_000)
+    assert alike(
+        right_canvas(page), colours(explain(classifier, sample_image("coffee"), classifier.categories.index(name)))
+    )
+    assert len(to_kernel(frames)) == 1
+    (answer,) = [frame for frame in answers if re.search(rb'"method":\s*"custom"', frame)]
+    assert len(answer) > 2 * 224 * 224
+    assert not any(b"\x89PNG" in frame for frame in answers)
+    bars.fill("5")
+    options(page).filter(has_text="espresso").first.click()
 
 
 def test_two_classes_are_contrasted(page, classifier):

@@ -89,12 +89,13 @@ export function paint(values, limit, look, rgba = new Uint8ClampedArray(4 * valu
   const colours = table(look);
   const low = look.sign === "positive" ? ZERO : 0;
   const high = look.sign === "negative" ? ZERO : 255;
+  const even = look.cover === "even";
   for (let i = 0; i < values.length; i++) {
     const entry = Math.max(low, Math.min(high, level(values[i] ?? 0, limit)));
     rgba[4 * i] = colours[3 * entry] ?? 0;
     rgba[4 * i + 1] = colours[3 * entry + 1] ?? 0;
     rgba[4 * i + 2] = colours[3 * entry + 2] ?? 0;
-    rgba[4 * i + 3] = look.cover === "even" ? 255 : coverage(Math.abs(entry - ZERO) / STEPS);
+    rgba[4 * i + 3] = even ? 255 : (COVERAGES[Math.abs(entry - ZERO)] ?? 255);
   }
   return rgba;
 }
@@ -106,6 +107,9 @@ export function paint(values, limit, look, rgba = new Uint8ClampedArray(4 * valu
 export function coverage(strength) {
   return Math.round(255 * Math.min(1, strength) ** 0.6);
 }
+
+/** The alpha of each step of the colour table, counted from zero. */
+const COVERAGES = Uint8Array.from({ length: ZERO + 1 }, (_, steps) => coverage(steps / STEPS));
 
 /**
  * A grey copy of RGBA bytes, so that the only colour left in the picture is the relevance.

@@ -7,11 +7,11 @@ import { cells, columnsThatFit } from "./layout.js";
 import { positiveShare, sparseness } from "./measure.js";
 import { current, schemeOf } from "./overlay.js";
 import { develop } from "./photo.js";
-import { choose, isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
+import { choose, isUnits, laidOver, limitOf, massesOf, methodTitle, numbers, sizes } from "./scene.js";
 import { createStage } from "./stage.js";
 
 /** @typedef {import("./dom.js").Model} Model */
-/** @typedef {{cell: import("./layout.js").Cell, stage: ReturnType<typeof createStage>, figure: HTMLElement, value: HTMLElement, notes: HTMLElement}} Entry */
+/** @typedef {{name: string, cell: import("./layout.js").Cell, stage: ReturnType<typeof createStage>, figure: HTMLElement, value: HTMLElement, notes: HTMLElement}} Entry */
 
 /**
  * @param {Model} model
@@ -49,15 +49,20 @@ export function createGrid(model, local, ask) {
   /** @type {Entry[]} */
   let entries = [];
   let inRow = 1;
-  const observer = new ResizeObserver(fit);
+  /** Known from the observer: asking the board while it is being filled would lay it out in between. */
+  let room = 0;
+  const observer = new ResizeObserver(() => {
+    room = board.clientWidth;
+    fit();
+  });
   observer.observe(board);
 
   function fit() {
-    board.style.setProperty("--columns", String(columnsThatFit(board.clientWidth, inRow)));
+    board.style.setProperty("--columns", String(columnsThatFit(room, inRow)));
   }
 
+  /** Cells that were there stay as they are, with what they have drawn. */
   function build() {
-    for (const { stage } of entries) stage.destroy();
     const now = current(model);
     const scene = model.get("scene");
     const image = scene.images.indexOf(now?.picture);
@@ -65,14 +70,27 @@ export function createGrid(model, local, ask) {
       ? cells(scene, { image, method: now.result.method, target: now.target.key }, model.get("across"), methodTitle, model.get("pins"))
       : [];
     inRow = Math.max(1, ...rows.map((row) => row.length));
-    entries = rows.flat().map(createEntry);
-    board.replaceChildren(...entries.map(({ figure }) => figure));
+    const held = new Map(entries.map((entry) => [entry.name, entry]));
+    entries = rows.flat().map((cell) => {
+      const name = JSON.stringify([model.get("across"), cell]);
+      const known = held.get(name);
+      held.delete(name);
+      return known ?? createEntry(name, cell);
+    });
+    for (const { stage, figure } of held.values()) {
+      stage.destroy();
+      figure.remove();
+    }
+    entries.forEach(({ figure }, i) => {
+      const there = board.children[i] ?? null;
+      if (there !== figure) board.insertBefore(figure, there);
+    });
     fit();
     void draw();
   }
 
-  /** @param {import("./layout.js").Cell} cell @returns {Entry} */
-  function createEntry(cell) {
+  /** @param {string} name @param {import("./layout.js").Cell} cell @returns {Entry} */
+  function createEntry(name, cell) {
     const stage = createStage({
       onCursor: (pixel, viewport) => {
         local.set("cursor", pixel);
@@ -109,7 +127,7 @@ export function createGrid(model, local, ask) {
       stage.el,
       notes,
     );
-    return { cell, stage, figure, value, notes };
+    return { name, cell, stage, figure, value, notes };
   }
 
   /** Methods that the kernel offers and that were not asked about what is looked at. @returns {string[]} */
@@ -233,6 +251,6 @@ const sparse = new WeakMap();
 /** @param {import("./scene.js").Packed} packed */
 function sparsenessOf(packed) {
   let value = sparse.get(packed);
-  if (value === undefined) sparse.set(packed, (value = sparseness(numbers(packed))));
+  if (value === undefined) sparse.set(packed, (value = sparseness(sizes(packed))));
   return value;
 }

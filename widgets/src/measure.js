@@ -28,10 +28,9 @@ export function positiveShare({ positive, negative }) {
 
 /**
  * Gini index of the absolute values: 0 when all pixels weigh the same, towards 1 when few carry everything.
- * @param {ArrayLike<number>} values
+ * @param {Float32Array} sorted absolute values, smallest first
  */
-export function sparseness(values) {
-  const sorted = Float32Array.from(values, Math.abs).sort();
+export function sparseness(sorted) {
   let sum = 0;
   let weighted = 0;
   for (let i = 0; i < sorted.length; i++) {

@@ -2,25 +2,26 @@
 
 /** @typedef {import("./scene.js").Scene} Scene */
 /** @typedef {import("./scene.js").Picture} Picture */
+/** What is new about a picture that is known. @typedef {Pick<Picture, "targets" | "results">} Addition */
 
 /**
  * A scene with more in it; the given one is left as it is.
  * @param {Scene} scene
- * @param {number} position which image; one beyond the last is a new one
- * @param {Picture} addition
+ * @param {number} position which image; one beyond the last is a new one, of which all has to be there
+ * @param {Addition} addition
  * @returns {Scene}
  */
 export function merge(scene, position, addition) {
   const held = scene.images[position];
   const images = [...scene.images];
-  images[position] = held ? join(held, addition) : addition;
+  images[position] = held ? join(held, addition) : /** @type {Picture} */ (addition);
   const methods = [...new Set([...scene.methods, ...addition.results.map(({ method }) => method)])];
   return { ...scene, images, methods };
 }
 
 /**
  * @param {Picture} held
- * @param {Picture} addition
+ * @param {Addition} addition
  * @returns {Picture}
  */
 function join(held, addition) {

@@ -44,6 +44,8 @@ export function schemeOf(model, local) {
 export function createOverlay(model, local) {
   /** @type {import("./photo.js").Plates | null} */
   let plates = null;
+  /** The photograph that the plates are of. @type {import("./scene.js").Photo | null} */
+  let shown = null;
   const stage = createStage({
     onCursor: (pixel, viewport) => {
       local.set("cursor", pixel);
@@ -141,10 +143,12 @@ export function createOverlay(model, local) {
 
   async function photograph() {
     const photo = current(model)?.picture.photo ?? null;
+    if (photo === shown) return;
+    shown = photo;
     plates = null;
     if (photo) {
       const developed = await develop(photo);
-      if (current(model)?.picture.photo !== photo) return;
+      if (shown !== photo) return;
       plates = developed;
     }
     draw();

@@ -103,14 +103,22 @@ export function numbers(packed) {
 const magnitudes = new WeakMap();
 
 /**
- * Where the colour scale of a map ends. The values are sorted once, so that a percentile costs nothing while dragging.
+ * The absolute values of a packed array, smallest first, sorted once: a percentile costs nothing while dragging.
+ * @param {Packed} packed
+ */
+export function sizes(packed) {
+  let sorted = magnitudes.get(packed);
+  if (!sorted) magnitudes.set(packed, (sorted = numbers(packed).map(Math.abs).sort()));
+  return sorted;
+}
+
+/**
+ * Where the colour scale of a map ends.
  * @param {Packed} packed
  * @param {number} percentile
  */
 export function limitOf(packed, percentile) {
-  let sorted = magnitudes.get(packed);
-  if (!sorted) magnitudes.set(packed, (sorted = Float32Array.from(numbers(packed), Math.abs).sort()));
-  return limitOfSorted(sorted, percentile);
+  return limitOfSorted(sizes(packed), percentile);
 }
 
 /** @type {WeakMap<Packed | Units, import("./measure.js").Masses>} */
@@ -160,17 +168,24 @@ export function methodTitle(method) {
   return METHODS[method] ?? method;
 }
 
+/** @type {WeakMap<Packed, {categories: string[], shares: ClassShare[]}>} */
+const ranked = new WeakMap();
+
 /**
- * All classes with their probabilities, most probable first; without the names of all, those that the scene lists.
+ * All classes with their probabilities, ranked once: most probable first; without the names of all, those that the scene lists.
  * @param {Picture} picture
  * @param {string[]} categories
  * @returns {ClassShare[]}
  */
 export function classShares(picture, categories) {
   if (!picture.probabilities || !categories.length) return picture.classes;
-  return Array.from(numbers(picture.probabilities), (probability, index) => ({
+  const known = ranked.get(picture.probabilities);
+  if (known?.categories === categories) return known.shares;
+  const shares = Array.from(numbers(picture.probabilities), (probability, index) => ({
     index,
     label: categories[index] ?? `class ${index}`,
     probability,
   })).sort((a, b) => b.probability - a.probability || a.index - b.index);
+  ranked.set(picture.probabilities, { categories, shares });
+  return shares;
 }

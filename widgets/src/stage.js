@@ -39,6 +39,7 @@ export function createStage({ onCursor, onViewport, onBox }) {
   /** @type {Frame | null} */
   let frame = null;
   let viewport = WHOLE;
+  let looked = WHOLE;
   /** @type {Point | null} */
   let cursor = null;
   let drawing = false;
@@ -253,11 +254,15 @@ export function createStage({ onCursor, onViewport, onBox }) {
     el,
     /** @param {Frame} next */
     draw(next) {
+      const keys = /** @type {(keyof Frame)[]} */ (Object.keys(next));
+      if (frame && keys.every((key) => frame?.[key] === next[key])) return;
       frame = next;
       composing.ask();
     },
     /** @param {Viewport} next @param {Point | null} mark */
     look(next, mark) {
+      if (next === looked && mark === cursor) return;
+      looked = next;
       viewport = inside(next);
       cursor = mark;
       place();

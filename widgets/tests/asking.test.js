@@ -134,6 +134,10 @@ test("a bridge is one for all views, follows the kernel, and saves only what it 
 
 test("merging adds classes, methods and pictures, and leaves the old scene as it was", () => {
   const old = scene();
+  const { targets, results } = picture("rlrp", "3");
+  const told = merge(old, 0, { targets, results });
+  assert.deepEqual(told, merge(old, 0, picture("rlrp", "3")));
+  assert.equal(told.images[0]?.photo, old.images[0]?.photo);
   const more = merge(merge(merge(old, 0, picture("rlrp", "2", "3")), 0, picture("lrp-0", "1")), 1, picture("rlrp", "9"));
   assert.equal(old.images.length, 1);
   assert.deepEqual(Object.keys(old.images[0].results[0].targets), ["1", "2"]);

@@ -37,9 +37,9 @@ test("masses, share and sparseness", () => {
   assert.deepEqual(masses([3, -1, 0]), { positive: 3, negative: 1 });
   assert.equal(positiveShare({ positive: 3, negative: 1 }), 0.75);
   assert.equal(positiveShare({ positive: 0, negative: 0 }), 0);
-  assert.equal(sparseness([0, 0]), 0);
-  assert.ok(Math.abs(sparseness([2, -2, 2, 2])) < 1e-12);
-  assert.ok(Math.abs(sparseness([0, 0, 0, 5]) - 0.75) < 1e-12);
+  assert.equal(sparseness(Float32Array.of(0, 0)), 0);
+  assert.ok(Math.abs(sparseness(Float32Array.of(2, 2, 2, 2))) < 1e-12);
+  assert.ok(Math.abs(sparseness(Float32Array.of(0, 0, 0, 5)) - 0.75) < 1e-12);
 });
 
 test("a map of the right size is not touched", () => {

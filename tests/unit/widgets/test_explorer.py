@@ -55,6 +55,33 @@ def test_a_missing_class_is_explained_and_sent_alone(explorer, classifier):
     assert (explorer.busy, explorer.error, answer["ask"]) == (False, "", 1)
 
 
+def test_a_photograph_is_sent_with_its_first_explanation_only(explorer):
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    ask(explorer, [as_png(sample_image("rocket"))], kind="image", name="rocket.png", method="rlrp")
+    ask(explorer, kind="explain", image=1, method="rlrp", index=504, negative=-1)
+    pictures = [answer["tree"]["picture"] for answer in explorer.sent]
+    assert [set(picture) for picture in pictures[::2]] == [{"targets", "results"}] * 2
+    assert pictures[1]["photo"]["data"].startswith(b"\x89PNG")
+    assert all(image["photo"] for image in explorer.scene["images"])
+
+
+def test_a_picture_is_prepared_once(classifier, monkeypatch):
+    prepared = []
+    view = type(classifier.preprocess).view
+
+    def counted(self, image):
+        prepared.append(image)
+        return view(self, image)
+
+    monkeypatch.setattr(type(classifier.preprocess), "view", counted)
+    explorer = Explorer(classifier, sample_image("coffee"), targets=None, layers=None)
+    before = len(prepared)
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    ask(explorer, kind="cover", image=0, box=[40, 20, 180, 120], classes=[967])
+    assert (before > 0, len(prepared) - before) == (True, 0)
+    explorer.close()
+
+
 def test_another_method_and_a_contrast_are_answered(explorer):
     ask(explorer, kind="explain", image=0, method="gradient-x-input", index=967, negative=968)
     picture = explorer.sent[0]["tree"]["picture"]
@@ -97,7 +124,7 @@ def test_a_picture_of_too_many_pixels_is_refused(explorer, monkeypatch):
 
 def test_pictures_of_too_many_pixels_together_are_refused(explorer, monkeypatch):
     picture = as_png(sample_image("coffee"))
-    monkeypatch.setattr("rlrp_nb.widgets.session.MAX_HELD", 2 * 400 * 600)
+    monkeypatch.setattr("rlrp_nb.widgets.session.MAX_HELD", 2 * 224 * 224)
     ask(explorer, [picture], kind="image", name="second.png", method="rlrp")
     assert explorer.error == ""
     ask(explorer, [picture], kind="image", name="third.png", method="rlrp")

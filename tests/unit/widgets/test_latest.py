@@ -1,9 +1,31 @@
 """The worker of the widgets: the newest job wins, and none stops it."""
 
+import asyncio
 import logging
 import threading
 
+import pytest
+
+from rlrp_nb.widgets import latest as module
 from rlrp_nb.widgets.latest import Latest
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Let no machine be too slow for the main thread to come first."""
+    monkeypatch.setattr(module, "_PATIENCE", 600)
+
+
+def run(*jobs):
+    """Submit jobs, each with whether it is brief, from a cell of a kernel whose main thread is free afterwards."""
+
+    async def cell():
+        latest = Latest()
+        for job, brief in jobs:
+            latest.submit(job, brief=brief)
+        assert await asyncio.to_thread(latest.wait, 30)
+
+    asyncio.run(cell())
 
 
 def test_jobs_that_wait_are_replaced_by_the_newest():
@@ -63,3 +85,41 @@ def test_jobs_from_many_threads_run_one_at_a_time():
         asker.join()
     assert latest.wait(30)
     assert set(most) == {1}
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("brief", [True, False])
+def test_only_a_brief_job_runs_in_the_main_thread(brief):
+    threads = []
+    run((lambda _current: threads.append(threading.current_thread()), brief))
+    assert [thread is threading.main_thread() for thread in threads] == [brief]
+
+
+@pytest.mark.usefixtures("patient")
+def test_of_brief_jobs_that_come_together_the_newest_runs():
+    done = []
+    run(*((lambda current, name=name: done.append((name, current())), True) for name in "abc"))
+    assert done == [("c", True)]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_long_job_that_overtakes_a_brief_one_leaves_the_main_thread():
+    threads = []
+    jobs = [(lambda _current: threads.append(threading.current_thread()), brief) for brief in (True, False)]
+    run(*jobs)
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+
+
+def test_a_main_thread_that_runs_a_cell_is_not_waited_for():
+    threads = []
+
+    async def cell():
+        latest = Latest()
+        latest.submit(lambda _current: threads.append(threading.current_thread()), brief=True)
+        assert latest.wait(30)
+        await asyncio.sleep(0.01)
+
+    asyncio.run(cell())
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()

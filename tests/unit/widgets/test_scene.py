@@ -11,7 +11,7 @@ from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
 from rlrp_nb.widgets import scene as scene_module
 from rlrp_nb.widgets.buffers import detach, unpack
-from rlrp_nb.widgets.scene import build_scene, merge_image
+from rlrp_nb.widgets.scene import build_addition, build_scene, merge_image
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,16 @@ def test_merging_adds_what_is_new_in_place(classifier, explanation):
     assert scene["methods"] == ["rlrp", "gradient-x-input"]
     with pytest.raises(InputError, match="no image 5 to add to; there are 2"):
         merge_image(scene, 5, addition)
+
+
+def test_an_addition_holds_only_what_is_new(classifier):
+    coffee = sample_image("coffee")
+    first, second = (rn.explain(classifier, coffee, target, layers=["_blocks.8", "_fc"]) for target in (967, (3, 4)))
+    addition = build_addition(second)
+    assert set(addition) == {"targets", "results"}
+    scene = build_scene([first])
+    merge_image(scene, 0, addition)
+    assert scene["images"] == build_scene([first, second])["images"]
 
 
 def test_methods_of_one_image_stand_together(classifier):
