@@ -49,10 +49,7 @@ _HEADER = (
 
 @dataclass(frozen=True)
 class Problem:
-    """What both sides are given: pictures, heatmaps of noise and the classes that the network sees.
-
-    The order in which patches go does not change the work, so that no method has to be chosen.
-    """
+    """What both sides are given: pictures, R-LRP's heatmaps, and the classes that the network sees."""
 
     network: nn.Module
     inputs: Tensor
@@ -152,10 +149,17 @@ def flipping(patch: int, per_step: int) -> Measure:
     return Measure(f"RegionPerturbation, patches of {patch}", ours, regions)
 
 
+def _without_ties(heatmaps: Tensor) -> Tensor:
+    """Return heatmaps of the same order in which no two pixels are equal: of equal ones each side chooses its own."""
+    order = heatmaps.flatten(1).argsort(1, stable=True)
+    return order.argsort(1).reshape(heatmaps.shape).float()
+
+
 def _ours_road(given: Problem) -> Curves:
     options: dict[str, Any] = {"shares": SHARES, "score": "accuracy", "noise": 0.0}
+    heatmaps = _without_ties(given.heatmaps)
     return {
-        order: road(given.network, given.inputs, given.heatmaps, given.targets, order=order, **options).mean(0).numpy()
+        order: road(given.network, given.inputs, heatmaps, given.targets, order=order, **options).mean(0).numpy()
         for order in ORDERS
     }
 
@@ -164,7 +168,8 @@ def _their_road(given: Problem) -> Curves:
     curves = {}
     for order in ORDERS:
         metric = quantus.ROAD(percentages=[round(100 * share) for share in SHARES], noise=0.0, **_quiet())
-        found = _ask(metric, given, given.heatmaps if order == "morf" else -given.heatmaps)
+        heatmaps = _without_ties(given.heatmaps)
+        found = _ask(metric, given, heatmaps if order == "morf" else -heatmaps)
         curves[order] = np.array(list(found.values()))
     return curves
 
@@ -193,17 +198,16 @@ QUICK = (
 def problem(work: Work) -> Problem:
     classifier = rn.load_model(work.network)
     network = classifier.network.eval().requires_grad_(requires_grad=False)
-    generator = torch.Generator().manual_seed(0)
     if work.network == "simple_cnn":
         pictures = list(split_digits().held_out_images[: work.pictures])
     else:
         pictures = [sample_image(name) for name in available_samples()[: work.pictures]]
     inputs = torch.stack([classifier.preprocess(picture) for picture in pictures])
     if work.noise:
-        inputs = torch.rand(inputs.shape, generator=generator)
-    heatmaps = torch.randn(len(inputs), *inputs.shape[2:], generator=generator)
+        inputs = torch.rand(inputs.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return Problem(network, inputs, heatmaps, network(inputs).argmax(1))
+        targets = network(inputs).argmax(1)
+    return Problem(network, inputs, rn.RLRP(network).attribute(inputs, targets).sum(1), targets)
 
 
 def whole(given: Problem) -> np.ndarray:
