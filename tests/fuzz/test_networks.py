@@ -1,5 +1,6 @@
 """Random networks of the supported ops are explained as automatic differentiation explains them."""
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,9 +15,22 @@ choices = st.integers(0, 59)
 instructions = st.lists(st.tuples(st.integers(0, len(STEPS) - 1), choices, choices, choices), min_size=1, max_size=9)
 
 
+# every kind of step behind one another, and each in every of its ways in one of the networks
+SYSTEMATIC = [[(kind, 0, 7 * way + kind, 5 * way + kind) for kind in range(len(STEPS))] for way in range(12)]
+
+
 @fuzzed
 @given(instructions=instructions, seed=st.integers(0, 100), batch=st.integers(1, 2))
 def test_random_networks_equal_autograd(instructions, seed, batch):
+    compare(instructions, seed, batch)
+
+
+@pytest.mark.parametrize("way", range(len(SYSTEMATIC)))
+def test_networks_of_every_kind_of_step_equal_autograd(way):
+    compare(SYSTEMATIC[way], seed=way, batch=2)
+
+
+def compare(instructions, seed, batch):
     network, x = Drawn(instructions), images(batch, SIDE, seed=seed, channels=CHANNELS)
     found = explain(network, x, targets=list(range(CLASSES)), layers="all")
     with torch.no_grad():

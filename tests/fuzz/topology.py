@@ -110,11 +110,13 @@ def _normalised(net: Drawn, values: list[Tensor], number: int, choices: list[int
 
 
 def _transposed(net: Drawn, values: list[Tensor], number: int, choices: list[int]) -> Read:
+    """A transposed convolution, some with batch-norm behind it."""
     i, out = _one(values, choices[0]), 2 + 2 * (choices[1] % 3)
     x = values[i]
     if x.shape[2] * 2 > _LARGEST:
         return _convolution(net, values, number, choices)
-    return (i,), net.part(f"up{number}", lambda: nn.ConvTranspose2d(x.shape[1], out, 2, 2))(x)
+    made = net.part(f"up{number}", lambda: nn.ConvTranspose2d(x.shape[1], out, 2, 2))(x)
+    return (i,), net.part(f"upnorm{number}", lambda: nn.BatchNorm2d(out))(made) if choices[2] % 2 else made
 
 
 def _activation(_net: Drawn, values: list[Tensor], _number: int, choices: list[int]) -> Read:
@@ -193,7 +195,7 @@ REARRANGEMENTS = (
     lambda x: x.transpose(2, 3),
     lambda x: functional.pad(x, (0, 1, 0, 1)),
     _half,
-    lambda x: 1.5 * x - 0.25,
+    lambda x: -1.5 * x - 0.25,
     lambda x: functional.interpolate(x, size=(4, 4), mode="bilinear", align_corners=False),
     lambda x: functional.interpolate(x, size=(5, 5)),
     _layer_norm,
