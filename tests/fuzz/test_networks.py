@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rlrp_nb import explain
 from tests.fuzz.profiles import fuzzed
-from tests.fuzz.topology import CHANNELS, CLASSES, SIDE, STEPS, Drawn
+from tests.fuzz.topology import ACTIVATIONS, CHANNELS, CLASSES, SIDE, STEPS, Drawn
 from tests.reference import backprop
 from tests.reference.networks import images
 
@@ -16,7 +16,9 @@ instructions = st.lists(st.tuples(st.integers(0, len(STEPS) - 1), choices, choic
 
 
 # every kind of step behind one another, and each in every of its ways in one of the networks
-SYSTEMATIC = [[(kind, 0, 7 * way + kind, 5 * way + kind) for kind in range(len(STEPS))] for way in range(12)]
+SYSTEMATIC = [
+    [(kind, 0, 7 * way + kind, 5 * way + kind) for kind in range(len(STEPS))] for way in range(len(ACTIVATIONS))
+]
 
 
 @fuzzed

@@ -33,6 +33,8 @@ ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
     torch.tanh,
     lambda x: functional.leaky_relu(x, 0.1),
     lambda x: functional.hardtanh(x, -0.5, 0.7),
+    lambda x: functional.hardtanh(x, 0.0, 0.2),
+    functional.celu,
     lambda x: x.clamp(min=0),
 )
 
