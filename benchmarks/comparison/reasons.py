@@ -20,7 +20,7 @@ _FLIPPING = (
     f"lower power ranks patches better or no worse ({_MEASURED}). On photographs that was not taken apart."
 )
 _INSERTION = (
-    "Why was not found out. It is not that R-LRP's maps are fine: on digits, the same maps averaged over squares do "
+    "The reason was not found. It is not how fine R-LRP's maps are: on digits, the same maps averaged over squares do "
     f"worse ({_MEASURED})."
 )
 _SMOOTH = f"A coarse map moves less by construction: averaged over squares, R-LRP's own does ({_MEASURED})."

@@ -125,6 +125,17 @@ def test_the_published_page_gives_the_reasons_that_are_given_now():
         assert words.endswith(WHY[names[title]])
 
 
+def test_every_published_network_has_something_to_explain():
+    """A network that gives every image the same class makes a table of rounding errors."""
+    classes = [int(many) for many in re.findall(r"targets of (\d+) classes", PUBLISHED)]
+    assert len(classes) == len(re.findall(r"^## .*, ", PUBLISHED, re.MULTILINE))
+    assert min(classes) > 1
+    flipped = [line for line in PUBLISHED.splitlines() if line.startswith("| Random |") and line.count("|") > 7]
+    assert len(flipped) >= 6
+    for line in flipped:  # the AOPC of a random order: taking patches away changes the score
+        assert float(line.split("|")[2].split()[0].strip("*")) > 0.1
+
+
 @pytest.fixture(scope="module")
 def digits():
     model = rn.load_model("simple_cnn")
