@@ -151,7 +151,7 @@ def flipping(patch: int, per_step: int) -> Measure:
 
 def _without_ties(heatmaps: Tensor) -> Tensor:
     """Return heatmaps of the same order in which no two pixels are equal: of equal ones each side chooses its own."""
-    order = heatmaps.flatten(1).argsort(1, stable=True)
+    order = heatmaps.flatten(1).argsort(dim=1, stable=True)
     return order.argsort(1).reshape(heatmaps.shape).float()
 
 

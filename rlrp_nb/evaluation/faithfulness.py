@@ -273,8 +273,10 @@ def _follow(
         with torch.no_grad():
             shown = _imagined(fill, chosen, hidden) if fixed is None else fixed[sample]
             torch.where(hidden[:, None], shown, chosen, out=flipped)
-            logits = [network(few) for few in torch.split(flipped, together)]
-        scores += [_score(*pair, score) for pair in zip(logits, torch.split(targets[sample], together), strict=True)]
+            parts = -(-len(flipped) // together)  # of equal size: a small last one costs more, each, than the others
+            logits = [network(few) for few in flipped.tensor_split(parts)]
+        answered = zip(logits, targets[sample].tensor_split(parts), strict=True)
+        scores += [_score(*pair, score) for pair in answered]
     found = torch.cat(scores)[same]
     if not found.isfinite().all():
         first = int((~found.isfinite()).any(1).nonzero()[0])
