@@ -10,6 +10,15 @@ from rlrp_nb.widgets import latest as module
 from rlrp_nb.widgets.latest import Latest
 
 
+@pytest.fixture(autouse=True)
+def _no_loop_of_others():
+    """Playwright, where tests before have used it, leaves a loop that counts as running in the main thread."""
+    others = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(others)
+
+
 @pytest.fixture
 def patient(monkeypatch):
     """Let no machine be too slow for the main thread to come first."""
