@@ -127,7 +127,7 @@ def table(question: Question, found: Comparison) -> str:
     title = next(subject.title for subject in subjects() if subject.name == question.subject)
     titles = {contender.name: contender.title for contender in found.contenders}
     lines = [
-        f"### {title}, {found.values.shape[2]} images",
+        f"## {title}, {found.values.shape[2]} images",
         "",
         found.grid(),
         "",
