@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import re
 import sys
 import time
 import warnings
@@ -26,6 +25,7 @@ from torch import Tensor
 
 import rlrp_nb as rn
 from benchmarks.machine import facts
+from benchmarks.marked import write
 from rlrp_nb.data.digits import split_digits
 from rlrp_nb.data.sample import available_samples, sample_image
 from rlrp_nb.evaluation.faithfulness import flip, road
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parents[1] / "docs" / "faithfulness-speed.md"
 ORDERS: tuple[Order, Order] = ("morf", "lerf")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
-_MARKED = re.compile(r"(<!-- python -m benchmarks\.faithfulness -->\n).*?(<!-- end -->)", re.DOTALL)
 _HEADER = (
     "Network, pictures", "Quantus's measure", "s", "Quantus s", "times faster", "passes", "Quantus passes",
     "in the network", "Quantus in the network", "apart",
@@ -303,8 +302,7 @@ def main() -> None:
     text = "\n".join([*lines, "", *(f"- {fact}" for fact in (*facts(), f"Quantus {quantus.__version__}"))])
     print(text)
     if not quick:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(_MARKED.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", page), encoding="utf-8")
+        write(PAGE, "python -m benchmarks.faithfulness", text)
 
 
 if __name__ == "__main__":

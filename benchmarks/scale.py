@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 import ray
 
 from benchmarks.machine import facts
+from benchmarks.marked import write
 from rlrp_nb.data.sample import available_samples, sample_image
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
-_MARKED = re.compile(r"(<!-- python -m benchmarks\.scale -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def script() -> str:
@@ -78,8 +78,7 @@ def main() -> None:
     )
     print(text)
     if not quick:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(_MARKED.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", page), encoding="utf-8")
+        write(PAGE, "python -m benchmarks.scale", text)
 
 
 if __name__ == "__main__":

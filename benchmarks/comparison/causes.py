@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +15,7 @@ from torch.nn import functional
 from benchmarks.comparison.subjects import FAITHFUL, LOCAL, subjects
 from benchmarks.denominators import layer, relevance
 from benchmarks.machine import facts
+from benchmarks.marked import write
 from rlrp_nb.evaluation.attribute import engine_attribute, heatmaps_of
 from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.contender import Contender
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from rlrp_nb.evaluation.comparison import Comparison
 
 PAGE = Path(__file__).parents[2] / "docs" / "comparison-causes.md"
-_MARKED = re.compile(r"(<!-- python -m benchmarks\.comparison\.causes -->\n).*?(<!-- end -->)", re.DOTALL)
 _QUICK = 4
 _SQUARES = 7  # along a side
 
@@ -152,8 +151,7 @@ def main() -> None:
     text = "\n".join([*parts, *(f"- {fact}" for fact in facts())])
     print(text)
     if not quick:
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(_MARKED.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", page), encoding="utf-8")
+        write(PAGE, "python -m benchmarks.comparison.causes", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,16 @@
+"""The part of a page of the documentation that a benchmark writes: between its own mark and the next end."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def write(page: Path, command: str, text: str) -> None:
+    """Put text between ``<!-- command -->`` and ``<!-- end -->`` in place of what stands there."""
+    marked = re.compile(rf"(<!-- {re.escape(command)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    before = page.read_text(encoding="utf-8")
+    page.write_text(marked.sub(lambda marks: f"{marks[1]}{text}\n{marks[2]}", before), encoding="utf-8")
