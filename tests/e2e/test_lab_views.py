@@ -1,6 +1,7 @@
 """The widgets that stand alone, side by side in a real JupyterLab, their choices linked by traits."""
 
 import ast
+import time
 
 import pytest
 
@@ -56,11 +57,23 @@ def python(page, code):
     )
 
 
+def wait_until_python(page, code, expected):
+    """Wait until an expression is worth this in the kernel: while a widget's message is under way, its next one waits.
+
+    ipywidgets holds a choice back in the browser until the kernel has answered the one before.
+    """
+    deadline = time.monotonic() + 20
+    while (found := python(page, code)) != expected and time.monotonic() < deadline:
+        page.wait_for_timeout(50)
+    assert found == expected
+
+
 def test_a_chosen_class_reaches_python_and_the_linked_overlay(page):
     options = page.get_by_role("listbox", name="Class").get_by_role("option")
     options.nth(1).click()
     page.get_by_role("application", name="binoculars").first.wait_for()
-    assert python(page, "selector.target") == python(page, "overlay.target") == "'447'"
+    wait_until_python(page, "selector.target", "'447'")
+    wait_until_python(page, "overlay.target", "'447'")
     assert python(page, "selector.indices") == "447"
 
 
@@ -71,7 +84,7 @@ def test_the_number_of_bars_is_adjustable_and_any_class_can_be_chosen(page):
     page.wait_for_function("() => document.querySelectorAll('.rl-classes .rl-class').length === 8")
     absent = options.nth(7).inner_text().split("\n")[0]
     options.nth(7).click()
-    assert python(page, "model.categories[selector.indices]") == repr(absent)
+    wait_until_python(page, "model.categories[selector.indices]", repr(absent))
     options.nth(0).click()
 
 
@@ -80,7 +93,7 @@ def test_the_layer_reaches_the_overlay_in_the_browser_and_python(page):
     slider.focus()
     page.keyboard.press("ArrowRight")
     page.get_by_role("application", name="layer _blocks.8").first.wait_for()
-    assert python(page, "slider.layer") == "'_blocks.8._project_conv'"
+    wait_until_python(page, "slider.layer", "'_blocks.8._project_conv'")
     page.keyboard.press("Home")
 
 
