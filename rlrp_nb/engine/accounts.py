@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.ledger import Ledger, LedgerRow
-from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Treatment
+from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,6 +74,8 @@ def account(
     elif isinstance(treatment, Differentiate):
         residual = torch.full_like(total_out, float("nan"))
         factor = _share(total_in, total_out, empty=float("nan"))
+    elif isinstance(treatment, ActivatePicked | Skip):
+        raise TypeError(f"{step.name}: where a ledger is kept, activations are passed one by one")
     else:
         passed = treatment.passed(call, s)
         total_passed, mass = _sum(passed.relevance, axis), mass_in + _sum(passed.relevance.abs(), axis)

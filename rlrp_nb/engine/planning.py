@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,8 +10,8 @@ from typing import TYPE_CHECKING
 from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.classic import LayerRule, Transpose
 from rlrp_nb.engine.graph import Ref
-from rlrp_nb.engine.rules import Add, Divide, Multiply
-from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, Hand, Treatment
+from rlrp_nb.engine.rules import Add, Divide, MaxPool, Multiply
+from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Hand, Skip, Treatment
 from rlrp_nb.engine.weighted import BatchNorm, Weighted
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -89,20 +90,21 @@ def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, l
     first = _first(graph) if method.first is not None else frozenset()
     treatments: dict[int, Treatment] = {}
     receivers: dict[int, tuple[int, ...]] = {}
-    keep: set[int] = set()
     for step in graph.steps:
         if step.index not in reached:
             continue
         # the gradient flows into gates too, where any op may stand
         gate = step.index not in signals
-        treatment = Differentiate() if gate else _treatment(step, method, first=step.index in first)
-        treatments[step.index] = treatment
+        treatments[step.index] = Differentiate() if gate else _treatment(step, method, first=step.index in first)
         receivers[step.index] = step.sources if gradient else step.signals
+    if not ledger:
+        treatments |= _picked(graph, treatments, wanted)
+    keep = {*wanted}
+    for index, treatment in treatments.items():
         if ledger or "input" in treatment.needs:
-            keep.update(receivers[step.index])
+            keep.update(receivers[index])
         if ledger or "output" in treatment.needs:
-            keep.add(step.index)
-    keep.update(wanted)
+            keep.add(index)
     frees = _frees(graph, keep)
     return Plan(treatments, receivers, frozenset(keep), frees, _overwrites(graph, frees), wanted, ledger)
 
@@ -131,6 +133,21 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
         return Flatten(method.first)
     rules: dict[str, LayerRule] = {"convolution": method.convolution, "dense": method.dense, "scale": method.scale}
     return Hand(rules[rule.family] if isinstance(rule, Weighted) else Transpose())
+
+
+def _picked(graph: Graph, treatments: dict[int, Treatment], wanted: Collection[int]) -> dict[int, Treatment]:
+    """Return other treatments for each ReLU that a max-pool alone reads, and for these pools."""
+    readers = Counter(index for step in graph.steps for index in step.reads())
+    by_index = {step.index: step for step in graph.steps}
+    others: dict[int, Treatment] = {}
+    for pool in graph.steps:
+        before = by_index.get(pool.sources[0]) if isinstance(pool.rule, MaxPool) and pool.index in treatments else None
+        if before is None or readers[before.index] > 1 or before.index in {*wanted, graph.output}:
+            continue
+        treatment = treatments[before.index]
+        if before.op == "aten.relu" and isinstance(treatment, Activate) and treatment.slope == "relative":
+            others |= {before.index: Skip(), pool.index: ActivatePicked()}
+    return others
 
 
 def _first(graph: Graph) -> frozenset[int]:

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.accounts import Account, account
+from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
 from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
-from rlrp_nb.engine.treatments import Activate, Differentiate, Flatten, rule_of
+from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rlrp_nb.engine.graph import Graph, Step
     from rlrp_nb.engine.planning import Plan
+    from rlrp_nb.engine.rule import Memory
 
 
 @dataclass
@@ -63,13 +65,14 @@ class Relevance:
 
 def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: Tensor) -> Record:
     """Run the network on `inputs` ``(B, …)`` and keep what `plan` reads on the way back."""
+    keep_heap()
     values: dict[int, Any] = {**constants, graph.input: inputs}
     shapes, states = {graph.input: inputs.shape}, {}
     for step, frees in zip(graph.steps, plan.frees, strict=True):
         arguments = step.filled(values.__getitem__)
         treatment = plan.treatments.get(step.index)
         if treatment is not None and not isinstance(treatment, Differentiate):
-            values[step.index], state = _run(step, plan.overwrites.get(step.index, ()), arguments)
+            values[step.index], state = _run(step, treatment, plan.overwrites.get(step.index, ()), arguments)
             if state is not None:
                 states[step.index] = state
         else:
@@ -82,8 +85,10 @@ def forward(graph: Graph, plan: Plan, constants: Mapping[int, Tensor], inputs: T
     return Record(values[graph.output], values, shapes, states)
 
 
-def _run(step: Step, overwrites: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, Any]:
+def _run(step: Step, treatment: Treatment, overwrites: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, Any]:
     """Run a step, where it can in the memory of a value that nothing else reads."""
+    if isinstance(treatment, ActivatePicked):
+        return treatment.run(step, arguments)
     rule = rule_of(step)
     for name in overwrites:
         output = rule.overwrite(arguments, name)
@@ -133,7 +138,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
             if isinstance(treatment, Flatten):
                 carried[receivers[0]] = _sum(carried.get(receivers[0]), messages[0])
             else:
-                memory = "new" if isinstance(treatment, Differentiate) else rule_of(step).returns
+                memory = _memory(step, treatment)
                 own = memory == "new" or (memory == "parts" and call.spare)
                 _send((sensitivities, spare), receivers, messages, own=own)
             del messages
@@ -142,11 +147,19 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         del s, r
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
-        passes += isinstance(treatment, Activate)
-        if isinstance(treatment, Activate) and passes % CHECK_EVERY == 0:
+        active = isinstance(treatment, Activate | ActivatePicked)
+        passes += active
+        if active and passes % CHECK_EVERY == 0:
             exponents = rescale((sensitivities, carried), batch_dims, exponents)
     relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
     return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
+
+
+def _memory(step: Step, treatment: Treatment) -> Memory:
+    """Return whose memory a treatment returns."""
+    if isinstance(treatment, Skip):
+        return "parts"
+    return "new" if isinstance(treatment, Differentiate) else rule_of(step).returns
 
 
 def _send(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -78,6 +78,40 @@ class Activate:
     def expected(self, call: Call, relevance: Tensor) -> Tensor:
         """Return the relevance before the activation that the definition asks for, given the one after it."""
         return relevance if self.slope == "secant" else relevance * relative_activation(call, call.result())
+
+
+@dataclass(frozen=True)
+class ActivatePicked:
+    """Pass a max-pool in R-LRP and, with it, the ReLU before it, whose output nothing but the pool reads.
+
+    What a window picks is an activation, so the sensitivity is multiplied by it before it is spread to its place. That
+    is a fraction of the layer, which need not be kept at all.
+    """
+
+    needs: frozenset[Need] = frozenset({"output"})
+
+    def run(self, step: Step, arguments: dict[str, Any]) -> tuple[Tensor, tuple[Any, Tensor]]:
+        """Run the pool; keep its own state, and the largest activation of all: the pool may leave out some."""
+        a: Tensor = arguments["self"]
+        output, state = rule_of(step).forward(step, arguments)
+        return output, (state, a.amax(_axes_but(step.source_batch_dim, a.dim()), keepdim=True))
+
+    def back(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Return the sensitivity before the activation."""
+        winners, largest = call.state
+        shared = _times_share(call, s, call.result(), largest.to(call.dtype))
+        return rule_of(call.step).transpose(replace(call, state=winners), shared)
+
+
+@dataclass(frozen=True)
+class Skip:
+    """Hand everything on as it is: what the step does has been done by the treatment of the one after it."""
+
+    needs: frozenset[Need] = frozenset()
+
+    def back(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - as of every treatment
+        """Return the sensitivity that arrived."""
+        return (s,)
 
 
 def relative_activation(call: Call, a: Tensor) -> Tensor:
@@ -163,4 +197,4 @@ class Flatten:
         return Passed(call.result() * s, None)
 
 
-Treatment = Hand | Activate | Differentiate | Flatten
+Treatment = Hand | Activate | ActivatePicked | Skip | Differentiate | Flatten

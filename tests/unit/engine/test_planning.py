@@ -16,6 +16,28 @@ def test_r_lrp_keeps_nothing_but_the_outputs_of_relus(residual, images):
     assert kept == {"aten.relu"}
 
 
+POOLED = {
+    "by a pool alone": lambda a: nn.functional.max_pool2d(a, 2),
+    "by others too": lambda a: nn.functional.max_pool2d(a, 2) + a[..., ::2, ::2],
+    "by two pools": lambda a: nn.functional.max_pool2d(a, 2) + nn.functional.max_pool2d(a, 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("read", "layers", "ops"),
+    [
+        ("by a pool alone", None, {"aten.max_pool2d"}),
+        ("by a pool alone", ["relu"], {"aten.relu"}),
+        ("by others too", None, {"aten.relu"}),
+        ("by two pools", None, {"aten.relu"}),
+    ],
+)
+def test_a_relu_is_not_kept_where_a_pool_alone_reads_it(written, images, read, layers, ops):
+    graph = trace(written(lambda n, x: n.classify(POOLED[read](n.conv(x).relu()))), images)
+    made = plan(graph, METHODS["rlrp"], layers, ledger=False)
+    assert {step.op for step in graph.steps if step.index in made.keep} == ops
+
+
 def test_everything_else_is_freed_after_its_last_use(residual, images):
     graph = trace(residual, images)
     made = plan(graph, METHODS["rlrp"], None, ledger=False)

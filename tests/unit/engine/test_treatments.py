@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
+from tests.reference import backprop
 
 
 def test_relative_activation_takes_the_maximum_of_the_whole_layer_of_each_sample():
@@ -38,3 +39,45 @@ def test_gradient_of_gates_flows_where_the_gradient_is_asked_for(written, images
     (gradient,) = torch.autograd.grad(network(leaf)[:, 2].sum(), leaf)
     relevance = rn.explain(network, images, 2, "gradient-x-input").relevance[:, 0]
     torch.testing.assert_close(relevance, images * gradient)
+
+
+POOLS = {
+    "apart": nn.MaxPool2d(2),
+    "overlapping": nn.MaxPool2d(3, 1, padding=1),
+    "that leaves out rows": nn.MaxPool2d(2, 3),
+    "dilated": nn.MaxPool2d(2, 1, dilation=3),
+    "beyond the edge": nn.MaxPool2d(3, 2, ceil_mode=True),
+    "adaptive": nn.AdaptiveMaxPool2d((2, 5)),
+    "in one dimension": nn.Sequential(nn.Flatten(2), nn.MaxPool1d(5, 3)),
+    "in three dimensions": nn.Sequential(nn.Unflatten(1, (2, 2)), nn.MaxPool3d(2)),
+    "twice": nn.Sequential(nn.MaxPool2d(2), nn.ReLU(), nn.MaxPool2d(2)),
+}
+
+
+@pytest.mark.parametrize("name", POOLS)
+def test_a_pool_behind_an_activation_changes_no_definition(name):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), POOLS[name], nn.Flatten(), nn.LazyLinear(3)).eval().double()
+    x = torch.randn(2, 3, 13, 13, dtype=torch.float64)
+    x[1] *= 100  # each sample has its own largest activation
+    with torch.no_grad():
+        network(x)
+    found = rn.explain(network, x, [0, 1, 2])
+    for target in range(3):
+        expected = backprop.relevance(network, x, backprop.one_hot(3, [target] * 2))
+        torch.testing.assert_close(found.relevance[:, target], expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(("highest", "expected"), [(8.0, 0.5), (1.0, 2.0)])
+def test_the_largest_activation_counts_where_no_window_reaches_it_too(highest, expected):
+    network = nn.Sequential(nn.ReLU(), nn.MaxPool2d((1, 2)))
+    x = torch.tensor([1.0, 2.0, highest]).reshape(1, 1, 1, 3)
+    relevance = rn.explain(network, x, torch.ones(1, 1, 1, 1, 1)).relevance.flatten()
+    # the picked 2 is multiplied by its share of the largest, 2 / highest or 2 / 2
+    torch.testing.assert_close(relevance, torch.tensor([0.0, expected, 0.0]))
+
+
+def test_a_dead_layer_before_a_pool_passes_nothing():
+    network = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    relevance = rn.explain(network, -torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1, 1)).relevance
+    assert torch.equal(relevance, torch.zeros(1, 1, 1, 2, 2))
