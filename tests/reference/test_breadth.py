@@ -1,6 +1,7 @@
 """Every classification CNN of torchvision: equal to R-LRP by automatic differentiation, and the books balance."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -47,6 +48,22 @@ def truth(network, x, targets, classes):
     return torch.stack([backprop.relevance(network, x, seed.expand(len(x), -1)) for seed in seeds], dim=1)
 
 
+def check_sums(ledger, found, target, sample):
+    """Hold the columns against each other, and their sums against the logits and the relevance of the input."""
+    for row in ledger:
+        kept = row.relevance_in + row.bias
+        if math.isnan(row.factor):
+            assert row.relevance_out == kept == 0, row
+        else:
+            assert kept == pytest.approx(row.factor * row.relevance_out, rel=1e-6), row
+    # what the users of a value hand to it is what it hands on, but for the logits, where relevance comes in
+    logits, positive, negative = found.logits[sample], *(t[sample, target] for t in (found.targets, found.negatives))
+    arrives = logits[positive] - (logits[negative] if negative >= 0 else 0)
+    handed = arrives + sum(row.relevance_in for row in ledger)
+    left = found.relevance[sample, target].sum() + sum(row.relevance_out for row in ledger)
+    assert float(left) == pytest.approx(float(handed), rel=1e-9)
+
+
 def test_every_classifier_is_explained_or_refused_by_name():
     assert set(IN_FLOAT64) <= set(torchvision_cnn.names())
     assert len(torchvision_cnn.names()) >= 68
@@ -75,11 +92,25 @@ def test_the_books_balance_and_relevance_equals_autograd(name):
             assert len(ledger) > 5
             for row in ledger:
                 assert abs(row.residual) < (1e-4 if layers is None else 1e-10), row
+            assert ledger.worst_residual > 0  # rounding leaves something: nothing left means that nothing was added up
+            if layers is not None:
+                check_sums(ledger, found, target, sample)
     if layers:
         hot = backprop.one_hot(logits.shape[1], [targets[0]] * samples)
         at_layers = backprop.layer_relevances(network, x, hot, layers)
         for layer in layers:
             assert distance(found.layers[layer][:, 0].flatten(1), at_layers[layer].flatten(1)) < 1e-9, layer
+
+
+def test_networks_of_relu6_are_tried_where_it_clips():
+    network, x = zoo.network("mobilenet_v2", torch.float64), images(2, 64, seed=3)
+    activations = [module for module in network.modules() if isinstance(module, nn.ReLU6)]
+    shares = []
+    for module in activations:
+        module.register_forward_hook(lambda _module, _inputs, a: shares.append(float((a == 6).double().mean())))
+    network(x)
+    assert len(shares) == len(activations) > 30
+    assert sum(share > 0 for share in shares) > len(shares) / 2
 
 
 class WrittenOut(nn.Module):

@@ -29,17 +29,18 @@ def network(name: str, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Build a network whose weights, biases and batch-norm statistics are all random, in eval mode.
 
     The statistics are random around those of two pictures of noise: without these, signals grow from block to block
-    until rounding decides about the result, in the network as in its explanation.
+    until rounding decides about the result, in the network as in its explanation. Signals on their way into a ReLU6 are
+    three times as large as elsewhere, so that some of them are clipped.
     """
     built = torchvision_cnn.build(name).to(dtype).to_empty(device="cpu").eval().requires_grad_(requires_grad=False)
-    place = 0
+    place, size_of_signals = 0, 3 if any(isinstance(module, nn.ReLU6) for module in built.modules()) else 1
     for module in built.modules():
         for key, parameter in module.named_parameters(recurse=False):
             place += _STRIDE
             if parameter.dim() > 1 and key != "layer_scale":
                 _fill(parameter, place, 0, math.sqrt(2 / parameter[0].numel()))  # keeps the variance through ReLU
             else:
-                _fill(parameter, place, 0 if key == "bias" else 1, 0.1)
+                _fill(parameter, place, 0 if key == "bias" else size_of_signals, 0.1)
     norms = [module for module in built.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
         norm.reset_running_stats()
