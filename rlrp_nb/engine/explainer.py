@@ -18,6 +18,7 @@ from rlrp_nb.engine.propagate import forward, walk_back
 from rlrp_nb.engine.registry import constants_of, graph_of
 from rlrp_nb.engine.snapshot import has_forward_hooks, unwrap
 from rlrp_nb.engine.targets import resolve_targets
+from rlrp_nb.engine.tracing import check_runs
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -219,13 +220,23 @@ def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
 
 
 def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:
-    """Refuse hooks that fail or change the output: the network is run once with them."""
+    """Refuse hooks that fail or change the output: the network is run once with them.
+
+    Raises
+    ------
+    InputError
+        The network fails without its hooks too.
+    UnsupportedNetworkError
+        It fails or returns something else with its hooks alone.
+    """
     where = f"(hooks are on: {', '.join(hooked[:5])})"
     try:
         output = network(inputs.clone())
     except Exception as error:
+        check_runs(network, inputs)  # what fails without hooks too is no failure of a hook
         raise UnsupportedNetworkError(
-            f"a forward hook of the network fails {where}: {type(error).__name__}: {error}. Mend it, or remove it."
+            f"a forward hook of the network fails, or makes a layer fail {where}: {type(error).__name__}: {error}. "
+            "Mend it, or remove it."
         ) from error
     tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
     if getattr(output, "shape", None) != logits.shape or not torch.allclose(

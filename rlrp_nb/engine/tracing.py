@@ -56,7 +56,7 @@ def _trace(network: nn.Module, inputs: Tensor) -> Graph:
         try:
             program = _export(twin, example, dynamic=True)
         except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-            _check_runs(network, inputs)
+            check_runs(network, inputs)
             failure = error
         else:
             return build(program, batch_size=None, fold=fold)
@@ -118,8 +118,8 @@ class _OtherThreads:
         return getattr(self._stream, name)
 
 
-def _check_runs(network: nn.Module, inputs: Tensor) -> None:
-    """Find out whether the network fails by itself on this input, and in which layer.
+def check_runs(network: nn.Module, inputs: Tensor) -> None:
+    """Find out whether the network fails by itself on this input, without any hooks, and in which layer.
 
     Raises
     ------

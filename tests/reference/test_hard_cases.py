@@ -256,8 +256,32 @@ def test_a_hook_that_fails_is_told_in_words():
 
     network = small_vgg()
     network[2].register_forward_hook(fail)
-    with pytest.raises(rn.UnsupportedNetworkError, match=r"hook of the network fails .*on: 2.*KeyError.*Mend it"):
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"hook of the network fails, .*on: 2.*KeyError.*Mend it"):
         rn.explain(network, images(2, 12))
+
+
+def test_a_hook_that_makes_a_layer_fail_is_told_in_words():
+    network = small_vgg()
+    network[2].register_forward_hook(lambda _module, _inputs, output: output[:, :2])
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"makes a layer fail .*on: 2.*RuntimeError.*Mend it"):
+        rn.explain(network, images(2, 12))
+
+
+class OnlyTraced(nn.Module):
+    """A layer that can be traced and not be run."""
+
+    def forward(self, x):
+        if not torch.compiler.is_exporting():
+            raise OSError("the licence has run out")
+        return x
+
+
+def test_a_failure_of_the_network_is_not_blamed_on_its_hooks():
+    network, seen = nn.Sequential(OnlyTraced(), small_vgg()).eval(), []
+    network[1][2].register_forward_hook(lambda *_: seen.append(1))
+    with pytest.raises(rn.InputError, match=r"cannot be run .* at layer '0' \(OnlyTraced\): the licence has run out"):
+        rn.explain(network, images(2, 12))
+    assert not seen
 
 
 @pytest.mark.parametrize("replace", [lambda y: (y, y), lambda y: y[:, :2], lambda y: {"logits": y}])
