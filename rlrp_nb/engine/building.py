@@ -18,6 +18,8 @@ from rlrp_nb.engine.rule import Constant, Refusal
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch.export import ExportedProgram
     from torch.fx import Node
 
@@ -129,15 +131,16 @@ def check(graph: Graph) -> None:
     """
     reached = graph.reached()
     problems: dict[tuple[str, str], list[str]] = {}
+    by_index = {step.index: step for step in graph.steps}
     followed = graph.reached(gates=True)  # gates are held constant, but must be those of the sample alone
     for step in [*graph.constants.steps, *graph.steps]:
-        problem = _problem(step, last=step.index == graph.output) if step.index in reached else None
+        problem = _problem(step, by_index, last=step.index == graph.output) if step.index in reached else None
         if step.index in followed and step.sources:
             problem = problem or _mixing(step)
         if step.is_random() and not problem:
             problem = "it acts at random; call network.eval(), or pass training=False"
         if problem:
-            problems.setdefault((step.op, problem), []).append(step.name)
+            problems.setdefault((step.op, problem), []).append(_place(step))
     missing = {key: names for key, names in problems.items() if key[1] != _MIXED}
     problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
@@ -149,13 +152,18 @@ def check(graph: Graph) -> None:
         )
 
 
+def _place(step: Step) -> str:
+    """Say where a step is, and as what it was written where its op alone would not tell."""
+    return f"{step.name} (part of {step.within})" if step.within else step.name
+
+
 def _some(names: list[str]) -> str:
     """Join names; of many, as in a transformer, the first few."""
     rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + rest
 
 
-def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
+def _problem(step: Step, by_index: Mapping[int, Step], *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
     rule = step.rule
     if rule is None or rule.kind == "constant":
         return "there is no rule for this op" if step.item is None else f"there is no rule for its output {step.item}"
@@ -169,14 +177,30 @@ def _problem(step: Step, *, last: bool) -> str | None:  # noqa: PLR0911 - one re
             )
         return "it does not map 0 to 0, as an activation must; it is supported where it scales a signal"
     if set(step.roles) == {"gate"}:
-        return "it takes a gate (sigmoid, hardsigmoid, softmax), which does not map 0 to 0, for a signal"
+        return f"it takes a gate ({_makers(step, by_index)}), which does not map 0 to 0, for a signal"
     if "gate" in step.roles and step.op != "aten.mul":
-        return "it joins a signal and a gate (sigmoid, hardsigmoid, softmax), which is supported in products only"
+        return f"it joins a signal and a gate ({_makers(step, by_index)}), which is supported in products only"
     if not step.floating:
         return "it turns numbers into whole numbers or truth values, which no relevance passes"
     if last and step.batch_dim:
         return f"the samples are counted by axis {step.batch_dim} of the output; accepted is axis 0"
     return rule.problem(step)
+
+
+def _makers(step: Step, by_index: Mapping[int, Step]) -> str:
+    """Name the ops that made gates of signals, from which an op takes its gates; other ops can stand between."""
+    made, ahead, seen = [], [step], {step.index}
+    while ahead:
+        taken = ahead.pop()
+        for index, role in zip(taken.sources, taken.roles, strict=True):
+            if role == "gate" and index not in seen:
+                seen.add(index)
+                source = by_index[index]
+                if "signal" in source.roles:
+                    made.append(f"{source.op} at {_place(source)}")
+                else:
+                    ahead.append(source)
+    return _some(made)
 
 
 def _mixing(step: Step) -> str | None:
@@ -266,7 +290,14 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         rank=value.dim() if isinstance(value, Tensor) else 0,
         floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
+        within=_caller(made_by, op),
     )
+
+
+def _caller(node: Node, op: str) -> str:
+    """Return the function that the network called, or nothing where it goes by the name of the op."""
+    function: str = node.meta.get("torch_fn", ("", ""))[1].rpartition(".")[2].strip("_")
+    return "" if function == op.rpartition(".")[2].strip("_") else function
 
 
 def _bind(node: Node) -> tuple[dict[str, Any], int, str]:

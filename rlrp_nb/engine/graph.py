@@ -66,6 +66,9 @@ class Step:
         The axis of the weight that the argument ``scale`` multiplies, of a map into which a batch-norm was folded.
     stack
         The modules, outermost first, inside whose call the op was run.
+    within
+        The function of PyTorch that the network called and of which the op is a part, such as ``softshrink``; empty
+        where that is the op itself.
     roles
         For each source, whether it is a ``signal`` or a ``gate`` (held constant by every method but the gradient).
     self_gated
@@ -89,6 +92,7 @@ class Step:
     floating: bool = True
     folded: int | None = None
     stack: tuple[str, ...] = ()
+    within: str = ""
     roles: tuple[Role, ...] = ()
     self_gated: bool = False
     name: str = ""

@@ -103,6 +103,8 @@ class RelativeRelevance(TorchFunctionMode):
             inplace = value.data_ptr() == scratch.data_ptr()
             coefficient = torch.zeros_like(value) if func in GATES else relevance_coefficient(before, value)
             return _Scaled.apply(z, value, coefficient, inplace)
+        if func is functional.tanhshrink:  # a sum of two branches, of which one is an activation
+            return args[0] - self.__torch_function__(torch.tanh, types, args)
         if func is functional.layer_norm:
             return _layer_norm(*args, **kwargs)
         return func(*args, **kwargs)
