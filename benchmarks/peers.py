@@ -7,7 +7,6 @@ three: that is the truth here. zennit and Captum know LRP-epsilon; with an epsil
 from __future__ import annotations
 
 import argparse
-import re
 import textwrap
 import warnings
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from zennit.types import Linear as Weighted
 
 import rlrp_nb as rn
 from benchmarks.flops import count_flops
+from benchmarks.marked import write
 from rlrp_nb.errors import RlrpError
 
 if TYPE_CHECKING:
@@ -266,14 +266,10 @@ TABLES = {"correctness": correctness, "unknown": refusals, "cost": costs}
 def main() -> None:
     """Write the tables into the page, each between its own marks."""
     argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__).parse_args()
-    text = PAGE.read_text(encoding="utf-8")
     for name, table in TABLES.items():
-        made = f"<!-- {name}: begin -->\n\n{table()}\n\n<!-- {name}: end -->"
-        text, found = re.subn(rf"<!-- {name}: begin -->.*?<!-- {name}: end -->", lambda _: made, text, flags=re.DOTALL)  # noqa: B023
-        if found != 1:
-            raise SystemExit(f"{PAGE} has {found} places for the table {name!r}; one is needed.")
+        made = table()
         print(made)
-    PAGE.write_text(text, encoding="utf-8")
+        write(PAGE, f"python -m benchmarks.peers: {name}", f"\n{made}\n")
 
 
 if __name__ == "__main__":
