@@ -83,6 +83,13 @@ def header_of(path):
     return json.loads(json.loads(path.read_bytes()[8 : 8 + size])["__metadata__"]["rlrp_nb"])
 
 
+def without_classes(header, tensors, *shape):
+    """Logits that hold no class, in a file where nothing else speaks of one."""
+    header.update(categories=None)
+    none = torch.full_like(tensors["targets"], -1)
+    tensors.update(logits=torch.zeros(shape), targets=none, negatives=none.clone())
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -100,6 +107,9 @@ def header_of(path):
         lambda _, t: t.update(targets=torch.zeros(2, 2)),
         lambda _, t: t.update(targets=torch.full((2, 2), 6)),
         lambda _, t: t.update(logits=torch.zeros(1, 6)),
+        lambda h, t: without_classes(h, t, 2),
+        lambda h, t: without_classes(h, t, 2, 0),
+        lambda h, t: without_classes(h, t, 2, 5, 0),
         lambda _, t: t.update(images=torch.zeros(2, 8, 8)),
         lambda _, t: t.update(ledger=torch.zeros(1)),
     ],
@@ -123,11 +133,13 @@ ODD_NUMBERS = {
     "logits of whole numbers": lambda t: t.update(logits=t["logits"].to(torch.int32)),
     "logits of fewer samples": lambda t: t.update(logits=t["logits"][:1].clone()),
     "logits of none": lambda t: t.update(logits=t["logits"][:, :0].clone()),
+    "pictures of nothing": lambda t: t.update(images=torch.zeros(2, 0, 8, 3, dtype=torch.uint8)),
     "pictures of one sample": lambda t: t.update(images=torch.zeros(1, 8, 8, 3, dtype=torch.uint8)),
     "pictures of two channels": lambda t: t.update(images=torch.zeros(2, 8, 8, 2, dtype=torch.uint8)),
     "pictures of floats": lambda t: t.update(images=torch.zeros(2, 8, 8, 3)),
     "a tensor too many": lambda t: t.update(other=torch.zeros(1)),
     "a target too large": lambda t: t.update(targets=torch.full_like(t["targets"], 6)),
+    "a layer of nothing": lambda t: t.update({"layer.0": t["layer.0"][:, :, :0].clone()}),
     "a layer of fewer samples": lambda t: t.update({"layer.0": t["layer.0"][:1].clone()}),
     "a layer of whole numbers": lambda t: t.update({"layer.0": t["layer.0"].to(torch.int32)}),
     "a ledger of eight bits": lambda t: t.update(ledger=t["ledger"].to(torch.float8_e4m3fn)),
