@@ -156,12 +156,9 @@ def _pictures(model: Classifier, inputs: Any) -> tuple[Tensor, Tensor | None]:  
             "inputs is an empty list; accepted is a picture (path, PIL image, array) or a list of pictures."
         )
     place = next(iter(model.network.parameters()), torch.empty(0))
-    batch = torch.stack([model.preprocess(item) for item in items]).to(place.device, place.dtype)
-    seen = [
-        torch.frombuffer(bytearray(v.tobytes()), dtype=torch.uint8).reshape(v.height, v.width, 3)
-        for v in map(model.preprocess.view, items)
-    ]
-    return batch, torch.stack(seen)
+    prepared = [model.preprocess.prepare(item) for item in items]
+    batch = torch.stack([each.pixels for each in prepared]).to(place.device, place.dtype)
+    return batch, torch.stack([each.view for each in prepared])
 
 
 def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - anything is checked

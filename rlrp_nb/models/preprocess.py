@@ -21,6 +21,22 @@ _FILTERS = {
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """A picture as a network takes it.
+
+    Attributes
+    ----------
+    pixels
+        The network's input, float32 (C, H, W).
+    view
+        What it sees, before normalisation: uint8 (H, W, 3).
+    """
+
+    pixels: torch.Tensor
+    view: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Preprocess:
     """Resize, centre crop, scale to [0, 1], normalise: a picture becomes what a network wants.
 
@@ -127,6 +143,27 @@ class Preprocess:
             The picture cannot be used; see :meth:`view`.
         """
         return self.normalise(self.view(image))
+
+    def prepare(self, image: ImageSource) -> Prepared:
+        """Turn a picture into the network's input and keep what it shows; the picture is read and resized once.
+
+        Parameters
+        ----------
+        image : path, PIL image, array or tensor
+            Anything that :func:`rlrp_nb.load_image` reads.
+
+        Returns
+        -------
+        Prepared
+            On the CPU.
+
+        Raises
+        ------
+        InputError
+            The picture cannot be used; see :meth:`view`.
+        """
+        view = self.view(image)
+        return Prepared(self.normalise(view), torch.from_numpy(np.array(view)))
 
     def normalise(self, view: Image.Image) -> torch.Tensor:
         """Turn what :meth:`view` gave into the network's input.

@@ -1,6 +1,6 @@
 """What an Explorer asks of the engine: explanations of its images, covered regions, channels of a layer."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rlrp_nb.errors import InputError
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from rlrp_nb.engine.explanation import Explanation
     from rlrp_nb.models.classifier import Classifier
+    from rlrp_nb.models.preprocess import Prepared
 
 Tree: TypeAlias = dict[str, Any]
 
@@ -19,14 +20,6 @@ MAX_PIXELS = 40_000_000
 MAX_HELD = 40_000_000  # pixels of all pictures together as the network takes them, fifteen bytes each
 _CHANNELS = 12
 _LIKELIEST = 3
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A picture as the network takes it, prepared once: its input (C, H, W), and what it sees, uint8 (H, W, 3)."""
-
-    pixels: "Tensor"
-    view: "Tensor"
 
 
 class Session:
@@ -43,7 +36,7 @@ class Session:
     def __init__(self, classifier: "Classifier", layers: str | list[str] | None) -> None:
         self.classifier = classifier
         self.layers = layers
-        self._images: list[_Shown] = []
+        self._images: list[Prepared] = []
 
     def add(self, image: Any) -> int:  # noqa: ANN401 - whatever load_image takes
         """Keep an image and return its position.
@@ -63,13 +56,7 @@ class Session:
         InputError
             If it is not a picture, or the network cannot take it.
         """
-        import numpy as np  # noqa: PLC0415 - keeps the widget light
-        import torch  # noqa: PLC0415 - torch is loaded on first use
-
-        from rlrp_nb.data.image import load_image  # noqa: PLC0415 - keeps the widget light
-
-        picture, preprocess = load_image(image), self.classifier.preprocess
-        self._images.append(_Shown(preprocess(picture), torch.from_numpy(np.array(preprocess.view(picture)))))
+        self._images.append(self.classifier.preprocess.prepare(image))
         return len(self._images) - 1
 
     def keep(self, count: int) -> None:
@@ -214,13 +201,13 @@ class Session:
             )
         return self.add(picture)
 
-    def _explain(self, shown: _Shown, targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+    def _explain(self, shown: "Prepared", targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
         from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
 
         found = explain(self.classifier, self._batch(shown.pixels[None]), targets, method, layers)
         return replace(found, images=shown.view[None])
 
-    def _image(self, position: int) -> _Shown:
+    def _image(self, position: int) -> "Prepared":
         if not 0 <= position < len(self._images):
             raise InputError(f"There is no image {position}; there are {len(self._images)}.")
         return self._images[position]

@@ -56,6 +56,21 @@ def test_the_view_is_what_the_network_saw(width, height, size, resize, grey):
     torch.testing.assert_close((tensor * 0.3 + 0.4).expand(3, -1, -1), seen, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("grey", [False, True])
+def test_what_is_prepared_together_is_what_is_made_one_by_one(tmp_path, monkeypatch, grey):
+    path, preprocess = tmp_path / "x.png", Preprocess(size=(8, 6), mean=0.4, std=0.3, grey=grey)
+    noise(20, 30).save(path)
+    pixels, view = preprocess(path), np.array(preprocess.view(path))
+    read = []
+    monkeypatch.setattr(Image, "open", lambda *args, real=Image.open, **named: read.append(1) or real(*args, **named))
+    prepared = preprocess.prepare(path)
+    assert read == [1]
+    assert torch.equal(prepared.pixels, pixels)
+    assert prepared.view.dtype == torch.uint8
+    assert np.array_equal(prepared.view.numpy(), view)
+    assert view.shape == (8, 6, 3)
+
+
 def test_a_picture_of_the_right_size_is_not_touched():
     picture = noise(28, 20)
     assert np.array_equal(Preprocess(size=(20, 28)).view(picture), picture)
