@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.fill import broadcast, filled, impute
 from rlrp_nb.evaluation.memory import batch_size, memory_format
@@ -257,13 +258,14 @@ def _follow(
 ) -> Tensor:
     """Return the scores of all inputs in all states, ``(B, states)``; a state is the interval of ranks it flips."""
     targets = targets.to(inputs.device)
+    keep_heap()
     fixed = _fixed(inputs, fill)
     ranks, bounds = _without_idle(ranks, states, None if fixed is None else (fixed != inputs).any(1))
     # One number for each state of each sample, in their order: neighbours in a batch share their input and their fill.
     base = int(bounds.max()) + 1
     samples = torch.arange(len(inputs), device=inputs.device)[:, None]
     keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
-    order, together = memory_format(network, inputs), batch_size(inputs, batch)
+    order, together = memory_format(network, inputs), batch_size(network, inputs, batch)
     scores = []
     for part in torch.split(keys, batch):
         sample, low, high = part // base**2, part // base % base, part % base

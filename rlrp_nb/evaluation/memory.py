@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _BYTES = 2**16  # of inputs for each thread: what small networks make of so many stays in the cache of a processor core
-_FEWEST = 4  # for each thread: fewer repeat too often what a convolution prepares for each call
+_GROWTH = 32  # about how many times the bytes of its input the layers of a convolutional network hold
 _AGREE = 1e-3  # of the largest logit; two orders of summation in float32 stay far below
 
 
-def batch_size(inputs: Tensor, most: int) -> int:
+def batch_size(network: nn.Module, inputs: Tensor, most: int) -> int:
     """Return how many inputs a network is best given at once: on a CPU few, elsewhere the most that is allowed.
 
     Parameters
     ----------
+    network : nn.Module
+        Its weights are read, and put into another order, for each batch.
     inputs : Tensor
         ``(B, C, H, W)``.
     most : int
@@ -30,12 +32,15 @@ def batch_size(inputs: Tensor, most: int) -> int:
     Returns
     -------
     int
-        From 1 on. Where activations outgrow a processor's cache, each input takes longer than among a few.
+        From 1 on. Many, where weights weigh more than what is made of an input, so that they are prepared less often.
+        Few, where it is the other way around: where activations outgrow a processor's cache, each input takes longer
+        than among a few.
     """
     if inputs.device.type != "cpu":
         return most
-    few = max(_BYTES // (inputs[0].numel() * inputs.element_size()), _FEWEST)
-    return min(few * torch.get_num_threads(), most)
+    threads, own = torch.get_num_threads(), inputs[0].numel() * inputs.element_size()
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    return min(max(_BYTES // own * threads, weights // (_GROWTH * own), threads), most)
 
 
 def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:

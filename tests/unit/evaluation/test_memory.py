@@ -69,9 +69,21 @@ def test_an_answer_that_is_no_number_decides_nothing():
     assert memory_format(network, torch.rand(1, 1, 8, 8)) == torch.contiguous_format
 
 
-def test_small_inputs_go_in_tens_and_large_ones_in_a_few(monkeypatch):
+@pytest.mark.parametrize(
+    ("weights", "shape", "most", "expected"),
+    [
+        (10, (1, 28, 28), 64, 40),  # 2 x 2^16 bytes of inputs
+        (10, (3, 224, 224), 64, 2),
+        (10, (3, 224, 224), 1, 1),
+        (16 * 3 * 224 * 224 * 5, (3, 224, 224), 64, 2),
+        (32 * 3 * 224 * 224 * 5, (3, 224, 224), 64, 5),  # as heavy as five inputs with their layers
+        (32 * 3 * 224 * 224 * 5, (3, 32, 32), 64, 64),
+    ],
+)
+def test_the_lighter_the_inputs_beside_the_weights_the_more_go_at_once(monkeypatch, weights, shape, most, expected):
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert batch_size(torch.rand(1, 1, 28, 28), 64) == 40
-    assert batch_size(torch.rand(1, 3, 224, 224), 64) == 8
-    assert batch_size(torch.rand(1, 3, 224, 224), 3) == 3
-    assert batch_size(torch.rand(1, 1, 28, 28, device="meta"), 64) == 64
+    assert batch_size(nn.Linear(1, weights, bias=False), torch.rand(1, *shape), most) == expected
+
+
+def test_on_an_accelerator_the_most_go_at_once():
+    assert batch_size(nn.Linear(1, 1), torch.rand(1, 1, 28, 28, device="meta"), 64) == 64
