@@ -1,8 +1,12 @@
 """The fingerprint changes with whatever decides a graph, so that no explanation is of a network that was."""
 
+import copy
+import sys
+from collections import deque
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
-from types import MethodType, SimpleNamespace
+from types import MethodType, ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -81,6 +85,35 @@ def enclosed(cell):
     return lambda _: cell["factor"]
 
 
+class Helper:
+    factor = 2.0
+
+    def __init__(self):
+        self.own = 2.0
+
+    def __call__(self):
+        return FACTOR
+
+    def get(self):
+        return self.own
+
+    @property
+    def read(self):
+        return FACTOR
+
+
+def imported(_):
+    from tests_settings import FACTOR as LOCAL  # noqa: PLC0415 - the very thing
+
+    return LOCAL
+
+
+settings = ModuleType("tests_settings")
+settings.FACTOR = 2.0
+sys.modules["tests_settings"] = settings
+factor_of_the_module.factor = 2.0
+MODULE = nn.LeakyReLU(2.0)
+VARIABLE = ContextVar("VARIABLE", default=2.0)
 CELL = {"factor": 2.0}
 OBJECT = SimpleNamespace(factor=2.0)
 
@@ -111,6 +144,45 @@ HELD = {
     "an array": (lambda n: float(n.array[1]), lambda n, _: n.array.put(1, 3.0)),
     "an object": (lambda n: n.object.inner.factor, lambda n, _: setattr(n.object.inner, "factor", 3.0)),
     "an object with slots": (lambda n: n.slotted.factor, lambda n, _: setattr(n.slotted, "factor", 3.0)),
+    "a global read by a function within a function": (
+        lambda _: sum(factor * FACTOR for factor in (0.5, 0.5)),
+        lambda _, patch: patch.setitem(globals(), "FACTOR", 3.0),
+    ),
+    "a value of a Python module": (lambda _: settings.FACTOR, lambda _, patch: patch.setattr(settings, "FACTOR", 3.0)),
+    "a value imported by the function": (imported, lambda _, patch: patch.setattr(settings, "FACTOR", 3.0)),
+    "a value of a class": (lambda _: Helper.factor, lambda _, patch: patch.setattr(Helper, "factor", 3.0)),
+    "a value of an object's class": (lambda n: n.helper.factor, lambda _, patch: patch.setattr(Helper, "factor", 3.0)),
+    "what an object reads that is called": (
+        lambda n: n.helper(),
+        lambda _, patch: patch.setitem(globals(), "FACTOR", 3.0),
+    ),
+    "a property of an object": (
+        lambda n: n.helper.read,
+        lambda _, patch: patch.setitem(globals(), "FACTOR", 3.0),
+    ),
+    "an object whose method is held": (lambda n: n.method(), lambda n, _: setattr(n.method.__self__, "own", 3.0)),
+    "an attribute of a function": (
+        lambda _: factor_of_the_module.factor,
+        lambda _, patch: patch.setattr(factor_of_the_module, "factor", 3.0),
+    ),
+    "a module that is no part of the network": (
+        lambda _: MODULE.negative_slope,
+        lambda _, patch: patch.setattr(MODULE, "negative_slope", 3.0),
+    ),
+    "a context variable": (lambda _: VARIABLE.get(), lambda *_: VARIABLE.set(3.0)),
+    "a deque": (lambda n: n.deque[0], lambda n, _: n.deque.__setitem__(0, 3.0)),
+    "bytes": (lambda n: float(n.bytes[0]), lambda n, _: n.bytes.__setitem__(0, 3)),
+    "many numbers": (lambda n: n.many[-1], lambda n, _: n.many.__setitem__(-1, 3.0)),
+    "a large array": (lambda n: float(n.large[-1]), lambda n, _: n.large.put(-1, 3.0)),
+    "a number taken out of a tensor": (lambda n: n.tensor.item(), lambda n, _: n.tensor.data.fill_(3.0)),
+    "the type of a number": (
+        lambda n: 3.0 if n.one is True else 2.0,
+        lambda n, _: setattr(n, "one", True),
+    ),
+    "an object deep within": (
+        lambda n: n.deep.a.b.c.factor,
+        lambda n, _: setattr(n.deep.a.b.c, "factor", 3.0),
+    ),
     "a partial": (
         partial(lambda holder, _: holder["factor"], {"factor": 2.0}),
         lambda n, _: n.factor.args[0].update(factor=3.0),
@@ -120,7 +192,10 @@ HELD = {
 
 @pytest.mark.parametrize("name", HELD)
 def test_a_factor_that_was_changed_is_seen_wherever_it_is_held(name, monkeypatch):
-    factor, change = HELD[name]
+    copy_context().run(see_a_change, *HELD[name], monkeypatch)
+
+
+def see_a_change(factor, change, monkeypatch):
     torch.manual_seed(0)
     network = Scaled(
         factor,
@@ -129,6 +204,15 @@ def test_a_factor_that_was_changed_is_seen_wherever_it_is_held(name, monkeypatch
         array=np.array([1.0, 2.0]),
         object=SimpleNamespace(inner=SimpleNamespace(factor=2.0)),
         slotted=Slotted(2.0),
+        helper=Helper(),
+        method=Helper().get,
+        deque=deque([2.0]),
+        bytes=bytearray([2]),
+        many=[2.0] * 1200,
+        large=np.full(1200, 2.0),
+        tensor=torch.tensor(2.0),
+        one=1,
+        deep=SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=SimpleNamespace(factor=2.0)))),
     ).eval()
     x = torch.randn(2, 3)
     first = rn.explain(network, x)
@@ -140,6 +224,64 @@ def test_a_factor_that_was_changed_is_seen_wherever_it_is_held(name, monkeypatch
     second = rn.explain(network, x)
     torch.testing.assert_close(second.logits, 3 * network.head(x))
     torch.testing.assert_close(second.relevance, 1.5 * first.relevance)
+
+
+class Twice(nn.Module):
+    """Two convolutions in a row, whose parts the tests share or replace, and a buffer that may be there."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.norm, self.other = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1), *map(nn.BatchNorm2d, (3, 3))
+        self.register_buffer("mask", None)
+
+    def forward(self, x):
+        x = self.other(self.b(self.norm(self.a(x)).relu()))
+        return (x if self.mask is None else x * self.mask).mean((2, 3))
+
+
+SHARED = {
+    "a weight": (lambda n: setattr(n.b, "weight", n.a.weight), lambda n: setattr(n.b, "weight", fresh_weight())),
+    "the first weight": (
+        lambda n: setattr(n.b, "weight", n.a.weight),
+        lambda n: setattr(n.a, "weight", fresh_weight()),
+    ),
+    "a layer": (lambda n: setattr(n, "b", n.a), lambda n: setattr(n, "b", fresh_layer())),
+    "the first layer": (lambda n: setattr(n, "b", n.a), lambda n: setattr(n, "a", fresh_layer())),
+    "statistics": (
+        lambda n: setattr(n.other, "running_var", n.norm.running_var),
+        lambda n: setattr(n.other, "running_var", torch.tensor([2.0, 3.0, 4.0])),
+    ),
+    "no buffer": (lambda _: None, lambda n: setattr(n, "mask", torch.tensor([2.0, 3.0, 4.0]).view(3, 1, 1))),
+    "a buffer": (
+        lambda n: setattr(n, "mask", torch.tensor([2.0, 3.0, 4.0]).view(3, 1, 1)),
+        lambda n: setattr(n, "mask", None),
+    ),
+}
+
+
+def fresh_weight():
+    return nn.Parameter(torch.randn(3, 3, 1, 1, generator=torch.Generator().manual_seed(5)))
+
+
+def fresh_layer():
+    layer = nn.Conv2d(3, 3, 1)
+    layer.weight = fresh_weight()
+    return layer
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_tensors_and_layers_that_were_shared_or_absent_and_are_no_longer(name):
+    before, change = SHARED[name]
+    torch.manual_seed(0)
+    network, x = Twice().eval(), torch.randn(2, 3, 4, 4)
+    before(network)
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    change(network)
+    found = rn.explain(network, x, layers="all")
+    torch.testing.assert_close(found.logits, network(x))
+    expected = rn.explain(copy.deepcopy(network), x, layers="all")
+    torch.testing.assert_close(found.relevance, expected.relevance)
+    assert list(found.layers) == list(expected.layers)
 
 
 def test_a_method_of_pytorch_s_own_layers_that_was_exchanged_is_seen(monkeypatch):

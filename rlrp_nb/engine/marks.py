@@ -1,0 +1,214 @@
+"""Marks of what a network's code reads: equal as long as what they stand for is, its value or which object it is."""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from array import array
+from collections import deque
+from contextlib import suppress
+from contextvars import ContextVar
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PLAIN = frozenset({type(None), bool, int, float, str})
+"""Types whose values are marks, together with the type: 1 equals True and 1.0, and code can tell them apart."""
+_BY_VALUE = frozenset({bytes, complex, range})
+_DEPTH = 4  # of objects within objects
+_MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
+_FEW = 64  # numbers of a tensor that are looked at
+_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+
+
+class Marks:
+    """Makes marks.
+
+    Parameters
+    ----------
+    known
+        Objects whose mark is which they are, since what they hold is looked at elsewhere: a network's modules.
+    """
+
+    def __init__(self, known: Iterable[object] = ()) -> None:
+        self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
+
+    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401, C901, PLR0911 - anything at all; one return per kind
+        """Return the mark of an attribute or a global.
+
+        Parameters
+        ----------
+        value
+            Anything.
+        depth
+            How many objects within objects are still looked into.
+        names
+            The names that the code uses which reads the value: of a Python module or a class these alone are looked at.
+        """
+        kind = type(value)
+        if kind in PLAIN or kind in _BY_VALUE or isinstance(value, int | float | str):
+            return kind, value
+        if isinstance(value, Tensor):
+            return _of_tensor(value)
+        if isinstance(value, list | tuple | set | frozenset | dict | deque):
+            return self._of_container(value, depth)
+        if isinstance(value, np.ndarray):
+            content = self.of(value.tolist(), depth) if value.dtype.hasobject else hash(value.tobytes())
+            return id(value), value.shape, str(value.dtype), content
+        if isinstance(value, np.generic | array | bytearray):
+            return kind, value.tobytes() if isinstance(value, np.generic) else bytes(value)
+        if isinstance(value, FunctionType):
+            return self._of_function(value)
+        if isinstance(value, MethodType):
+            return self.of(value.__self__, depth), self._of_function(value.__func__)
+        if isinstance(value, partial):
+            return kind, self.of(value.func), self.of(value.args), self.of(value.keywords)
+        if isinstance(value, ContextVar):
+            return id(value), self.of(value.get(None), depth)
+        if isinstance(value, type | ModuleType):
+            return self._of_namespace(value, depth, names)
+        if depth == 0 or id(value) in self._seen or (_is_library(kind.__module__) and not _holds_values(kind)):
+            return id(value)
+        self._seen.add(id(value))
+        return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in _fields(value)]
+
+    def of_type(self, kind: type) -> Any:  # noqa: ANN401 - whatever stands for a class
+        """Return the mark of a class of modules: its functions and values; of PyTorch's own classes its forward."""
+        return kind, [
+            (k, self._of_member(v))
+            for base in kind.__mro__[: kind.__mro__.index(nn.Module)]
+            for k, v in vars(base).items()
+            if k == "forward" or not (k.startswith("__") or str(base.__module__).startswith("torch."))
+        ]
+
+    def _of_object_s_type(self, kind: type) -> Any:  # noqa: ANN401 - likewise
+        """Return the mark of the class of an object that code may call: its functions and values."""
+        if kind in self._seen:
+            return id(kind)
+        self._seen.add(kind)
+        return id(kind), [
+            (k, self._of_member(v))
+            for base in kind.__mro__
+            if not _is_library(base.__module__)
+            for k, v in vars(base).items()
+            if k == "__call__" or not k.startswith("__")
+        ]
+
+    def _of_member(self, value: Any) -> Any:  # noqa: ANN401 - what stands in a class: a function may be wrapped
+        return self.of(getattr(value, "__func__", getattr(value, "fget", value)))
+
+    def _of_namespace(self, value: type | ModuleType, depth: int, names: tuple[str, ...]) -> Any:  # noqa: ANN401
+        """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
+        key = id(value), id(names)
+        module = value.__name__ if isinstance(value, ModuleType) else value.__module__
+        if depth == 0 or key in self._seen or id(value) in self._seen or _is_library(module):
+            return id(value)
+        self._seen.add(key)
+        spaces = value.__mro__ if isinstance(value, type) else (value,)
+        held = [(k, vars(space)[k]) for space in spaces for k in names if k in vars(space)]
+        return id(value), [(k, self.of(getattr(v, "__func__", v), depth - 1, names)) for k, v in held]
+
+    def _of_container(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque
+        kind = type(value)
+        if isinstance(value, tuple | list | deque) and PLAIN.issuperset(map(type, value)):
+            return kind, tuple(value), tuple(map(type, value))
+        if isinstance(value, set | frozenset):
+            return kind, set(value)
+        plain = isinstance(value, dict) and PLAIN.issuperset(map(type, value.values()))
+        if (len(value) > _MOST and not plain) or id(value) in self._seen:
+            return id(value), len(value)
+        if not isinstance(value, tuple):
+            self._seen.add(id(value))
+        if isinstance(value, dict):
+            return dict, [(k, self.of(v, depth)) for k, v in value.items()]
+        return kind, [self.of(v, depth) for v in value]
+
+    def _of_function(self, function: Any) -> Any:  # noqa: ANN401 - what a method was made of may be no function
+        """Return the mark of a function: which it is, and what it reads from around it."""
+        if not isinstance(function, FunctionType) or str(function.__module__).startswith("torch."):
+            return id(function)
+        if id(function) in self._seen:
+            return id(function)
+        self._seen.add(id(function))
+        code, names = function.__code__, _names(function.__code__)
+        return (
+            id(function),
+            id(code),
+            self.of(function.__defaults__),
+            self.of(function.__kwdefaults__),
+            self.of(function.__dict__),
+            [self.of(v, names=names) for v in _enclosed(function)],
+            [(name, self.of(v, names=names)) for name, v in _read(function, names)],
+        )
+
+
+def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a tensor
+    """Return which tensor it is, how often it was written into, and what it holds, if little.
+
+    A number that code takes out of a tensor stands in the graph, and PyTorch does not count every way of writing.
+    """
+    version = 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
+    near = type(value) in {Tensor, nn.Parameter} and value.device.type == "cpu" and value.layout == torch.strided
+    # as a text, in which NaN equals itself
+    return id(value), version, repr(value.tolist()) if near and value.numel() <= _FEW else None
+
+
+@lru_cache(maxsize=2**12)
+def _names(code: CodeType) -> tuple[str, ...]:
+    """Return the names of globals and attributes that code uses, also in functions and comprehensions within it."""
+    within = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    return tuple(dict.fromkeys([*code.co_names, *(name for names in within for name in names)]))
+
+
+def _read(function: FunctionType, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """Return what a function reads by these names: globals, and modules that it imports when it is run."""
+    around, package = function.__globals__, function.__globals__.get("__package__")
+    found = []
+    for name in names:
+        if name in around:
+            found.append((name, around[name]))
+            continue
+        found += [(path, sys.modules[path]) for path in (name, f"{package}.{name}") if path in sys.modules]
+    return found
+
+
+def _enclosed(function: FunctionType) -> list[Any]:
+    """Return the variables of enclosing functions; one that has no value yet is left out."""
+    found = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):
+            found.append(cell.cell_contents)
+    return found
+
+
+def _fields(value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - an object of any type
+    """Return what an object holds, in its dict or in slots."""
+    held = list(getattr(value, "__dict__", {}).items())
+    for base in type(value).__mro__:
+        slots = vars(base).get("__slots__", ())
+        held += [(k, getattr(value, k)) for k in ((slots,) if isinstance(slots, str) else slots) if hasattr(value, k)]
+    return held
+
+
+def _holds_values(kind: type) -> bool:
+    """Tell a class of a library whose objects are there to hold values, not to do work of their own."""
+    return issubclass(kind, nn.Module) or kind.__module__.partition(".")[0] in _HOLDERS
+
+
+_HOLDERS = frozenset({"argparse", "collections", "fractions", "functools", "omegaconf", "types"})
+
+
+@cache
+def _is_library(module: str) -> bool:
+    """Tell whether a Python module is part of Python or was installed, which nobody changes at work."""
+    top = module.partition(".")[0]
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return top in sys.stdlib_module_names or (file is not None and any(p in Path(file).parents for p in _LIBRARIES))
