@@ -17,8 +17,9 @@ _LONGEST = 500  # far beyond any name, and below the digits that Python turns in
 def find_class(text: str, categories: Sequence[str]) -> int:
     """Return the index of the class that a text names.
 
-    Tried in this order: an index; the name as it is; the name in any case; the beginning of exactly one name; a part
-    of exactly one name. Spaces, hyphens and underscores count as the same, and an apostrophe as none.
+    Tried in this order: an index (that is no other class's name, or has a plus sign); the name as it is; the name in
+    any case; the beginning of exactly one name; a part of exactly one name. Spaces, hyphens and underscores count as
+    the same, and an apostrophe as none.
 
     Parameters
     ----------
@@ -41,10 +42,10 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     if len(wanted) > _LONGEST:
         raise InputError(f"the class name has {len(wanted)} characters: give one of at most {_LONGEST}, or an index.")
     if re.fullmatch(r"[+-]?\d+", wanted):
-        return _checked(int(wanted), len(categories))
-    if not wanted:
-        raise InputError("the class name is empty: give a name, such as 'tabby', or an index.")
+        return _index(wanted, categories)
     key, keys = _key(wanted), [_key(category) for category in categories]
+    if not key:
+        raise InputError("the class name is empty: give a name, such as 'tabby', or an index.")
     attempts = (
         [k for k, category in enumerate(categories) if category == wanted],
         [k for k, other in enumerate(keys) if other == key],
@@ -98,8 +99,9 @@ def read_targets(texts: Sequence[str], categories: Sequence[str], ranking: Seque
 
 def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Sequence[Target]:
     top = _TOP.fullmatch(text.strip())
-    # a network may have a class of this very name
-    if top and text.strip() not in categories:
+    if text.strip() in categories:  # a class may be called top3, or have a minus sign in its name
+        return [find_class(text, categories)]
+    if top:
         count = int(top[1])
         if not 1 <= count <= len(categories):
             raise InputError(
@@ -113,6 +115,18 @@ def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Seque
     if pair[0] == pair[1]:
         raise InputError(f"{text!r} compares class {pair[0]} ({categories[pair[0]]}) with itself: name two classes.")
     return [pair]
+
+
+def _index(wanted: str, categories: Sequence[str]) -> int:
+    """Return the index that a number stands for, unless it is another class's name as well."""
+    index = _checked(int(wanted), len(categories))
+    named = [k for k, category in enumerate(categories) if category.strip() == wanted]
+    if named and index not in named:
+        raise InputError(
+            f"{wanted!r} is an index, that of {categories[index]!r}, and the name of class {named[0]} as well: give "
+            f"+{index} for the one, or +{named[0]} for the other."
+        )
+    return index
 
 
 def _checked(index: int, count: int) -> int:

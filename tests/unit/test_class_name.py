@@ -81,6 +81,24 @@ def test_a_class_may_be_called_top3():
     assert read_targets(["top3"], ["a", "top3"], [0, 1]) == [1]
 
 
+def test_a_class_may_have_a_minus_sign_in_its_name():
+    categories = ["day", "night", "day - night"]
+    assert read_targets(["day - night", "night - day"], categories, [0, 1, 2]) == [2, (1, 0)]
+
+
+def test_a_number_that_is_an_index_and_another_class_s_name_is_refused():
+    categories = ["2", "0", "1"]
+    with pytest.raises(InputError, match=r"'1' is an index, that of '0', and the name of class 2.*\+1 .*\+2 for"):
+        find_class("1", categories)
+    assert [find_class(text, categories) for text in ("+1", "+2")] == [1, 2]
+
+
+@pytest.mark.parametrize("text", ["-", "_", " ' "])
+def test_signs_alone_are_no_name(text):
+    with pytest.raises(InputError, match="empty"):
+        find_class(text, ["tabby"])
+
+
 @pytest.mark.parametrize("text", ["top0", "top1001"])
 def test_more_classes_than_there_are_cannot_be_the_top(text):
     with pytest.raises(InputError, match="top1 to top1000 exist"):
