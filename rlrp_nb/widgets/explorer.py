@@ -40,7 +40,7 @@ class Explorer(AnsweringWidget):
     image : path, PIL image, array or tensor
         The first picture.
     targets : as :func:`rlrp_nb.explain`
-        The classes that are explained at once.
+        The classes that are explained at once. ``"top5"`` is all of them where the model has fewer than five.
     method : str
         The method they are explained by.
     layers : "all", list of str or None
@@ -89,6 +89,8 @@ class Explorer(AnsweringWidget):
         self._session = Session(model, layers)
         from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - torch is loaded on first use
 
+        if isinstance(targets, str) and targets == "top5":
+            targets = _likeliest(model)
         position = self._session.add(image)
         super().__init__(self._session.explain(position, targets, method), model)
         self.offered = list(available_methods())
@@ -142,8 +144,8 @@ class Explorer(AnsweringWidget):
         name = str(message.get("name", "picture"))[:80]
         if len(data) != 1:
             raise InputError(f"The request has {len(data)} files; one picture at a time is needed. Ask again.")
-        likeliest = f"top{min(5, len(self.categories))}"
-        tree = self._explained(self._session.read(name, data[0]), likeliest, text(message, "method"))
+        position = self._session.read(name, data[0])
+        tree = self._explained(position, _likeliest(self._session.classifier), text(message, "method"))
         tree["picture"]["name"] = name
         yield 1.0, tree
 
@@ -162,6 +164,11 @@ class Explorer(AnsweringWidget):
     def _channels(self, message: Tree, _data: list[bytes]) -> Answer:
         layer, method = text(message, "layer"), text(message, "method")
         yield 1.0, self._session.channels(whole(message, "image"), _target(message), method, layer)
+
+
+def _likeliest(model: "Classifier") -> str:
+    """Return the targets that are shown where none were asked for."""
+    return f"top{min(5, len(model.categories))}"
 
 
 def _target(message: Tree) -> int | tuple[int, int]:

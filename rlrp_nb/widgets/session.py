@@ -213,6 +213,9 @@ class Session:
         return self._images[position]
 
     def _logits(self, inputs: "Tensor") -> "Tensor":
+        from rlrp_nb.engine.snapshot import check_mode  # noqa: PLC0415 - torch is loaded on first use
+
+        check_mode(self.classifier.network)  # it may be in training by now, and would learn from being looked at
         logits: Tensor = self.classifier.network(self._batch(inputs))
         return logits
 

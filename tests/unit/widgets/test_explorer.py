@@ -11,6 +11,8 @@ from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import FileFormatError, InputError
 from rlrp_nb.evaluation.faithfulness import flip
+from rlrp_nb.models.classifier import Classifier
+from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.models.zoo import load_model
 from rlrp_nb.widgets.buffers import attach, unpack
 from rlrp_nb.widgets.explorer import Explorer
@@ -289,3 +291,26 @@ def test_what_is_no_classifier_is_refused(classifier):
         Explorer(classifier.network, sample_image("coffee"))
     with pytest.raises(TypeError, match="colour"):
         Explorer(classifier, sample_image("coffee"), colour="red")
+
+
+@pytest.fixture
+def few():
+    """Return a classifier of two classes whose batch-norm would learn in training mode."""
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten()
+    network = torch.nn.Sequential(*layers, torch.nn.Linear(144, 2)).eval()
+    return Classifier("few", network, ("cat", "dog"), Preprocess(size=8), "random numbers")
+
+
+def test_a_network_of_fewer_than_five_classes_needs_no_targets(few):
+    assert sorted(Explorer(few, sample_image("coffee")).scene["images"][0]["results"][0]["targets"]) == ["0", "1"]
+
+
+def test_a_network_in_training_does_not_learn_from_a_covered_picture(few):
+    explorer = Explorer(few, sample_image("coffee"))
+    few.network.train()
+    before = {name: value.clone() for name, value in few.network.state_dict().items()}
+    ask(explorer, kind="cover", image=0, box=[1, 1, 4, 4], classes=[0])
+    assert "training mode" in explorer.error
+    assert all(torch.equal(value, before[name]) for name, value in few.network.state_dict().items())
+    explorer.close()
