@@ -55,6 +55,8 @@ class Classifier:
     def __post_init__(self) -> None:
         if not isinstance(self.network, nn.Module):
             raise InputError(f"network is a {type(self.network).__name__}: it has to be a torch.nn.Module.")
+        if not isinstance(self.name, str) or not isinstance(self.weights, str):
+            raise InputError(f"name is {self.name!r} and weights is {self.weights!r}: both have to be a str.")
         if not isinstance(self.preprocess, Preprocess):
             raise InputError(f"preprocess is a {type(self.preprocess).__name__}: give a Preprocess(size=..., ...).")
         if isinstance(self.categories, str) or not isinstance(self.categories, Sequence):
