@@ -14,11 +14,11 @@ from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
-from rlrp_nb.engine.propagate import forward, walk_back
+from rlrp_nb.engine.propagate import Relevance, forward, walk_back
 from rlrp_nb.engine.registry import constants_of, graph_of
-from rlrp_nb.engine.snapshot import has_forward_hooks, unwrap
+from rlrp_nb.engine.snapshot import has_forward_hooks, twin_of, unwrap
 from rlrp_nb.engine.targets import resolve_targets
-from rlrp_nb.engine.tracing import check_runs
+from rlrp_nb.engine.tracing import run_twin
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def explain(
             return _accounts(network, graph, chosen, inputs, logits, asked.seeds)
 
         kept = relevance.layers
+        _check_relevance(network, graph, inputs, relevance)
         return Explanation(
             relevance=relevance.input.transpose(0, 1),
             logits=logits,
@@ -181,6 +182,8 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
         )
     if inputs.is_nested:
         raise InputError("inputs is a nested tensor; accepted is a dense one, of samples that have the same shape.")
+    if type(inputs).__torch_dispatch__ is not Tensor.__torch_dispatch__ and not isinstance(inputs, nn.Parameter):
+        raise InputError(f"inputs is a {type(inputs).__name__}; accepted is an ordinary tensor with values.")
     if inputs.layout != torch.strided or inputs.is_meta:
         raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
     if inputs.dim() == 0 or 0 in inputs.shape:
@@ -217,7 +220,7 @@ def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
 
 
 def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:
-    """Refuse hooks that fail or change the output: the network is run once with them.
+    """Refuse hooks that fail or change the output: a twin of the network is run once with them.
 
     Raises
     ------
@@ -228,9 +231,9 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
     """
     where = f"(hooks are on: {', '.join(hooked[:5])})"
     try:
-        output = network(inputs.clone())
+        output = twin_of(network, own="buffers", hooked=True)(inputs.clone())
     except Exception as error:
-        check_runs(network, inputs)  # what fails without hooks too is no failure of a hook
+        run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
         raise UnsupportedNetworkError(
             f"a forward hook of the network fails, or makes a layer fail {where}: {type(error).__name__}: {error}. "
             "Mend it, or remove it."
@@ -245,6 +248,18 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
         )
 
 
+def _check_relevance(network: nn.Module, graph: Graph, inputs: Tensor, relevance: Relevance) -> None:
+    """Refuse relevance that is not finite, as after an activation that is infinite where the logits are not."""
+    for found in (relevance.input, *relevance.layers.values()):
+        # as for the inputs: the sum reads only once
+        if not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(found).all()):
+            where = _first_not_finite(network, graph, inputs)
+            raise UnsupportedNetworkError(
+                f"the relevance is not finite, because numbers overflow their dtype {where}. "
+                "Use float64, smaller seeds, or mend weights that are NaN, infinite or far too large."
+            )
+
+
 def _first_not_finite(network: nn.Module, graph: Graph, inputs: Tensor) -> str:
     """Name the first layer whose output is not finite."""
     everything = plan(graph, resolve("rlrp"), None, ledger=True)
@@ -253,7 +268,7 @@ def _first_not_finite(network: nn.Module, graph: Graph, inputs: Tensor) -> str:
         value = values.get(step.index)
         if step.sources and isinstance(value, Tensor) and not bool(torch.isfinite(value).all()):
             return f"from layer {step.name!r} on"
-    return "at the output"
+    return "on the way back"
 
 
 @cache

@@ -15,11 +15,14 @@ from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
 from rlrp_nb.engine.snapshot import check_mode, modules_of
 from rlrp_nb.engine.structure import structure_of
-from rlrp_nb.engine.tracing import trace
+from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Graph
+
+_TOLERANCE = 0.05
+"""How far the logits of a graph may be from the network's own, of the largest: deep networks round much."""
 
 
 @dataclass
@@ -29,6 +32,7 @@ class _Entry:
     lock: threading.RLock = field(default_factory=threading.RLock)
     structure: tuple[Any, ...] = ()
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
+    checked: set[tuple[Any, ...]] = field(default_factory=set)
 
 
 _entries: WeakKeyDictionary[nn.Module, _Entry] = WeakKeyDictionary()
@@ -45,7 +49,8 @@ def _entry(network: nn.Module) -> _Entry:
 def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
     """Return the graph of `network` for inputs of this shape, dtype and device, tracing it the first time.
 
-    A network whose layers were changed since is traced again.
+    A network whose layers were changed since is traced again. The first time, the graph is compared with the network,
+    once for a single sample and once for several: a trace takes the batch for one of several.
     """
     entry = _entry(network)
     with entry.lock:
@@ -53,36 +58,86 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
         if structure != entry.structure:
             check_mode(network)
             entry.graphs.clear()
+            entry.checked.clear()
             entry.structure = structure
         key = (inputs.shape[1:], inputs.dtype, inputs.device)
-        graph = entry.graphs.get(key) or entry.graphs.get((*key, len(inputs)))
+        single = (*key, 1)
+        graph = entry.graphs.get((*key, len(inputs))) or entry.graphs.get(key)
         if graph is None:
             graph = trace(network, inputs)
-            if graph.batch_size not in {None, 1}:
+            if graph.batch_size not in {None, 1} or _may_mix(graph):
                 check_samples_alone(network, graph, inputs)
             entry.graphs[key if graph.batch_size is None else (*key, graph.batch_size)] = graph
+        checked = single if len(inputs) == 1 else (*key, graph.batch_size)
+        if checked not in entry.checked:
+            if len(inputs) == 1 and graph.batch_size is None and not _is_faithful(network, graph, inputs):
+                graph = entry.graphs[single] = trace(network, inputs, for_any_batch=False)
+            if not _is_faithful(network, graph, inputs):
+                raise UnsupportedNetworkError(
+                    "the network gives other logits when it is run than when it is traced by torch.export: what it "
+                    "computes depends on more than its input and its weights, such as Python's random numbers, the "
+                    "time, a counter, the thread, or on whether it is being compiled. Make it depend on these two "
+                    "alone."
+                )
+            entry.checked.add(checked)
         return graph
 
 
-def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
-    """Refuse a graph of fixed batch size in which one sample's logits depend on the others.
+def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
+    """Tell whether a graph computes what the network does, up to rounding; of several samples two are tried."""
+    tried = inputs[:2] if graph.batch_size is None else inputs
+    own = run_twin(network, tried)
+    with torch.no_grad():
+        logits = forward(
+            graph, plan(graph, METHODS["rlrp"], None, ledger=False), constants_of(network, graph), tried
+        ).logits
+    if not isinstance(own, Tensor) or own.numel() != logits.numel():
+        return False
+    if not bool(torch.isfinite(own).all()):  # what is wrong with them is said later
+        return True
+    # a batch of one may have been squeezed away
+    return torch.allclose(logits, own.reshape(logits.shape), rtol=0, atol=_TOLERANCE * float(own.abs().max()))
 
-    Where the batch size is a symbol, the graph itself shows which axis it is; here it is found out by trying.
+
+def _may_mix(graph: Graph) -> bool:
+    """Tell a graph in which samples could meet without any axis showing it.
+
+    They can where their axis is not the first, along which a convolution or a pooling could run, and in ops without a
+    rule, such as can stand before a gate.
+    """
+    followed = graph.reached(gates=True)
+    return any(
+        step.index in followed and step.sources and (step.batch_dim != 0 or not step.rule or step.rule.problem(step))
+        for step in graph.steps
+    )
+
+
+def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
+    """Refuse a graph in which one sample's logits depend on the others, which is found out by trying.
+
+    Where the batch size is a symbol, the graph itself mostly shows which axis it is, and what happens along it.
 
     Raises
     ------
     UnsupportedNetworkError
-        The logits of the first sample change when the others do.
+        The logits of the first or the last sample change when the others do.
     """
     steps, constants = plan(graph, METHODS["rlrp"], None, ledger=False), constants_of(network, graph)
     with torch.no_grad():
+        if len(inputs) == 1:
+            inputs = torch.cat([inputs, inputs])
         logits = forward(graph, steps, constants, inputs).logits
-        others = torch.cat([inputs[:1], inputs[1:] * 0.5 + inputs[1:].flip(-1) + 0.1])
-        changed = forward(graph, steps, constants, others).logits
-    if not torch.allclose(logits[0], changed[0], rtol=0, atol=1e-3 * float(logits.abs().max())):
+        others = inputs * 0.5 + inputs.flip(-1) + 0.1
+        first, last = (
+            forward(graph, steps, constants, samples).logits
+            for samples in (torch.cat([inputs[:1], others[1:]]), torch.cat([others[:-1], inputs[-1:]]))
+        )
+    tolerance = 1e-3 * float(logits.abs().max())
+    if not all(torch.allclose(logits[n], found[n], rtol=0, atol=tolerance) for n, found in ((0, first), (-1, last))):
+        only = "" if graph.batch_size is None else f"works for a batch of {graph.batch_size} only, and "
         raise UnsupportedNetworkError(
-            f"the network works for a batch of {graph.batch_size} only, and mixes its samples, so that none can be "
-            "explained alone. Write it for any batch size, keeping the samples on axis 0."
+            f"the network {only}mixes its samples, so that none can be explained alone. Write it for any batch size, "
+            "keeping the samples on axis 0."
         )
 
 

@@ -48,7 +48,7 @@ def _is_gate(step: Step, by_index: dict[int, Step]) -> bool:
 
 def _shift(step: Step) -> float | None:
     other = step.arguments["other"]
-    return float(other) if isinstance(other, int | float) else None
+    return float(other) * step.arguments.get("alpha", 1) if isinstance(other, int | float) else None
 
 
 def _is_self_gated(step: Step, by_index: dict[int, Step]) -> bool:

@@ -7,7 +7,7 @@ another thread.
 
 from collections import OrderedDict
 from types import MethodType
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
@@ -137,29 +137,32 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
     ]
 
 
-def twin_of(network: nn.Module, *, with_own_tensors: bool = False) -> nn.Module:
-    """Return a network of new module objects without hooks, and with lists and dicts of its own.
+def twin_of(network: nn.Module, *, own: Literal["all", "buffers"] | None = None, hooked: bool = False) -> nn.Module:
+    """Return a network of new module objects, with lists and dicts of its own.
 
     Parameters
     ----------
-    with_own_tensors
-        Whether the twin gets copies of the parameters and buffers, so that running it can change nothing; else it
-        shares them.
+    own
+        Of what the twin gets copies, so that running it changes nothing: parameters and buffers, or buffers alone,
+        which are small. The rest it shares.
+    hooked
+        Whether it has the network's hooks.
     """
     # a class may do more than make an object where it is asked for one: torch.fx.GraphModule makes a new class
     twins = {id(module): object.__new__(module.__class__) for module in network.modules()}
     tensors = [*network.parameters(), *network.buffers()]
-    shared = {id(t): _copy(t) if with_own_tensors or t.is_inference() else t for t in tensors}
+    copied = {id(t) for t in (network.buffers() if own == "buffers" else tensors if own else ())}
+    given = {id(t): _copy(t) if id(t) in copied or t.is_inference() else t for t in tensors}
     for module in network.modules():
         attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in INTERNAL}
         twins[id(module)].__dict__.update({**module.__dict__, **attributes})
-        own = twins[id(module)].__dict__
+        held = twins[id(module)].__dict__
         for name in ("_parameters", "_buffers"):
-            own[name] = {k: None if t is None else shared[id(t)] for k, t in module.__dict__[name].items()}
+            held[name] = {k: None if t is None else given[id(t)] for k, t in module.__dict__[name].items()}
         for name in _EVERY_HOOK:
-            own[name] = OrderedDict()
+            held[name] = OrderedDict(module.__dict__[name] if hooked else ())
         children = cast("dict[str, nn.Module | None]", module.__dict__["_modules"])
-        own["_modules"] = {k: None if m is None else twins[id(m)] for k, m in children.items()}
+        held["_modules"] = {k: None if m is None else twins[id(m)] for k, m in children.items()}
     return twins[id(network)]
 
 

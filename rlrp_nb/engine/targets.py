@@ -104,16 +104,18 @@ def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
             f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the "
             f"shape {wanted}. For class indices pass an integer tensor."
         )
-    if not bool(torch.isfinite(seeds).all()):
+    cast = seeds.detach().to(logits.device, dtype)
+    if not bool(torch.isfinite(cast).all()):
         raise InputError(
-            "targets, taken as seeds for the logits, holds NaN or infinite numbers; accepted are finite ones."
+            f"targets, taken as seeds for the logits, holds NaN or infinite numbers, or some beyond {dtype}; accepted "
+            "are finite ones."
         )
     none = torch.full(seeds.shape[:2], -1, device="cpu")
-    return Targets(none, none.clone(), seeds.detach().transpose(0, 1).to(logits.device, dtype))
+    return Targets(none, none.clone(), cast.transpose(0, 1))
 
 
 def _count(text: str, classes: int) -> int:
-    match = re.fullmatch(r"top-?(\d+)", text.strip().lower())
+    match = re.fullmatch(r"top-?(\d{1,18})", text.strip().lower())
     if match is None:
         raise InputError(f"targets is {text!r}; {_ACCEPTED}.")
     count = int(match[1])

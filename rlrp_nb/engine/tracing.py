@@ -9,6 +9,7 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
@@ -30,11 +31,16 @@ _tracing = threading.Lock()  # torch.export keeps global state while it runs
 _HALF = {torch.float16, torch.bfloat16}
 
 
-def trace(network: nn.Module, inputs: Tensor) -> Graph:
+def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> Graph:
     """Trace `network` on the shape of `inputs` and return its checked graph.
 
-    The batch size stays open where the network allows it. Tracing runs in a thread of its own, so that no mode of the
-    caller's thread (inference mode, autocast, a dispatch mode) finds its way into the graph.
+    Tracing runs in a thread of its own, so that no mode of the caller's thread (inference mode, autocast, a dispatch
+    mode) finds its way into the graph. Its context variables do.
+
+    Parameters
+    ----------
+    for_any_batch
+        Whether the batch size stays open, where the network allows it.
 
     Raises
     ------
@@ -44,27 +50,29 @@ def trace(network: nn.Module, inputs: Tensor) -> Graph:
         It has control flow that depends on data, or an op without a rule.
     """
     with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
-        return pool.submit(_trace, network, inputs).result()
+        return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
 
 
-def _trace(network: nn.Module, inputs: Tensor) -> Graph:
+def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  # noqa: FBT001 - through a thread
     # two samples, since a batch of one would be traced as the constant 1
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
     # folding rounds once more in half precision, where it would show
     fold = inputs.dtype not in _HALF
-    with _lent(network) as twin:
-        try:
-            program = _export(twin, example, dynamic=True)
-        except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-            check_runs(network, inputs)
-            failure = error
-        else:
-            return build(program, batch_size=None, fold=fold)
+    failure: Exception | None = None
+    if for_any_batch:
+        with _lent(network) as twin:
+            try:
+                program = _export(twin, example, dynamic=True)
+            except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
+                run_twin(network, inputs)
+                failure = error
+            else:
+                return build(program, batch_size=None, fold=fold)
     with _lent(network) as twin:
         try:
             program = _export(twin, torch.zeros_like(inputs), dynamic=False)
-        except Exception:  # noqa: BLE001 - likewise
-            raise _untraceable(failure) from failure
+        except Exception as error:  # noqa: BLE001 - likewise
+            raise _untraceable(failure or error) from (failure or error)
         return build(program, batch_size=len(inputs), fold=fold)
 
 
@@ -118,22 +126,22 @@ class _OtherThreads:
         return getattr(self._stream, name)
 
 
-def check_runs(network: nn.Module, inputs: Tensor) -> None:
-    """Find out whether the network fails by itself on this input, without any hooks, and in which layer.
+def run_twin(network: nn.Module, inputs: Tensor) -> Any:  # noqa: ANN401 - a network can return anything
+    """Return what the network returns for this input, by running a copy of it without hooks.
 
     Raises
     ------
     InputError
-        It does.
+        The network fails by itself; says in which layer.
     """
     _check_takes_one(network)
-    twin, entered = twin_of(network, with_own_tensors=True), []
+    twin, entered = twin_of(network, own="all"), []
     for name, module in twin.named_modules():
         module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
         module.register_forward_hook(lambda *_: entered.pop() and None)
     try:
         with torch.no_grad():
-            twin(inputs.clone())
+            return twin(inputs.clone())
     except RlrpError:
         raise
     except Exception as error:  # noqa: BLE001 - a network can raise anything

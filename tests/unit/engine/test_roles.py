@@ -3,6 +3,7 @@ import torch
 from torch.nn import functional
 
 from rlrp_nb.engine.tracing import trace
+from rlrp_nb.errors import UnsupportedNetworkError
 
 
 def roles(network, images):
@@ -46,6 +47,15 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
 def test_a_gate_of_another_tensor_is_no_activation(written, images):
     found = roles(written(lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(-x)))), images)
     assert not any(gated for _, gated in found.values())
+
+
+def test_relu6_of_three_added_twice_is_no_hardsigmoid(written, images):
+    def shifted(n, x):
+        z = n.conv(x)
+        return n.classify(z * functional.relu6(torch.add(z, 3, alpha=2)) / 6)
+
+    with pytest.raises(UnsupportedNetworkError, match="one must be a gate"):
+        roles(written(shifted), images)
 
 
 def test_a_gate_that_mixes_channels_is_no_activation(written, images):

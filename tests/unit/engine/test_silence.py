@@ -1,12 +1,16 @@
 """Networks that an explainer could get wrong without a word: each is explained rightly, or refused in words."""
 
 import copy
+import itertools
+import random
+import threading
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional
 
 import rlrp_nb as rn
@@ -109,11 +113,66 @@ def test_whole_numbers_are_refused(written, images, function):
         lambda n, x: n.classify(n.conv(x).roll(1, 0)),
         lambda n, x: n.classify(n.conv(x).index_select(0, torch.tensor([1, 0]))),
         lambda n, x: torch.tensor([[0.0, 1.0], [1.0, 0.5]]) @ n.classify(n.conv(x)),
+        lambda n, x: functional.avg_pool1d(n.classify(n.conv(x)).T[None], 3, 1, 1)[0].T,
+        lambda n, x: functional.conv1d(n.classify(n.conv(x)).T[None], torch.ones(5, 5, 3), padding=1)[0].T,
+        lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(x).cummax(0).values)),
+        lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(x)[torch.arange(x.shape[0] - 1, -1, -1)])),
+        lambda n, x: n.classify(n.conv(x) * torch.sigmoid(functional.batch_norm(n.conv(x), None, None, training=True))),
     ],
 )
 def test_samples_that_meet_are_refused(written, images, function):
     with pytest.raises(rn.UnsupportedNetworkError, match="mixes"):
         rn.explain(written(function), images)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_batch_of_one_is_explained_by_the_branch_that_is_for_it(written, images, count):
+    branching = written(lambda n, x: n.classify(torch.relu(n.conv(x)) * (-2.0 if x.shape[0] == 1 else 1.0)))
+    plain = written(lambda n, x: n.classify(torch.relu(n.conv(x))))
+    expected = rn.explain(plain, images[:count], 0).relevance
+    for found in (rn.explain(branching, images[:n], 0) for n in (2, 1, 2, count)):
+        torch.testing.assert_close(found.logits, branching(images[: len(found.logits)]))
+    torch.testing.assert_close(found.relevance, -2 * expected if count == 1 else expected)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda n, x: n.classify(n.conv(x) * random.random()),  # noqa: S311 - the very thing
+        lambda n, x: n.classify(n.conv(x) * next(n.counter)),
+        lambda n, x: n.classify(n.conv(x) * (2.0 if torch.compiler.is_exporting() else 1.0)),
+        lambda n, x: n.classify(n.conv(x) * (1.0 if threading.current_thread() is threading.main_thread() else 2.0)),
+    ],
+)
+def test_what_torch_export_takes_for_a_constant_is_refused(written, images, function, monkeypatch):
+    monkeypatch.setattr(random, "random", itertools.count(1).__next__)
+    network = written(function)
+    network.counter = itertools.count(1)
+    with pytest.raises(rn.UnsupportedNetworkError, match="gives other logits when it is run"):
+        rn.explain(network, images)
+
+
+@pytest.mark.parametrize("layers", [None, "all"])
+@pytest.mark.parametrize("last", [nn.Tanh(), nn.ReLU6(), nn.Hardtanh()])
+def test_activations_that_overflow_unseen_by_the_logits_are_refused_by_layer(last, layers):
+    network = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), last, nn.Linear(4, 3)).eval()
+    with torch.no_grad():
+        network[0].weight.fill_(3e38)
+    assert torch.isfinite(network(torch.ones(2, 4))).all()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"relevance is not finite.*from layer '0' on.*float64"):
+        rn.explain(network, torch.ones(2, 4), layers=layers)
+
+
+def test_seeds_beyond_the_range_of_the_network_are_refused(residual, images):
+    with pytest.raises(rn.InputError, match=r"some beyond torch\.float32"):
+        rn.explain(residual, images, torch.full((2, 1, 6), 1e300, dtype=torch.float64))
+
+
+def test_tensors_that_only_stand_for_numbers_are_refused(residual):
+    with FakeTensorMode():
+        x = torch.zeros(2, 3, 8, 8)
+    with pytest.raises(rn.InputError, match="inputs is a FakeTensor"):
+        rn.explain(residual, x)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +195,21 @@ def test_settings_in_an_object_are_part_of_the_network(written, images):
     rn.explain(network, images)
     network.settings.scale = 3.0
     torch.testing.assert_close(rn.explain(network, images).logits, network(images))
+
+
+def test_looking_hooks_leave_the_buffers_as_they_are(written, images):
+    def counting(n, x):
+        n.count += 1
+        n.calls.append(1)
+        return n.classify(n.conv(x))
+
+    network, seen = written(counting), []
+    network.register_buffer("count", torch.zeros(()))
+    network.calls = []
+    network.conv.register_forward_hook(lambda *_: seen.append(1))
+    rn.explain(network, images, layers="all")
+    assert seen
+    assert (float(network.count), network.count._version, network.calls) == (0, 0, [])
 
 
 def test_a_hook_that_changes_a_little_is_refused(residual, images):

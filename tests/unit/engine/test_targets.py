@@ -79,6 +79,7 @@ def test_one_output_per_sample():
         ("cat", "targets is 'cat'; accepted are"),
         ("top5", "'top5', but the network has 4 outputs"),
         ("top0", "top1 to top4"),
+        ("top" + "9" * 5000, "accepted are None"),
         ((1, 1), "contrasts class 1 with itself"),
         ((1, 2, 3), "3 entries; a contrast is a pair"),
         ([1, "a"], "target 'a' is a str"),
