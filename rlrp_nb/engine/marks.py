@@ -75,10 +75,10 @@ class Marks:
             return id(value), self.of(value.get(None), depth)
         if isinstance(value, type | ModuleType):
             return self._of_namespace(value, depth, names)
-        if depth == 0 or id(value) in self._seen or (_is_library(kind.__module__) and not _holds_values(kind)):
+        if depth == 0 or id(value) in self._seen or (is_library(kind.__module__) and not _holds_values(kind)):
             return id(value)
         self._seen.add(id(value))
-        return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in _fields(value)]
+        return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
 
     def of_type(self, kind: type) -> Any:  # noqa: ANN401 - whatever stands for a class
         """Return the mark of a class of modules: its functions and values; of PyTorch's own classes its forward."""
@@ -97,7 +97,7 @@ class Marks:
         return id(kind), [
             (k, self._of_member(v))
             for base in kind.__mro__
-            if not _is_library(base.__module__)
+            if not is_library(base.__module__)
             for k, v in vars(base).items()
             if k == "__call__" or not k.startswith("__")
         ]
@@ -109,7 +109,7 @@ class Marks:
         """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
         key = id(value), id(names)
         module = value.__name__ if isinstance(value, ModuleType) else value.__module__
-        if depth == 0 or key in self._seen or id(value) in self._seen or _is_library(module):
+        if depth == 0 or key in self._seen or id(value) in self._seen or is_library(module):
             return id(value)
         self._seen.add(key)
         spaces = value.__mro__ if isinstance(value, type) else (value,)
@@ -138,15 +138,15 @@ class Marks:
         if id(function) in self._seen:
             return id(function)
         self._seen.add(id(function))
-        code, names = function.__code__, _names(function.__code__)
+        code, names = function.__code__, names_of(function.__code__)
         return (
             id(function),
             id(code),
             self.of(function.__defaults__),
             self.of(function.__kwdefaults__),
             self.of(function.__dict__),
-            [self.of(v, names=names) for v in _enclosed(function)],
-            [(name, self.of(v, names=names)) for name, v in _read(function, names)],
+            [self.of(v, names=names) for v in enclosed(function)],
+            [(name, self.of(v, names=names)) for name, v in read_by(function, names)],
         )
 
 
@@ -162,13 +162,13 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
 
 
 @lru_cache(maxsize=2**12)
-def _names(code: CodeType) -> tuple[str, ...]:
+def names_of(code: CodeType) -> tuple[str, ...]:
     """Return the names of globals and attributes that code uses, also in functions and comprehensions within it."""
-    within = [_names(part) for part in code.co_consts if isinstance(part, CodeType)]
+    within = [names_of(part) for part in code.co_consts if isinstance(part, CodeType)]
     return tuple(dict.fromkeys([*code.co_names, *(name for names in within for name in names)]))
 
 
-def _read(function: FunctionType, names: tuple[str, ...]) -> list[tuple[str, Any]]:
+def read_by(function: FunctionType, names: tuple[str, ...]) -> list[tuple[str, Any]]:
     """Return what a function reads by these names: globals, and modules that it imports when it is run."""
     around, package = function.__globals__, function.__globals__.get("__package__")
     found = []
@@ -180,7 +180,7 @@ def _read(function: FunctionType, names: tuple[str, ...]) -> list[tuple[str, Any
     return found
 
 
-def _enclosed(function: FunctionType) -> list[Any]:
+def enclosed(function: FunctionType) -> list[Any]:
     """Return the variables of enclosing functions; one that has no value yet is left out."""
     found = []
     for cell in function.__closure__ or ():
@@ -189,7 +189,7 @@ def _enclosed(function: FunctionType) -> list[Any]:
     return found
 
 
-def _fields(value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - an object of any type
+def fields_of(value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - an object of any type
     """Return what an object holds, in its dict or in slots."""
     held = list(getattr(value, "__dict__", {}).items())
     for base in type(value).__mro__:
@@ -207,7 +207,7 @@ _HOLDERS = frozenset({"argparse", "collections", "fractions", "functools", "omeg
 
 
 @cache
-def _is_library(module: str) -> bool:
+def is_library(module: str) -> bool:
     """Tell whether a Python module is part of Python or was installed, which nobody changes at work."""
     top = module.partition(".")[0]
     file = getattr(sys.modules.get(top), "__file__", None)

@@ -19,6 +19,7 @@ from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import check_evaluating
+from rlrp_nb.evaluation.identity import bytes_of, identity_of_network
 
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
@@ -135,10 +136,10 @@ def take_in(
         mean, std = (torch.tensor(getattr(preprocess, part)) for part in ("mean", "std"))
         domain = Range((0 - mean) / std, (1 - mean) / std)
     fingerprint = {
-        "network": f"{name} {_digest_network(network)}",
+        "network": f"{name} {identity_of_network(network)}",
         "images": f"{count} of shape {seen.shape}, {seen.digest.hexdigest()[:16]}",
-        "targets": hashlib.sha256(_bytes(chosen)).hexdigest()[:16],
-        "masks": "none" if truth is None else hashlib.sha256(_bytes(truth)).hexdigest()[:16],
+        "targets": hashlib.sha256(bytes_of(chosen)).hexdigest()[:16],
+        "masks": "none" if truth is None else hashlib.sha256(bytes_of(truth)).hexdigest()[:16],
     }
     return Cases(network, name, load, count, seen.shape, chosen, truth, seen.broken, domain, fingerprint)
 
@@ -168,7 +169,7 @@ class _Seen:
             )
         ends = one.flatten(1).aminmax(dim=1)
         self.low, self.high = self.low.minimum(ends.min), self.high.maximum(ends.max)
-        self.digest.update(_bytes(one))
+        self.digest.update(bytes_of(one))
 
     def take(self, inputs: dict[int, Tensor], logits: Tensor) -> None:
         """Take the logits of a batch in."""
@@ -282,16 +283,3 @@ def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as i
     if empty:
         raise InputError(f"mask {empty[0]} has no true pixel: leave out images without an object.")
     return items.cpu()
-
-
-def _digest_network(network: nn.Module) -> str:
-    digest = hashlib.sha256(repr(network).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()[:16]
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    # no copy: a dense layer of VGG has 400 MB
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data

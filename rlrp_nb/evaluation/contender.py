@@ -21,6 +21,7 @@ from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
 from rlrp_nb.engine.snapshot import separate
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute
+from rlrp_nb.evaluation.identity import identity
 
 if TYPE_CHECKING:
     from rlrp_nb.evaluation.attribute import Attribute
@@ -344,15 +345,6 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
             "needs one. Leave it out for this network."
         )
     return once[-1]
-
-
-def identity(function: Callable[..., object]) -> str:
-    """Say which callable this is: where it is defined, and a digest of its code, where that can be seen."""
-    kind = type(function)
-    place = getattr(function, "__module__", kind.__module__), getattr(function, "__qualname__", kind.__qualname__)
-    code = getattr(function, "__code__", None)
-    digest = "" if code is None else f" (code {zlib.crc32(code.co_code + repr(code.co_names).encode()):08x})"
-    return f"the callable {'.'.join(place)}{digest}"
 
 
 def _resolve(name: str | None, method: object, domain: Range) -> Contender:

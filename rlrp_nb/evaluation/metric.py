@@ -18,8 +18,8 @@ from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import heatmaps_of
 from rlrp_nb.evaluation.complexity import entropy, gini
 from rlrp_nb.evaluation.conservation import conservation_error
-from rlrp_nb.evaluation.contender import identity
 from rlrp_nb.evaluation.faithfulness import Score, flip, road
+from rlrp_nb.evaluation.identity import identity
 from rlrp_nb.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
 from rlrp_nb.evaluation.perturbation import Jpeg, Perturbation, Shift, uniform
 from rlrp_nb.evaluation.randomisation import similarity_after_randomisation

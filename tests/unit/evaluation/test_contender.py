@@ -9,7 +9,6 @@ from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
 from rlrp_nb.evaluation.contender import (
     available_contenders,
-    identity,
     last_spatial_layer,
     occlusion,
     random_control,
@@ -159,14 +158,6 @@ def test_methods_of_every_kind_are_understood():
     assert named[2].attribute is mine
     assert [one.name for one in resolve_contenders(mine, DOMAIN)] == ["mine"]
     assert [one.name for one in resolve_contenders("random", DOMAIN)] == ["random"]
-
-
-def test_a_callable_is_known_by_its_code():
-    def make(factor):
-        return [lambda x: x + 1, lambda x: x - 1][factor]
-
-    assert identity(make(0)) == identity(make(0)) != identity(make(1))
-    assert identity(nn.ReLU()) == "the callable torch.nn.modules.activation.ReLU"
 
 
 @pytest.mark.parametrize(

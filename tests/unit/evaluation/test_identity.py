@@ -1,0 +1,139 @@
+"""What decides what a callable computes is part of its identity, and nothing that differs between processes is."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.evaluation.identity import identity, identity_of_network
+
+settings = ModuleType("settings_of_the_test")
+settings.FACTOR = 1.0
+FACTOR = 1.0
+
+
+class Scale:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, x):
+        return x * self.factor
+
+    def also(self, x):
+        return x * self.factor
+
+
+def scaled(x, factor):
+    return x * factor
+
+
+def by_a_global(x):
+    return x * FACTOR
+
+
+def by_a_module(x):
+    return sum(part * settings.FACTOR for part in x)
+
+
+def enclosing(value):
+    return lambda x: x * value
+
+
+def with_default(value):
+    return lambda x, factor=value: x * factor
+
+
+PAIRS = {
+    "code": (lambda x: x + 1, lambda x: x - 1),
+    "a number in the code": (lambda x: x * 2, lambda x: x * 3),
+    "a variable around it": (enclosing(1.0), enclosing(2.0)),
+    "a tensor around it": (enclosing(torch.ones(2)), enclosing(torch.zeros(2))),
+    "an array around it": (enclosing(np.ones(2)), enclosing(np.zeros(2))),
+    "a network around it": (enclosing(nn.LeakyReLU(0.1)), enclosing(nn.LeakyReLU(0.2))),
+    "a function around it": (enclosing(torch.relu), enclosing(torch.tanh)),
+    "a default": (with_default(1.0), with_default(2.0)),
+    "an object": (Scale(1.0), Scale(2.0)),
+    "a method": (Scale(1.0).also, Scale(2.0).also),
+    "a partial": (partial(scaled, factor=1.0), partial(scaled, factor=2.0)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_decides_what_a_callable_computes_is_seen(name):
+    one, other = PAIRS[name]
+    assert identity(one) == identity(one) != identity(other)
+
+
+def test_what_a_callable_reads_is_seen(monkeypatch):
+    before = identity(by_a_global), identity(by_a_module)
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    monkeypatch.setattr(settings, "FACTOR", 2.0)
+    assert all(a != b for a, b in zip(before, (identity(by_a_global), identity(by_a_module)), strict=True))
+
+
+def test_layers_of_pytorch_are_known_by_their_settings():
+    assert identity(nn.ReLU()).startswith("the callable torch.nn.modules.activation.ReLU (code ")
+    assert identity(nn.LeakyReLU(0.1)) != identity(nn.LeakyReLU(0.2))
+
+
+class Activated(nn.Module):
+    def __init__(self, activation, scale=1.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.activation, self.scale, self.last = nn.Linear(2, 2), activation, scale, None
+
+    def forward(self, x):
+        self.last = self.activation(self.layer(x)) * self.scale
+        return self.last
+
+
+def test_a_network_is_known_by_its_functions_and_settings_too():
+    network = Activated(torch.relu)
+    network(torch.ones(1, 2))  # leaves a tensor behind
+    same = identity_of_network(network)
+    assert same == identity_of_network(Activated(torch.relu))
+    others = Activated(torch.tanh), Activated(torch.relu, 2.0), Activated(enclosing(1.0))
+    assert len({same, *map(identity_of_network, others)}) == 4
+
+
+def test_another_process_finds_the_same_identity():
+    code = (
+        "from tests.unit.evaluation.test_identity import PAIRS, Activated, by_a_module, identity, identity_of_network\n"
+        "import torch\n"
+        "print([identity(f) for pair in PAIRS.values() for f in pair], identity(by_a_module))\n"
+        "print(identity(lambda x: x in {'a', 'b', 'c'}), identity_of_network(Activated(torch.relu)))"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1
+
+
+def test_a_comparison_does_not_go_on_with_values_of_another_callable(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 3)).eval()
+    images = torch.rand(2, 3, 8, 8)
+
+    def compare(sign):
+        methods = {"mine": lambda _network, inputs, _targets: inputs.sum(1) * sign}
+        return rn.compare(
+            network, images, methods=methods, metrics=["gini"], fill="mean", path=tmp_path / "values", progress=False
+        )
+
+    compare(1.0)
+    compare(1.0)
+    with pytest.raises(rn.InputError, match="has values of the method 'mine'"):
+        compare(-1.0)
