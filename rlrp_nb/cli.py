@@ -189,6 +189,10 @@ def _explanations(
 ) -> "tuple[list[Explanation], Classifier]":
     if options.out:
         options.out = check_output(options.out, PICTURES)
+        if options.out.exists() and _is_same_file(options.image, options.out):
+            raise InputError(
+                f"--out is the picture itself, {str(options.out)!r}, which would be lost: name another file."
+            )
     if options.html:
         options.html = check_output(options.html, PAGES)
     # Everything that can be refused quickly is refused before torch is loaded: that alone takes seconds.
@@ -238,6 +242,14 @@ def _open(source: str) -> "Image.Image":
     if len(data) > _MAX_INPUT:
         raise InputError(f"standard input has more than {_MAX_INPUT / 1e6:.0f} MB: give a smaller picture.")
     return decode_image(data, "standard input")
+
+
+def _is_same_file(source: str, path: Path) -> bool:
+    """Tell whether a picture was given by this file, whatever it is called."""
+    try:
+        return expanded(Path(source)).samefile(path)
+    except (OSError, ValueError, InputError):  # not a file: what is wrong with it is said where it is opened
+        return False
 
 
 def _save(image: "Image.Image", path: Path) -> Path:

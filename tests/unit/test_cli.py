@@ -253,6 +253,14 @@ def test_wrong_words_are_answered_with_the_usage(run, capsys, arguments):
     assert capsys.readouterr().err.startswith("usage: rlrp-nb")
 
 
+def test_the_picture_itself_is_not_written_over(run, digit, tmp_path):
+    before = (tmp_path / "digit.png").read_bytes()
+    for name in (digit, "digit.png", "./digit.png"):
+        code, _, err = run("explain", digit, "--model", "simple_cnn", "--out", name)
+        assert (code, "--out is the picture itself" in err) == (2, True)
+    assert (tmp_path / "digit.png").read_bytes() == before
+
+
 def test_ctrl_c(run, digit, monkeypatch):
     def interrupted(*_arguments, **_options):
         raise KeyboardInterrupt
