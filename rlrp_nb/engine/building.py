@@ -105,7 +105,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         raise UnsupportedNetworkError(
             "the network's output does not depend on its input, so there is nothing to explain."
         )
-    named = assign_roles(name_steps(steps), input_index)
+    named = assign_roles(name_steps(steps, output), input_index)
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
     graph = _prune(fold_batch_norm(graph) if fold else graph)
     check(graph)

@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -46,3 +47,36 @@ def test_calls_of_one_module_are_counted(images):
     layers = rn.explain(Twice().eval(), images, 0, layers="all").layers
     assert list(layers) == ["block.0", "block.1", "block.0:2", "block.1:2", "mean"]
     assert layers["block:2"] is layers["block.1:2"]
+
+
+def test_a_module_of_several_values_gives_its_name_to_none_and_one_that_works_on_to_its_output(images):
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            first, second = self.conv(x).chunk(2, 1)
+            return first.relu(), second.tanh()
+
+    class Gated(nn.Module):
+        def forward(self, x):
+            y = x * 2
+            self.seen = y.mean()  # computed last, and not what is returned
+            return y
+
+    class Whole(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.both, self.gated = Both(), Gated()
+
+        def forward(self, x):
+            first, second = self.both(x)
+            return self.gated(first + second).mean((2, 3))
+
+    network = Whole().eval()
+    explanation = rn.explain(network, images, 0, layers="all")
+    assert list(explanation.layers) == ["both.conv", "both.relu", "both.tanh", "add", "gated", "mean"]
+    with pytest.raises(rn.InputError, match=r"\['both'\] are not layers"):
+        rn.explain(network, images, 0, layers="both")
+    assert explanation.layers["gated"].shape == (2, 1, 2, 6, 6)
