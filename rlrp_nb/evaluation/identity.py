@@ -108,9 +108,14 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
         yield from _said(part, seen, depth - 1)
 
 
+def _is_versioned(module: str) -> bool:
+    """Tell code that a version stands for, this package's own too: what it keeps differs between processes."""
+    return is_library(module) or module.partition(".")[0] == "rlrp_nb"
+
+
 def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
     """Return what decides what a function or a class does; of Python's own and of installed ones their name does."""
-    if isinstance(value, ModuleType) or is_library(value.__module__):
+    if isinstance(value, ModuleType) or _is_versioned(value.__module__):
         return []
     if isinstance(value, type):
         held = [(k, v) for k, v in vars(value).items() if k not in _WITHOUT]
@@ -119,7 +124,7 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
     names = names_of(value.__code__)
     around = [
         (name, {k: vars(v)[k] for k in names if k in vars(v)})
-        if isinstance(v, ModuleType) and not is_library(v.__name__)
+        if isinstance(v, ModuleType) and not _is_versioned(v.__name__)
         else (name, v)
         for name, v in read_by(value, names)
     ]
