@@ -237,6 +237,12 @@ def _output(program: ExportedProgram) -> Node:
     (node,) = (n for n in program.graph.nodes if n.op == "output")
     # a network that writes into its input or a buffer returns these too; only what it returns to its caller counts
     specs = program.graph_signature.output_specs
+    written = [str(spec.target) for spec in specs if spec.kind == OutputKind.PARAMETER_MUTATION]
+    if written:
+        raise UnsupportedNetworkError(
+            f"the network writes into its own weights whenever it is run ({_some(written)}), so that each explanation "
+            "would speak of others. Do that outside of forward, or keep what changes in a buffer."
+        )
     outputs = [out for out, spec in zip(node.args[0], specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:
         raise UnsupportedNetworkError(

@@ -10,7 +10,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
 
 import torch
 from torch.export import Dim, ExportedProgram, export
@@ -64,7 +64,7 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
             try:
                 program = _export(twin, example, dynamic=True)
             except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-                run_twin(network, inputs)
+                run_twin(network, inputs, own="all")
                 failure = error
             else:
                 return build(program, batch_size=None, fold=fold)
@@ -126,8 +126,14 @@ class _OtherThreads:
         return getattr(self._stream, name)
 
 
-def run_twin(network: nn.Module, inputs: Tensor) -> Any:  # noqa: ANN401 - a network can return anything
+def run_twin(network: nn.Module, inputs: Tensor, *, own: Literal["all", "buffers"] = "buffers") -> Any:  # noqa: ANN401 - a network can return anything
     """Return what the network returns for this input, by running a copy of it without hooks.
+
+    Parameters
+    ----------
+    own
+        Of what there are copies: of the weights, which can be large, only where nobody knows yet whether the network
+        writes into them.
 
     Raises
     ------
@@ -135,7 +141,7 @@ def run_twin(network: nn.Module, inputs: Tensor) -> Any:  # noqa: ANN401 - a net
         The network fails by itself; says in which layer.
     """
     _check_takes_one(network)
-    twin, entered = twin_of(network, own="all"), []
+    twin, entered = twin_of(network, own=own), []
     for name, module in twin.named_modules():
         module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
         module.register_forward_hook(lambda *_: entered.pop() and None)

@@ -301,3 +301,25 @@ def test_outputs_of_more_axes_are_named_by_position(images):
     assert rn.explain(network, images, (1, 2, 3)).label() == "output (1, 2, 3)"
     with pytest.raises(rn.InputError, match="pass a tuple"):
         rn.explain(network, images, torch.tensor([1, 2]))
+
+
+def test_a_network_that_writes_into_its_weights_is_refused_and_left_alone(written, images):
+    def halving(n, x):
+        with torch.no_grad():
+            n.conv.weight.mul_(0.5)
+        return n.classify(n.conv(x))
+
+    network = written(halving)
+    before = network.conv.weight.clone()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"writes into its own weights .*conv\.weight"):
+        rn.explain(network, images, 0)
+    assert torch.equal(network.conv.weight, before)
+
+
+def test_the_first_explanation_copies_no_weights():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2**20), nn.Linear(2**20, 2)).eval()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        rn.explain(network, torch.ones(1, 3, 4, 4), 0)
+    weights = sum(p.numel() * p.element_size() for p in network.parameters())
+    made = max(event.self_cpu_memory_usage for event in profile.events())
+    assert made < weights / 4
