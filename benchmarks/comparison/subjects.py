@@ -143,7 +143,7 @@ def subjects() -> tuple[Subject, ...]:
                 _named(model),
                 _digits,
                 FAITHFUL,
-                swift_methods(),
+                all_methods(),
                 options={"fill": "black", "patch": 4, "per_step": 8},
             ),
             Subject(
@@ -154,7 +154,7 @@ def subjects() -> tuple[Subject, ...]:
                 _named(model),
                 _digit_mosaics,
                 LOCAL,
-                swift_methods(),
+                all_methods(),
             ),
         ]
     shapes = Subject(
@@ -184,7 +184,6 @@ def subjects() -> tuple[Subject, ...]:
 def _photographs_of(name: str, title: str) -> tuple[Subject, Subject]:
     sure = f"that it gives a probability of at least {_CONFIDENT:g} to one class"
     crops = f"crops of the photographs of scikit-image and scikit-learn, of such {sure}"
-    methods = ("rlrp", "lrp-0", "epsilon-plus-flat", "grad-cam", "random")
     return (
         Subject(
             name,
@@ -193,7 +192,7 @@ def _photographs_of(name: str, title: str) -> tuple[Subject, Subject]:
             _named(name),
             _crops,
             FAITHFUL,
-            methods,
+            swift_methods(),
             options={"patch": 32, "per_step": 10, "batch": 8},
         ),
         Subject(
@@ -204,7 +203,7 @@ def _photographs_of(name: str, title: str) -> tuple[Subject, Subject]:
             _named(name),
             _crop_mosaics,
             LOCAL,
-            methods,
+            swift_methods(),
             options={"batch": 8},
         ),
     )
