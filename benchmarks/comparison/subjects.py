@@ -112,8 +112,13 @@ def all_methods(channels: int = 3) -> tuple[Any, ...]:
     return (*ENGINE, *peers, *ZENNIT, *CONTROLS)
 
 
+def single_methods() -> tuple[str, ...]:
+    """Return the methods that ask the network once, for networks where each time is expensive."""
+    return (*ENGINE, "saliency", "grad-cam", *ZENNIT, *CONTROLS)
+
+
 def swift_methods() -> tuple[str, ...]:
-    """Return the methods that ask the network once, for the networks where each time is expensive."""
+    """Return fewer of these, for networks where each time is more expensive still."""
     return ("rlrp", "lrp-0", "lrp-epsilon", "lrp-gamma", "epsilon-plus-flat", "saliency", "grad-cam", "random")
 
 
@@ -134,6 +139,7 @@ def subjects() -> tuple[Subject, ...]:
     ]
     for name, title in (("vgg16", "VGG16"), ("vgg19", "VGG19"), ("resnet50", "ResNet50")):
         model = f"{name}_digits"
+        methods = all_methods() if name == "resnet50" else single_methods()
         where = f'torchvision\'s {title} with 10 outputs (`load_model("{model}")`)'
         digits += [
             Subject(
@@ -143,7 +149,7 @@ def subjects() -> tuple[Subject, ...]:
                 _named(model),
                 _digits,
                 FAITHFUL,
-                all_methods(),
+                methods,
                 options={"fill": "black", "patch": 4, "per_step": 8},
             ),
             Subject(
@@ -154,7 +160,7 @@ def subjects() -> tuple[Subject, ...]:
                 _named(model),
                 _digit_mosaics,
                 LOCAL,
-                all_methods(),
+                methods,
             ),
         ]
     shapes = Subject(
