@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from rlrp_nb.engine.graph import Step
 
@@ -82,18 +82,19 @@ class Call:
     def run(self, inputs: Sequence[Tensor]) -> Tensor:
         """Run the op again on other values of its input-dependent tensors, in the dtype of the sensitivities."""
         remaining = iter(inputs)
-
-        def fill(value: Any) -> Any:  # noqa: ANN401 - an ATen argument can be of any type
-            if isinstance(value, Slot):
-                return next(remaining)
-            if isinstance(value, Tensor) and value.is_floating_point():
-                return self._cast(value)
-            if isinstance(value, list | tuple):
-                return [fill(v) for v in value]
-            return value
-
-        output: Tensor = self.step.invoke({name: fill(value) for name, value in self.arguments.items()})
+        output: Tensor = self.step.invoke({name: self._filled(v, remaining) for name, v in self.arguments.items()})
         return output
+
+    def _filled(self, value: Any, remaining: Iterator[Tensor]) -> Any:  # noqa: ANN401 - an ATen argument can be of any type
+        """Put the next of the remaining tensors into each slot of an argument.
+
+        A method, since a function that calls itself from within another is a cycle, and would keep tensors alive.
+        """
+        if isinstance(value, Slot):
+            return next(remaining)
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return self._cast(value)
+        return [self._filled(v, remaining) for v in value] if isinstance(value, list | tuple) else value
 
     def value(self, position: int = 0) -> Tensor:
         """Return a kept input in the dtype of the sensitivities."""

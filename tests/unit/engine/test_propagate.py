@@ -100,3 +100,20 @@ def test_memory_that_is_written_over_changes_nothing(written, images, name, meth
     assert torch.equal(lean.relevance, kept.relevance)
     assert torch.equal(lean.relevance, rn.explain(network, images, [1, (0, 2)], method).relevance)
     assert torch.equal(torch.tensor(lean.ledger().worst_residual), torch.tensor(kept.ledger().worst_residual))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_tensor_waits_for_the_garbage_collector(written, images, method):
+    network = written(lambda n, x: n.classify(nn.functional.silu(nn.functional.relu6(n.conv(x))).relu()))
+    rn.explain(network, images, [0, 1], method)
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        rn.explain(network, images, [0, 1], method)
+        gc.collect()
+        assert [type(found) for found in gc.garbage if isinstance(found, torch.Tensor)] == []
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
