@@ -19,6 +19,8 @@ from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rlrp_nb.engine.graph import Graph
 
 _TOLERANCE = 0.05
@@ -86,17 +88,24 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
 def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
     """Tell whether a graph computes what the network does, up to rounding; of several samples two are tried."""
     tried = inputs[:2] if graph.batch_size is None else inputs
-    own = run_twin(network, tried)
-    with torch.no_grad():
-        logits = forward(
-            graph, plan(graph, METHODS["rlrp"], None, ledger=False), constants_of(network, graph), tried
-        ).logits
+    own, logits = run_twin(network, tried), _answering(network, graph)(tried)
     if not isinstance(own, Tensor) or own.numel() != logits.numel():
         return False
     if not bool(torch.isfinite(own).all()):  # what is wrong with them is said later
         return True
     # a batch of one may have been squeezed away
     return torch.allclose(logits, own.reshape(logits.shape), rtol=0, atol=_TOLERANCE * float(own.abs().max()))
+
+
+def _answering(network: nn.Module, graph: Graph) -> Callable[[Tensor], Tensor]:
+    """Return what gives the logits of a graph with the network's present weights."""
+    steps, constants = plan(graph, METHODS["rlrp"], None, ledger=False), constants_of(network, graph)
+
+    @torch.no_grad()
+    def answer(inputs: Tensor) -> Tensor:
+        return forward(graph, steps, constants, inputs).logits
+
+    return answer
 
 
 def _may_mix(graph: Graph) -> bool:
@@ -122,16 +131,11 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
     UnsupportedNetworkError
         The logits of the first or the last sample change when the others do.
     """
-    steps, constants = plan(graph, METHODS["rlrp"], None, ledger=False), constants_of(network, graph)
-    with torch.no_grad():
-        if len(inputs) == 1:
-            inputs = torch.cat([inputs, inputs])
-        logits = forward(graph, steps, constants, inputs).logits
-        others = inputs * 0.5 + inputs.flip(-1) + 0.1
-        first, last = (
-            forward(graph, steps, constants, samples).logits
-            for samples in (torch.cat([inputs[:1], others[1:]]), torch.cat([others[:-1], inputs[-1:]]))
-        )
+    answer = _answering(network, graph)
+    if len(inputs) == 1:
+        inputs = torch.cat([inputs, inputs])
+    logits, others = answer(inputs), inputs * 0.5 + inputs.flip(-1) + 0.1
+    first, last = answer(torch.cat([inputs[:1], others[1:]])), answer(torch.cat([others[:-1], inputs[-1:]]))
     tolerance = 1e-3 * float(logits.abs().max())
     if not all(torch.allclose(logits[n], found[n], rtol=0, atol=tolerance) for n, found in ((0, first), (-1, last))):
         only = "" if graph.batch_size is None else f"works for a batch of {graph.batch_size} only, and "
