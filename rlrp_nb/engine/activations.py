@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
 
 
+RANDOM = "it acts at random; call network.eval(), or pass training=False"
+
+
 @dataclass(frozen=True)
 class Activation(Rule):
     """A pointwise activation.
@@ -98,6 +101,10 @@ def _step(z: Tensor) -> Tensor:
     return (z > 0).to(z.dtype)
 
 
+def _leaky(z: Tensor, slope: float) -> Tensor:
+    return torch.where(z > 0, torch.ones_like(z), torch.full_like(z, slope))
+
+
 def _clamped(z: Tensor, low: float | None, high: float | None) -> Tensor:
     slope = torch.ones_like(z)
     if high is not None:
@@ -172,8 +179,15 @@ ACTIVATIONS: dict[str, Rule] = {
         lambda z, min: _clamped(z, min, None),  # noqa: A006 - the op's own argument name
         refuses=lambda a: _clamp_refusal(a["min"], None),
     ),
-    "aten.leaky_relu": Activation(
-        lambda z, negative_slope=0.01: torch.where(z > 0, torch.ones_like(z), torch.full_like(z, negative_slope))
+    "aten.leaky_relu": Activation(lambda z, negative_slope=0.01: _leaky(z, negative_slope)),
+    "aten.rrelu": Activation(
+        # in eval mode its slope is the middle of those that it draws from in training
+        lambda z, lower=1 / 8, upper=1 / 3, **_: _leaky(z, (lower + upper) / 2),
+        refuses=lambda a: RANDOM if a["training"] else None,
+    ),
+    "aten.threshold": Activation(
+        lambda z, threshold, value: (z > threshold).to(z.dtype),  # noqa: ARG005 - the op's own argument names
+        refuses=lambda a: f"it puts {a['value']} in place of small values, and accepted is 0" if a["value"] else None,
     ),
     "aten.prelu": Activation(_prelu),
     "aten._prelu_kernel": Activation(lambda z, weight: torch.where(z > 0, torch.ones_like(z), weight)),

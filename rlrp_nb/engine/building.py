@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.export.graph_signature import InputKind, OutputKind
 
+from rlrp_nb.engine.activations import RANDOM
 from rlrp_nb.engine.folding import fold_batch_norm
 from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
 from rlrp_nb.engine.naming import name_steps
@@ -138,7 +139,7 @@ def check(graph: Graph) -> None:
         if step.index in followed and step.sources:
             problem = problem or _mixing(step)
         if step.is_random() and not problem:
-            problem = "it acts at random; call network.eval(), or pass training=False"
+            problem = RANDOM
         if problem:
             problems.setdefault((step.op, problem), []).append(_place(step))
     missing = {key: names for key, names in problems.items() if key[1] != _MIXED}

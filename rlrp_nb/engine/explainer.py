@@ -19,6 +19,7 @@ from rlrp_nb.engine.registry import constants_of, graph_of
 from rlrp_nb.engine.snapshot import has_forward_hooks, twin_of, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.engine.tracing import run_twin
+from rlrp_nb.engine.transforms import check_untransformed
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
     Raises
     ------
     InputError
-        It is no floating-point tensor of the network's dtype and device with finite values and at least one sample.
+        It is no floating-point tensor of the network's dtype and device with finite values and at least one sample, or
+        a transform such as ``torch.func.grad`` follows it or the network's weights.
     """
     if not isinstance(inputs, Tensor):
         raise InputError(
@@ -184,6 +186,7 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
         raise InputError("inputs is a nested tensor; accepted is a dense one, of samples that have the same shape.")
     if type(inputs).__torch_dispatch__ is not Tensor.__torch_dispatch__ and not isinstance(inputs, nn.Parameter):
         raise InputError(f"inputs is a {type(inputs).__name__}; accepted is an ordinary tensor with values.")
+    check_untransformed(inputs, "inputs")
     if inputs.layout != torch.strided or inputs.is_meta:
         raise InputError(f"inputs is {inputs.layout} on {inputs.device}; accepted is a dense tensor with values.")
     if inputs.dim() == 0 or 0 in inputs.shape:
@@ -191,6 +194,8 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
             f"inputs has shape {tuple(inputs.shape)}; accepted is (batch, …) with at least one sample and value."
         )
     place = next((p for p in network.parameters() if p.is_floating_point() and not p.is_meta), None)
+    if place is not None:
+        check_untransformed(place, "the network's first weight")
     if place is not None and (place.dtype != inputs.dtype or place.device != inputs.device):
         raise InputError(
             f"inputs is {inputs.dtype} on {inputs.device}, the network is {place.dtype} on {place.device}; accepted "

@@ -113,9 +113,8 @@ class Step:
 
     def is_random(self) -> bool:
         """Tell an op that draws random numbers."""
-        return torch.Tag.nondeterministic_seeded in getattr(self.function, "tags", ()) and self.arguments.get(
-            "train", True
-        )
+        tagged = torch.Tag.nondeterministic_seeded in getattr(self.function, "tags", ())
+        return tagged and bool(self.arguments.get("train", self.arguments.get("training", True)))
 
     def reads(self) -> set[int]:
         """Return the indices of all values that the op reads."""

@@ -13,16 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.activations import ACTIVATIONS
+from rlrp_nb.engine.activations import ACTIVATIONS, RANDOM
 from rlrp_nb.engine.layout import PICTURE, channels_last, order_of
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
-
-
-_RANDOM = "it acts at random; call network.eval(), or pass training=False"
 
 
 class Homogeneous(Rule):
@@ -99,7 +96,7 @@ class Dropout(Reshape):
 
     def problem(self, step: Step) -> str | None:
         """Refuse dropout that is at work."""
-        return _RANDOM if step.arguments["train"] else None
+        return RANDOM if step.arguments["train"] else None
 
 
 @dataclass(frozen=True)
@@ -457,8 +454,8 @@ RULES: dict[str, Rule] = {
         for name in ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "fill", "zero")
     },
     # known, and refused
-    "aten.native_dropout": Refusal(_RANDOM),
-    "aten.rrelu_with_noise": Refusal(_RANDOM),
+    "aten.native_dropout": Refusal(RANDOM),
+    "aten.rrelu_with_noise": Refusal(RANDOM),
     **{
         f"aten.{name}": _batch_statistics
         for name in (

@@ -8,9 +8,11 @@ from math import prod
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from rlrp_nb.engine.transforms import check_untransformed
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,8 +65,11 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
     samples, shape = logits.shape[0], logits.shape[1:]
     if isinstance(targets, Tensor) and (targets.layout != torch.strided or targets.is_meta or targets.is_nested):
         raise InputError("targets is a tensor that is sparse, nested or on the meta device; accepted is a dense one.")
+    if isinstance(targets, Tensor):
+        check_untransformed(targets, "targets")
     if isinstance(targets, Tensor) and targets.is_floating_point():
         return _explicit(targets, logits, dtype)
+    check_unmasked(targets, "targets")
     negative = None
     scores = logits.reshape(samples, -1)
     if targets is None:
@@ -90,6 +95,21 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
     seeds.scatter_(2, positive[..., None], 1.0)
     seeds -= torch.zeros_like(seeds).scatter_(2, negative.clamp(min=0)[..., None], (negative >= 0)[..., None].to(dtype))
     return Targets(positive, negative, seeds.transpose(0, 1).reshape(-1, *logits.shape).to(logits.device))
+
+
+def check_unmasked(value: object, name: str) -> None:
+    """Refuse a NumPy array that hides some of its values, which PyTorch would read all the same.
+
+    Raises
+    ------
+    InputError
+        It is one.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise InputError(
+            f"{name} is a masked array, some of whose values are hidden; accepted are arrays that are whole, such as "
+            "array.filled(0) or array.compressed()."
+        )
 
 
 def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
@@ -168,6 +188,7 @@ def _position(item: Any, shape: Sequence[int]) -> int:  # noqa: ANN401 - an inde
         )
     flat = 0
     for entry, length in zip(entries, lengths, strict=True):
+        check_unmasked(entry, "a target")
         value = entry.item() if hasattr(entry, "item") and getattr(entry, "ndim", 1) == 0 else entry
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise InputError(f"target {item!r} is a {type(value).__name__}; {_ACCEPTED}.")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
+from rlrp_nb.engine.targets import check_unmasked
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import check_evaluating
@@ -257,6 +258,7 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
         return None
     if isinstance(targets, int) and not isinstance(targets, bool):
         return torch.full((count,), targets, dtype=torch.int64)
+    check_unmasked(targets, "targets")
     try:
         wanted = torch.as_tensor(targets)
     except (TypeError, ValueError, RuntimeError):
@@ -270,6 +272,10 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
 
 
 def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as in take_in
+    if isinstance(masks, Iterable) and not isinstance(masks, Tensor):
+        masks = [*masks]
+        for position, mask in enumerate(masks):
+            check_unmasked(mask, f"mask {position}")
     try:
         items = masks if isinstance(masks, Tensor) else torch.stack([torch.as_tensor(mask) for mask in masks])
     except (TypeError, ValueError, RuntimeError) as error:

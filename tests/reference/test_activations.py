@@ -25,10 +25,14 @@ EXPLAINED = {
     "PReLU, by channel": nn.PReLU(6),
     "ReLU": nn.ReLU(),
     "ReLU6": nn.ReLU6(),
+    "RReLU": nn.RReLU(),
     "SELU": nn.SELU(),
     "SiLU": nn.SiLU(),
     "Tanh": nn.Tanh(),
     "Tanhshrink": nn.Tanhshrink(),
+    "Threshold": nn.Threshold(0.0, 0.0),
+    "Threshold, above 0": nn.Threshold(0.5, 0.0),
+    "Threshold, below 0": nn.Threshold(-0.5, 0.0),
 }
 REFUSED = {
     "GLU": (nn.GLU(1), "glu at bend"),
@@ -37,7 +41,6 @@ REFUSED = {
     "Hardtanh, away from 0": (nn.Hardtanh(0.5, 1.0), "hardtanh at bend: it maps 0 to 0.5"),
     "LogSigmoid": (nn.LogSigmoid(), "log_sigmoid at bend"),
     "LogSoftmax": (nn.LogSoftmax(-1), "log_softmax at bend"),
-    "RReLU": (nn.RReLU(), "rrelu at bend"),
     "Sigmoid": (nn.Sigmoid(), r"it takes a gate \(aten.sigmoid at bend\), which"),
     "Softmax": (nn.Softmax(-1), r"it takes a gate \(aten.softmax at bend\), which"),
     "Softmax2d": (nn.Softmax2d(), r"it takes a gate \(aten.softmax at bend\), which"),
@@ -45,7 +48,7 @@ REFUSED = {
     "Softplus": (nn.Softplus(), "softplus at bend"),
     "Softshrink": (nn.Softshrink(), r"bend \(part of softshrink\)"),
     "Softsign": (nn.Softsign(), r"bend \(part of softsign\)"),
-    "Threshold": (nn.Threshold(0.5, 0.0), "threshold at bend"),
+    "Threshold, to a value": (nn.Threshold(0.5, 0.1), r"threshold at bend: it puts 0\.1 in place of small values"),
 }
 
 
@@ -99,6 +102,13 @@ def test_what_is_no_activation_from_0_is_refused_by_name(name):
     bend, words = REFUSED[name]
     with pytest.raises(rn.UnsupportedNetworkError, match=words):
         rn.explain(bent(bend), pictures())
+
+
+def test_slopes_that_are_drawn_are_refused():
+    network = bent(nn.RReLU())
+    network.bend.train()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"rrelu.* at bend.*: it acts at random"):
+        rn.explain(network, pictures())
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ PHI = {
     "clamp max": lambda z: z.clamp(max=1),
     "leaky_relu": nn.LeakyReLU(0.1),
     "prelu": nn.PReLU(init=0.3),
+    "rrelu": nn.RReLU().eval(),
+    "threshold": nn.Threshold(0.5, 0.0),
     "elu": nn.ELU(1.5),
     "celu": nn.CELU(0.7),
     "selu": nn.SELU(),
@@ -94,7 +96,11 @@ def test_an_activation_that_does_not_keep_zero_is_refused(phi, reason):
         rn.explain(Pointwise(phi).eval(), torch.zeros(1, 3))
 
 
-BOUNDS = {"aten.clamp_min": {"min": 0.0}, "aten.clamp_max": {"max": 1.0}}
+BOUNDS = {
+    "aten.clamp_min": {"min": 0.0},
+    "aten.clamp_max": {"max": 1.0},
+    "aten.threshold": {"threshold": 0.0, "value": 0},
+}
 
 
 def test_secants_are_finite_at_zero_and_beyond_overflow():

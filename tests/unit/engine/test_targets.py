@@ -27,6 +27,7 @@ def resolve(targets, logits=LOGITS):
         (range(2), [[0, 1], [0, 1]]),
         (torch.tensor([2, 3]), [[2], [3]]),
         (np.array([2, 3]), [[2], [3]]),
+        (np.ma.masked_array([2, 3]), [[2], [3]]),  # of which nothing is hidden
         (torch.tensor([[2, 0, 1], [3, 1, 2]], dtype=torch.int32), [[2, 0, 1], [3, 1, 2]]),
     ],
 )
@@ -93,6 +94,8 @@ def test_one_output_per_sample():
         (torch.tensor([1, 2], device="meta"), "on the meta device"),
         (torch.zeros(2, 1, 4, device="meta"), "on the meta device"),
         (torch.zeros(2, 1, 4).to_sparse(), "is sparse"),
+        (np.ma.masked_array([0, 1], mask=[True, False]), "targets is a masked array"),
+        ([1, np.ma.masked_array(0, mask=True)], "a target is a masked array"),
         (10**5000, "target of so many digits is out of range"),
         ({1: 2}, "is a dict"),
         (object(), "is a object"),

@@ -79,7 +79,9 @@ def test_targets_of_every_kind():
         assert take_in(small(), INPUTS, targets).targets.tolist() == [3] * 5
 
 
-@pytest.mark.parametrize("targets", [[1, 2], "cat", [0.5] * 5, torch.ones(5), True])
+@pytest.mark.parametrize(
+    "targets", [[1, 2], "cat", [0.5] * 5, torch.ones(5), True, np.ma.masked_array([1] * 5, mask=[False] * 4 + [True])]
+)
 def test_targets_that_do_not_fit_are_refused(targets):
     with pytest.raises(InputError, match="targets is"):
         take_in(small(), INPUTS, targets)
@@ -100,6 +102,7 @@ def test_masks_are_checked():
         (good[:, :4], "at the resolution of the network's input"),
         ([good[0], good[0, :2]], "do not stack"),
         (7, "do not stack"),
+        (np.ma.masked_array(good.numpy(), mask=np.arange(320).reshape(5, 8, 8) == 128), "mask 2 is a masked array"),
         (good & (torch.arange(5) != 3)[:, None, None], "mask 3 has no true pixel"),
     ):
         with pytest.raises(InputError, match=words):
