@@ -25,6 +25,7 @@ from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
+from rlrp_nb.evaluation.numbers import Numbers
 from rlrp_nb.evaluation.store import Failure, Store
 from rlrp_nb.home import expanded
 
@@ -122,7 +123,7 @@ def compare(
     ------
     InputError
         Before any work: something is empty, unknown, there twice, out of range, or does not fit, or the file at `path`
-        is of another comparison.
+        is of another comparison. Later: a method or metric of your own wrote into the network's weights or buffers.
     MissingPackageError
         A method comes from a package that is not installed.
     UnsupportedNetworkError
@@ -174,6 +175,7 @@ class _Run:
         self._timed = any(metric.timed for metric in metrics)
         self._unit = math.nan, -1  # seconds of gradient x input, and for the batch that starts where
         self._warm: set[str] = set()
+        self._numbers = Numbers(cases.network)
 
     def judge(self, contender: Contender, positions: list[int]) -> None:
         """Measure one method on one batch, but what is saved already, and save each family's values at once."""
@@ -184,6 +186,7 @@ class _Run:
         inputs = self.cases.inputs(positions)
         targets = self.cases.targets[positions].to(inputs.device)
         heatmaps, reasons, cost = self._explain(contender, inputs, targets, positions[0])
+        self._check_numbers(f"the method {contender.name!r}", inputs)
         lost = [Failure(contender.name, None, positions[k], reason) for k, reason in sorted(reasons.items())]
         good = [k for k in range(len(positions)) if k not in reasons]
         families: dict[Family, list[str]] = {}
@@ -204,7 +207,17 @@ class _Run:
                     cost,
                 )
                 self._measure(family, trial, good, positions, done)
+                self._check_numbers(f"the method {contender.name!r} or the metric {names[0]!r}", inputs)
             self.store.add(contender.name, positions[0], done.values, done.failures)
+
+    def _check_numbers(self, what: str, inputs: Tensor) -> None:
+        """Refuse what wrote into the network, since all that came after it would be measured on another one."""
+        changed = self._numbers.changed(inputs[:1])
+        if changed:
+            raise InputError(
+                f"{what} changed the numbers of the network: {', '.join(changed[:3])}. Let it work on "
+                "copy.deepcopy(network), load the network's weights again, and compare again."
+            )
 
     def _explain(
         self, contender: Contender, inputs: Tensor, targets: Tensor, start: int

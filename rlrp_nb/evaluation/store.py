@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _FORMAT = "rlrp_nb comparison 1"
+_MARK = f'{{"format": "{_FORMAT}"'.encode()
 
 
 class Failure(NamedTuple):
@@ -129,8 +130,8 @@ class Store:
             raise InputError(f"{str(path)!r} is a folder: give the name of a file, which is made if it is not there.")
         content = path.read_bytes() if path.exists() else b""
         whole, newline, broken = content.rpartition(b"\n")
-        if not newline and _line(header).startswith(broken):  # new, or died while it was made
-            path.write_bytes(_line(header))
+        if not newline and _line(header).startswith(broken) and (not broken or broken.startswith(_MARK)):
+            path.write_bytes(_line(header))  # new, or died while it was made: its mark tells it from a user's "{"
             return
         lines = whole.split(b"\n") if newline else [broken]
         found = _read(lines[0])

@@ -147,6 +147,55 @@ def test_a_method_that_always_fails_is_shown_as_failed():
     assert "- refuses, 7 x: not for this network." in text
 
 
+def doubles_weights(network, inputs, _targets):
+    network[0].weight.data.mul_(2)  # by a way that PyTorch does not count
+    return inputs.sum(1)
+
+
+def learns(network, inputs, _targets):
+    network.train()(inputs)
+    network.eval()
+    return inputs.sum(1)
+
+
+@pytest.mark.parametrize(
+    ("method", "tensors"), [(doubles_weights, r"0\.weight"), (learns, r"1\.running_mean, 1\.running_var")]
+)
+def test_a_method_that_writes_into_the_network_is_refused_by_name(method, tensors, tmp_path):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5)).eval()
+    path = tmp_path / "values.jsonl"
+    with pytest.raises(InputError, match=rf"the method 'mine' changed the numbers of the network: {tensors}.*deepcopy"):
+        run(network, methods={"rlrp": "rlrp", "mine": method}, metrics="gini", path=path)
+    assert "mine" not in [json.loads(line).get("method") for line in path.read_text().splitlines()]
+
+
+def test_a_metric_that_writes_into_the_network_is_refused_by_name():
+    def halves(network, inputs, _heatmaps, _targets):
+        network[-1].bias.data.add_(0.5)
+        return inputs.flatten(1).sum(1)
+
+    with pytest.raises(InputError, match=r"the method 'rlrp' or the metric 'halves' changed .*: 4\.bias"):
+        run(methods="rlrp", metrics=halves)
+
+
+def test_a_network_that_counts_its_runs_can_be_compared():
+    class Counting(nn.Sequential):
+        def __init__(self):
+            super().__init__(*small())
+            self.register_buffer("runs", torch.zeros(()))
+
+        def forward(self, x):
+            self.runs += 1
+            return super().forward(x)
+
+    network = Counting().eval()
+    found = run(network, metrics=("aopc", "gini"))
+    assert found.failures == ()
+    np.testing.assert_allclose(found.values, run(metrics=("aopc", "gini")).values, rtol=1e-5)
+    assert network.runs > 0
+
+
 def test_a_metric_that_fails_on_one_image_loses_that_value():
     def picky(_network, inputs, _heatmaps, _targets):
         if (inputs == INPUTS[2]).flatten(1).all(1).any():

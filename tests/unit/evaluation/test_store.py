@@ -47,7 +47,7 @@ def test_metrics_are_added_and_the_first_value_stays(path):
 def test_a_file_cut_anywhere_keeps_its_whole_lines(path):
     filled(path).add("rlrp", 2, {"gini": [0.5, 0.5]}, [])
     content = path.read_bytes()
-    for length in range(len(content) + 1):
+    for length in (0, *range(content.index(b",") + 1, len(content) + 1)):
         path.write_bytes(content[:length])
         store = Store(path, FINGERPRINT)
         lines = content[:length].count(b"\n")
@@ -55,6 +55,16 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(path):
         assert bool(store.find("rlrp", 2)) == (lines >= 4)
         store.add("lrp-0", 0, {"gini": [0.25]}, [])  # what comes after a broken line is not lost either
         assert Store(path, FINGERPRINT).find("lrp-0", 0) == {"gini": [0.25]}
+
+
+def test_a_file_that_may_be_anyones_beginning_is_left_alone(path):
+    filled(path)
+    content = path.read_bytes()
+    for length in range(1, content.index(b'"rlrp_nb') + 1):
+        path.write_bytes(content[:length])
+        with pytest.raises(FileFormatError, match="holds no comparison"):
+            Store(path, FINGERPRINT)
+        assert path.read_bytes() == content[:length]
 
 
 def test_another_comparison_is_refused_by_what_differs_and_left_alone(path):
