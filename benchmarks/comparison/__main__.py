@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from benchmarks.comparison.drawing import draw
-from benchmarks.comparison.page import page, revised
+from benchmarks.comparison.page import absent, page, revised
 from benchmarks.comparison.subjects import Subject, subjects
 from benchmarks.machine import facts
 from rlrp_nb.evaluation.comparing import compare
@@ -39,21 +39,24 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick and (options.out == DOCS or options.cache == CACHE):
         parser.error("--quick writes no page that is published: give another --out and --cache")
+    chosen = [subject for subject in subjects() if not options.only or subject.name in options.only]
+    place = options.out / "comparison.md"
+    keep = options.only and place.exists()  # what is not measured again stays
+    if keep and (missing := absent(place.read_text(encoding="utf-8"), chosen)):
+        parser.error(
+            f"{place} has no comparison {', '.join(missing)} to be replaced: leave out --only, or give another --out"
+        )
     torch.set_num_threads(os.cpu_count() or 1)
     for folder in (options.out / "images", options.cache):
         folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for subject in subjects():
-        if options.only and subject.name not in options.only:
-            continue
+    for subject in chosen:
         print(f"{subject.title}:", flush=True)
-        chosen = replace(subject, count=QUICK) if options.quick else subject
-        comparison = measured(chosen, options.cache, quick=options.quick)
+        size = QUICK if options.quick else subject.count
+        comparison = measured(replace(subject, count=size), options.cache, quick=options.quick)
         draw(comparison, options.out / "images" / f"comparison-{subject.name}.svg")
         found.append((subject, comparison))
     command = "make compare" if not options.quick else "python -m benchmarks.comparison --quick"
-    place = options.out / "comparison.md"
-    keep = options.only and place.exists()  # what is not measured again stays
     text = revised(place.read_text(encoding="utf-8"), found) if keep else page(found, facts(), command)
     place.write_text(text, encoding="utf-8")
     print(f"written to {place}", flush=True)

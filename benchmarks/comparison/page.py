@@ -74,17 +74,24 @@ def revised(text: str, found: Sequence[tuple[Subject, Comparison]]) -> str:
         The page has no such comparison.
     """
     for subject, comparison in found:
-        title = re.escape(subject.title)
         rows = "".join(f"{row}\n" for row in _rows(subject, comparison))
-        for pattern, new in (
-            (rf"^## {title}\n.*?(?=^## )", f"{_section(subject, comparison)}\n"),
-            (rf"(?:^\| {title} \|[^\n]*\n)+", rows),
-        ):
-            old = re.search(pattern, text, re.MULTILINE | re.DOTALL)
+        for pattern, new in zip(_places(subject), (f"{_section(subject, comparison)}\n", rows), strict=True):
+            old = pattern.search(text)
             if old is None:
                 raise ValueError(f"the page has no comparison {subject.title!r}: measure all of them.")
             text = text[: old.start()] + new + text[old.end() :]
     return text
+
+
+def absent(text: str, chosen: Sequence[Subject]) -> list[str]:
+    """Return the names of the comparisons that a page does not have, so that none of it can be replaced."""
+    return [subject.name for subject in chosen if not all(place.search(text) for place in _places(subject))]
+
+
+def _places(subject: Subject) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Return what finds the section of a comparison, and its rows in the table above."""
+    title, flags = re.escape(subject.title), re.MULTILINE | re.DOTALL
+    return re.compile(rf"^## {title}\n.*?(?=^## )", flags), re.compile(rf"(?:^\| {title} \|[^\n]*\n)+", flags)
 
 
 def _summary(found: Sequence[tuple[Subject, Comparison]]) -> str:

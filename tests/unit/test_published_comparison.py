@@ -60,6 +60,15 @@ def test_a_quick_run_does_not_touch_what_is_published(monkeypatch, tmp_path, cap
         assert "give another --out and --cache" in capsys.readouterr().err
 
 
+def test_a_page_without_the_comparison_is_refused_before_it_is_measured(monkeypatch, tmp_path, capsys):
+    (tmp_path / "comparison.md").write_text("# A page of mine\n", encoding="utf-8")
+    monkeypatch.setattr("benchmarks.comparison.__main__.measured", lambda *_, **__: pytest.fail("it was measured"))
+    with pytest.raises(SystemExit):
+        run(monkeypatch, "--out", tmp_path, "--cache", tmp_path / "cache", "--only", "simple_cnn")
+    assert "has no comparison simple_cnn to be replaced: leave out --only" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["comparison.md"]
+
+
 def test_every_subject_is_complete():
     names = [subject.name for subject in subjects()]
     assert len(set(names)) == len(names)
