@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -12,7 +13,7 @@ from rlrp_nb.widgets.scene import build_scene
 
 try:
     import anywidget
-    from traitlets import CFloat, Dict, Enum, Int, Unicode
+    from traitlets import CFloat, Dict, Enum, Int, TraitError, Unicode, validate
 except ImportError as error:
     raise MissingPackageError(
         f"The widgets need a package that is not installed ({error}). Install it with: pip install 'rlrp-nb[lab]'"
@@ -77,6 +78,14 @@ class LookWidget(SceneWidget):
     sign = Enum(SIGNS, "both").tag(sync=True)
     clip = CFloat(99, min=90, max=100).tag(sync=True)
     palette = Enum(PALETTES, PALETTES[0]).tag(sync=True)
+
+    @validate("opacity", "clip")
+    def _check_number(self, proposal: Any) -> float:  # noqa: ANN401 - traitlets has no type for it
+        """Refuse what is no number, which every comparison with a bound lets through."""
+        value, trait = float(proposal["value"]), proposal["trait"]
+        if math.isnan(value):
+            raise TraitError(f"{trait.name} is {value}; accepted is a number from {trait.min} to {trait.max}.")
+        return value
 
 
 def _still(explanation: "Explanation") -> bytes:

@@ -65,7 +65,16 @@ def test_choices_are_linked_by_traits(explanations):
 
 
 @pytest.mark.parametrize(
-    ("trait", "value"), [("opacity", 1.5), ("clip", 20), ("sign", "neither"), ("view", "inside out")]
+    ("trait", "value"),
+    [
+        ("opacity", 1.5),
+        ("opacity", float("nan")),
+        ("opacity", float("inf")),
+        ("clip", 20),
+        ("clip", float("nan")),
+        ("sign", "neither"),
+        ("view", "inside out"),
+    ],
 )
 def test_choices_that_do_not_exist_are_refused(explanations, trait, value):
     overlay = widgets.Overlay(explanations[0])
