@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from traitlets import Int, List, Unicode
 
+from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.base import SceneWidget
 from rlrp_nb.widgets.bundle import asset
 
@@ -38,6 +39,17 @@ class ClassSelector(SceneWidget):
 
     @property
     def indices(self) -> int | tuple[int, int]:
-        """The class that is chosen, or the pair of a contrast: what ``targets`` of :func:`rlrp_nb.explain` takes."""
+        """The class that is chosen, or the pair of a contrast: what ``targets`` of :func:`rlrp_nb.explain` takes.
+
+        Raises
+        ------
+        InputError
+            The target is neither, as where seeds were explained.
+        """
         index, _, negative = self.target.partition("-")
-        return (int(index), int(negative)) if negative else int(index)
+        try:
+            return (int(index), int(negative)) if negative else int(index)
+        except ValueError:
+            raise InputError(
+                f"The target {self.target!r} is neither a class, such as '504', nor a contrast, such as '504-968'."
+            ) from None

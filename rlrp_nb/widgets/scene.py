@@ -6,6 +6,7 @@ its sum over channels, and a layer without extent in space as its strongest neur
 
 import io
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -61,10 +62,14 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
         raise InputError(f"The title is a {type(title).__name__}; give a text, or None for a question about the class.")
     first = explanations[0]
     dtype = _dtype(explanations)
-    pictures: dict[bytes, Tree] = {}
+    pictures: dict[tuple[bytes, int], Tree] = {}
     for explanation in explanations:
+        alike: Counter[bytes] = Counter()
         for sample in range(len(explanation.logits)):
-            _add_sample(pictures, explanation, sample, dtype)
+            photo, identity = _photo(explanation, sample)
+            alike[identity] += photo is None  # inputs of one batch are not the same because the network says the same
+            image = pictures.setdefault((identity, alike[identity]), _image(explanation, sample, photo))
+            _add_results(image, explanation, sample, dtype)
     images = list(pictures.values())
     for position, image in enumerate(images, 1):
         image["name"] = f"Image {position}"
@@ -170,28 +175,24 @@ def _dtype(explanations: "Sequence[Explanation]") -> Dtype:
 def _size(explanation: "Explanation") -> int:
     """Return how many numbers the layers of an explanation hold once channels are summed."""
     samples, targets = explanation.targets.shape
-    planes = (_plane(tuple(layer.shape[2:])) for layer in explanation.layers.values())
+    picture = tuple(explanation.relevance.shape)
+    planes = (_plane(tuple(layer.shape[2:]), picture) for layer in explanation.layers.values())
     return samples * targets * sum(math.prod(plane) for plane in planes)
 
 
-def _add_sample(pictures: dict[bytes, Tree], explanation: "Explanation", sample: int, dtype: Dtype) -> None:
+def _image(explanation: "Explanation", sample: int, photo: Tree | None) -> Tree:
     height, width = explanation.relevance.shape[-2:]
     probabilities = _array(explanation.probabilities[sample])
-    photo, identity = _photo(explanation, sample, probabilities)
-    image = pictures.setdefault(
-        identity,
-        {
-            "name": "",
-            "width": width,
-            "height": height,
-            "photo": photo,
-            "classes": _likeliest(explanation, probabilities),
-            "probabilities": dict(pack(probabilities)),
-            "targets": [],
-            "results": [],
-        },
-    )
-    _add_results(image, explanation, sample, dtype)
+    return {
+        "name": "",
+        "width": width,
+        "height": height,
+        "photo": photo,
+        "classes": _likeliest(explanation, probabilities),
+        "probabilities": dict(pack(probabilities)),
+        "targets": [],
+        "results": [],
+    }
 
 
 def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dtype) -> None:
@@ -211,6 +212,11 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
     for target, ledger in enumerate(ledgers):
         index, negative = int(explanation.targets[sample, target]), int(explanation.negatives[sample, target])
         key = f"seed-{target}" if index < 0 else str(index) if negative < 0 else f"{index}-{negative}"
+        if index < 0 and key in result["targets"]:
+            raise InputError(
+                f"Two explanations by {explanation.method!r} of one image have seeds as targets, and nothing tells one "
+                "from the other; give all seeds to one call of explain."
+            )
         result["targets"][key] = {
             "pieces": [_piece(explanation, name, target, sample, dtype) for name in names],
             "ledger": ledger,
@@ -227,11 +233,11 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
             )
 
 
-def _photo(explanation: "Explanation", sample: int, probabilities: Floats) -> tuple[Tree | None, bytes]:
+def _photo(explanation: "Explanation", sample: int) -> tuple[Tree | None, bytes]:
     """Return the photograph as PNG, and what tells it from the other images."""
     if explanation.images is None:
-        # Without a picture, two samples are the same input if the network says the same about them.
-        return None, probabilities.tobytes()
+        # Without a picture, samples of two explanations are the same input if the network says the same about them.
+        return None, _array(explanation.logits[sample]).tobytes()
     pixels = explanation.images[sample].cpu().numpy()
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", optimize=True)
@@ -252,8 +258,9 @@ def _category(explanation: "Explanation", index: int) -> str:
 
 def _layer(explanation: "Explanation", name: str, ledger: dict[str, Tree]) -> Tree:
     shape = tuple((explanation.relevance if name == INPUT else explanation.layers[name]).shape[2:])
+    kind = "map" if _is_map(shape, tuple(explanation.relevance.shape)) else "units"
     operation = "the picture" if name == INPUT else ledger.get(name, {}).get("op", "")
-    return {"name": name, "op": operation, "shape": list(shape), "kind": "map" if _is_map(shape) else "units"}
+    return {"name": name, "op": operation, "shape": list(shape), "kind": kind}
 
 
 def _piece(explanation: "Explanation", name: str, target: int, sample: int, dtype: Dtype) -> Tree:
@@ -261,8 +268,9 @@ def _piece(explanation: "Explanation", name: str, target: int, sample: int, dtyp
         # The map that everybody looks at keeps its precision: int8 would show steps where few pixels carry the peak.
         return dict(pack(_array(explanation.heatmap(target, sample)), "float16"))
     relevance = _array(explanation.layers[name][sample, target])
-    if _is_map(relevance.shape):
-        return dict(pack(relevance.sum(axis=_channel_axis(relevance.shape)), dtype))
+    picture = tuple(explanation.relevance.shape)
+    if _is_map(relevance.shape, picture):
+        return dict(pack(relevance.sum(axis=channel_axis(relevance.shape, picture)), dtype))
     values = relevance.reshape(-1)
     strongest = np.argsort(-np.abs(values), kind="stable")[:_STRONGEST]
     last = name == list(explanation.layers)[-1] and values.size == explanation.logits.shape[1]
@@ -290,23 +298,31 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _is_map(shape: tuple[int, ...]) -> bool:
-    return len(shape) == _CHANNELS_AND_PLANE and math.prod(_plane(shape)) > 1
+def _is_map(shape: tuple[int, ...], picture: tuple[int, ...]) -> bool:
+    return len(shape) == _CHANNELS_AND_PLANE and math.prod(_plane(shape, picture)) > 1
 
 
-def _channel_axis(shape: tuple[int, ...]) -> int:
-    """Return which axis holds the channels: the first, or in layers that ConvNeXt permutes the last.
+def channel_axis(shape: tuple[int, ...], picture: tuple[int, ...]) -> int:
+    """Return which of a layer's three axes holds the channels: the first, or in layers that ConvNeXt permutes the last.
 
-    A plane is about square and its extents are small; channels are the axis that does not match the others.
+    A plane has about the proportions of the picture, which channels have by chance alone.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the layer, without samples and targets.
+    picture : tuple of int
+        ``(…, height, width)``.
     """
     first, middle, last = shape
-    return 2 if abs(math.log(first / middle)) < abs(math.log(middle / last)) else 0
+    wanted = math.log(picture[-2] / picture[-1])
+    return 2 if abs(math.log(first / middle) - wanted) < abs(math.log(middle / last) - wanted) else 0
 
 
-def _plane(shape: tuple[int, ...]) -> tuple[int, ...]:
+def _plane(shape: tuple[int, ...], picture: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) != _CHANNELS_AND_PLANE:
         return shape[-2:]
-    return shape[:2] if _channel_axis(shape) == 2 else shape[1:]  # noqa: PLR2004 - the last of three axes
+    return shape[:2] if channel_axis(shape, picture) == 2 else shape[1:]  # noqa: PLR2004 - the last of three axes
 
 
 def _array(tensor: "Tensor") -> Floats:

@@ -3,8 +3,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
+from rlrp_nb.widgets.scene import channel_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -154,6 +157,7 @@ class Session:
         relevance = explanation.layers[layer][0, 0].detach().cpu().double().numpy()
         if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
             raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
+        relevance = np.moveaxis(relevance, channel_axis(relevance.shape, tuple(explanation.relevance.shape)), 0)
         sums = relevance.sum(axis=(1, 2))
         strongest = abs(sums).argsort(kind="stable")[::-1][:_CHANNELS]
         return {

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
@@ -178,6 +179,21 @@ def test_channels_are_ranked_by_the_relevance_that_passes_through(explorer, clas
     assert [each["index"] for each in tree["channels"]] == np.argsort(-np.abs(sums), kind="stable")[:12].tolist()
     best = tree["channels"][0]
     assert np.abs(unpack(best["map"]) - relevance[best["index"]].numpy()).max() <= best["map"]["peak"] / 127
+
+
+def test_channels_that_come_last_are_ranked_too():
+    class Permute(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1)
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), Permute(), nn.Linear(4, 9), nn.Flatten(), nn.Linear(324, 2))
+    model = Classifier("last", network.eval(), ("a", "b"), Preprocess(size=8), "none")
+    found = Explorer(model, sample_image("coffee"))._session.channels(0, 1, "rlrp", "3")
+    relevance = explain(model, sample_image("coffee"), 1, layers=["3"]).layers["3"][0, 0]
+    assert found["count"] == 9
+    for channel in found["channels"]:
+        assert channel["sum"] == pytest.approx(float(relevance[..., channel["index"]].double().sum()), rel=1e-6)
 
 
 def test_several_methods_are_explained_one_by_one_and_progress_counts_them(explorer):

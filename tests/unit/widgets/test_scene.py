@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
@@ -163,3 +164,54 @@ def test_what_cannot_be_shown_is_refused(explanation):
 def test_a_title_that_is_no_text_is_refused(explanation, title):
     with pytest.raises(InputError, match="The title is a"):
         build_scene([explanation], title=title)
+
+
+def narrow(height, width, channels, *, permuted=False):
+    """Explain a picture that need not be square by a network whose layer can have its channels last."""
+
+    class Permute(nn.Module):
+        def forward(self, x):
+            return x.permute(0, 2, 3, 1) if permuted else x
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1), nn.ReLU(), Permute(), nn.Flatten())
+    return rn.explain(network.eval(), torch.randn(1, 3, height, width), 5, layers=["1", "2"] if permuted else ["1"])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "channels"), [(64, 16, 64), (28, 7, 28), (4, 64, 4), (10, 20, 10), (5, 50, 7), (8, 8, 8)]
+)
+@pytest.mark.parametrize("permuted", [False, True])
+def test_channels_are_summed_whatever_the_proportions_of_the_picture(height, width, channels, permuted):
+    explanation = narrow(height, width, channels, permuted=permuted)
+    image = build_scene([explanation])["images"][0]
+    sent = unpack(image["results"][0]["targets"]["5"]["pieces"][1])
+    relevance = explanation.layers["1"][0, 0].sum(0).numpy()
+    assert np.abs(sent - relevance).max() <= np.abs(relevance).max() / 127
+    if permuted and (height, width) != (8, 8):  # of three equal lengths the first counts the channels
+        assert unpack(image["results"][0]["targets"]["5"]["pieces"][2]).shape == (height, width)
+
+
+def test_inputs_about_which_the_network_says_the_same_stand_apart():
+    network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.Flatten()).eval()
+    inputs = torch.rand(3, 1, 3, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network[0].weight.fill_(-1)  # the activation is dead, and one output alone has probability 1
+        network[0].bias.zero_()
+    dead = [rn.explain(network, inputs, 0, method) for method in ("gradient-x-input", "rlrp")]
+    assert len(build_scene(dead)["images"]) == 3
+    network[0].weight.data.fill_(1.0)
+    explanation = rn.explain(network, inputs, 0)
+    images = build_scene([explanation])["images"]
+    assert len(images) == 3
+    for sample, image in enumerate(images):
+        sent = unpack(image["results"][0]["targets"]["0"]["pieces"][0])
+        np.testing.assert_allclose(sent, explanation.heatmap(0, sample).numpy(), rtol=1e-2)
+
+
+def test_seeds_of_two_explanations_are_refused_since_one_would_replace_the_other():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten()).eval()
+    inputs = torch.rand(1, 1, 3, 3)
+    first, second = (rn.explain(network, inputs, torch.randn(1, 2, 4)) for _ in range(2))
+    with pytest.raises(InputError, match=r"Two explanations by 'rlrp' .* give all seeds to one call of explain"):
+        build_scene([first, second])

@@ -7,6 +7,7 @@ import traitlets
 from rlrp_nb import widgets
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
+from rlrp_nb.errors import InputError
 from rlrp_nb.models.zoo import load_model
 from rlrp_nb.widgets.buffers import unpack
 
@@ -62,6 +63,10 @@ def test_choices_are_linked_by_traits(explanations):
     selector.target = "504-968"
     assert selector.indices == (504, 968)
     assert selector.categories[504] == "coffee mug"
+    for target in ("seed-0", "-504", "mug"):
+        selector.target = target
+        with pytest.raises(InputError, match=f"The target '{target}' is neither a class"):
+            _ = selector.indices
 
 
 @pytest.mark.parametrize(
