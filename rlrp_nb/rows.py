@@ -128,7 +128,7 @@ class ExplainPictures:
         self._measures = dict(measures or {})
         self._schema = _schema(tuple(self._measures))
         self._device = torch.device(device)
-        place = next(iter(model.network.parameters()), torch.empty(0)).device
+        place = next(iter(model.network.parameters()), torch.empty(0, device="cpu")).device
         if place != self._device:
             model = replace(model, network=copy.deepcopy(model.network).to(self._device))
         self._model, self._target, self._method = model, target, resolve(method)
@@ -176,7 +176,7 @@ class ExplainPictures:
     def _explained_together(self, pictures: np.ndarray[Any, Any]) -> list[_Explained]:
         preprocess, network = self._model.preprocess, self._model.network
         inputs = torch.stack([preprocess.normalise(Image.fromarray(picture)) for picture in pictures])
-        inputs = inputs.to(next(iter(network.parameters()), torch.empty(0)))
+        inputs = inputs.to(next(iter(network.parameters()), torch.empty(0, device="cpu")))
         explanation = explain(self._model, inputs, self._target, self._method)
         heatmaps = torch.stack([explanation.heatmap(sample=i) for i in range(len(inputs))])
         targets = explanation.targets[:, 0]

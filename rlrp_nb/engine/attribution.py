@@ -71,7 +71,7 @@ class RLRP:
                     for i, t in enumerate(target)
                 ]
                 return torch.cat(each)
-            target = torch.as_tensor(target)
+            target = torch.as_tensor(target, device="cpu")
         explanation = explain(self.network, inputs, _single(target), self.method)
         if bool((explanation.negatives >= 0).any()):
             raise InputError(f"target {target!r} is a tuple, but the network has one axis of classes; pass an index.")
@@ -119,9 +119,9 @@ def quantus_explain(model: nn.Module, inputs: Any, targets: Any, **options: Any)
     unknown = set(options) - {"method", "device"}
     if unknown:
         raise InputError(f"options {sorted(unknown)} are not known; accepted are 'method' and 'device'.")
-    place = next(model.parameters(), torch.empty(0))
-    batch = torch.as_tensor(inputs).to(place)
-    classes = torch.as_tensor(targets).reshape(-1).to(torch.int64)
+    place = next(model.parameters(), torch.empty(0, device="cpu"))
+    batch = torch.as_tensor(inputs, device="cpu").to(place)
+    classes = torch.as_tensor(targets, device="cpu").reshape(-1).to(torch.int64)
     relevance: Tensor = RLRP(model, options.get("method", "rlrp")).attribute(batch, classes)
     array: np.ndarray[Any, Any] = relevance.cpu().numpy()
     return array

@@ -157,7 +157,7 @@ def _pictures(model: Classifier, inputs: Any) -> tuple[Tensor, Tensor | None]:  
         raise InputError(
             "inputs is an empty list; accepted is a picture (path, PIL image, array) or a list of pictures."
         )
-    place = next(iter(model.network.parameters()), torch.empty(0))
+    place = next(iter(model.network.parameters()), torch.empty(0, device="cpu"))
     prepared = [model.preprocess.prepare(item) for item in items]
     batch = torch.stack([each.pixels for each in prepared]).to(place.device, place.dtype)
     return batch, torch.stack([each.view for each in prepared])

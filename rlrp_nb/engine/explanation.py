@@ -104,7 +104,8 @@ class Explanation:
 
     def _name(self, index: int) -> str:
         if self.logits.dim() > 2:  # noqa: PLR2004 - an output of more axes than samples and classes
-            return f"output {tuple(int(i) for i in torch.unravel_index(torch.tensor(index), self.logits.shape[1:]))}"
+            place = torch.unravel_index(torch.tensor(index, device="cpu"), self.logits.shape[1:])
+            return f"output {tuple(int(i) for i in place)}"
         return self.categories[index] if self.categories and index < len(self.categories) else f"class {index}"
 
     def _position(self, index: int, what: str, axis: int) -> int:

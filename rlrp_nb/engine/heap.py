@@ -20,4 +20,4 @@ def keep_heap() -> None:
     which glibc learns, which is freed unused and so takes no memory, teaches it a better limit for the rest of the
     process. Other C libraries are not affected.
     """
-    torch.empty(_LARGEST, dtype=torch.uint8)
+    torch.empty(_LARGEST, dtype=torch.uint8, device="cpu")

@@ -14,6 +14,7 @@ from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -66,8 +67,8 @@ def check_mode(network: nn.Module) -> None:
     Raises
     ------
     UnsupportedNetworkError
-        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, a layer is quantised,
-        modules are kept in a plain list, or weights are on ``meta``.
+        A batch-norm or dropout layer is in training mode, a lazy layer has no weights yet, a layer is quantised or of
+        TorchScript, modules are kept in a plain list, or weights are on ``meta``.
     """
     random = [
         f"{name or 'the network'} ({type(module).__name__})"
@@ -80,6 +81,7 @@ def check_mode(network: nn.Module) -> None:
             f"the network is in training mode: {_shortlist(random)} would mix the samples of a batch or act at random. "
             "Call network.eval() first."
         )
+    check_not_cached(network)
     lazy = [name for name, tensor in [*network.named_parameters(), *network.named_buffers()] if is_lazy(tensor)]
     if lazy:
         raise UnsupportedNetworkError(
@@ -95,6 +97,12 @@ def check_mode(network: nn.Module) -> None:
         raise UnsupportedNetworkError(
             f"{_shortlist(quantised)} is quantised: it computes with whole numbers, which no relevance passes. Explain "
             "the network as it was before, in floating point."
+        )
+    scripted = [name for name, module in network.named_modules() if type(module).__module__.startswith("torch.jit")]
+    if scripted:
+        raise UnsupportedNetworkError(
+            f"{_shortlist(scripted)} is a TorchScript module, whose layers can no longer be followed. Put the original "
+            "nn.Module it was scripted or traced from in its place."
         )
     registered = {id(module) for module in network.modules()}
     hidden = [
@@ -112,6 +120,24 @@ def check_mode(network: nn.Module) -> None:
     meta = [n for n, t in [*network.named_parameters(), *network.named_buffers()] if t.is_meta]
     if meta:
         raise UnsupportedNetworkError(f"{_shortlist(meta)} is on the meta device and has no values. Load the weights.")
+
+
+def check_not_cached(network: nn.Module) -> None:
+    """Refuse a network whose parametrised weights PyTorch keeps: a trace would take old ones, and leave empty ones.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It has such weights, and ``torch.nn.utils.parametrize.cached`` is at work.
+    """
+    if not parametrize._cache_enabled:  # noqa: SLF001 - it has no public name
+        return
+    parametrised = [name for name, module in network.named_modules() if parametrize.is_parametrized(module)]
+    if parametrised:
+        raise UnsupportedNetworkError(
+            f"{_shortlist(parametrised)} has parametrised weights, which torch.nn.utils.parametrize.cached keeps "
+            "while it is at work, whatever they are by now. Call explain outside of it."
+        )
 
 
 def _modules_in(value: object) -> list[nn.Module]:

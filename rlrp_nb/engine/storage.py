@@ -164,7 +164,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     rows = header["ledger"]
     accounts = None
     if rows is not None:
-        figures = tensors["ledger"] if rows else torch.zeros(0, len(COLUMNS), count, samples)
+        figures = tensors["ledger"] if rows else torch.zeros(0, len(COLUMNS), count, samples, device="cpu")
         if figures.shape != (len(rows), len(COLUMNS), count, samples) or figures.dtype not in _FLOATS:
             raise ValueError(f"the ledger of shape {tuple(figures.shape)} does not fit {len(rows)} rows")
         accounts = tuple(Account(_text(layer), _text(op), f) for (layer, op), f in zip(rows, figures, strict=True))

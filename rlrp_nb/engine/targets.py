@@ -148,7 +148,7 @@ def _count(text: str, classes: int) -> int:
 
 def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401 - a tensor or an array
     try:
-        indices = torch.as_tensor(targets)
+        indices = torch.as_tensor(targets, device="cpu")  # wherever new tensors are put by default
     except (TypeError, ValueError) as error:
         raise InputError(f"targets is an array of {targets.dtype}; {_ACCEPTED}.") from error
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent
 from rlrp_nb.engine.functional import without_in_place_ops
-from rlrp_nb.engine.snapshot import separate, twin_of
+from rlrp_nb.engine.snapshot import check_not_cached, separate, twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -47,8 +47,9 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
     InputError
         The network itself fails on an input of this shape.
     UnsupportedNetworkError
-        It has control flow that depends on data, or an op without a rule.
+        It has control flow that depends on data, an op without a rule, or parametrised weights that are cached.
     """
+    check_not_cached(network)
     with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
         return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
 

@@ -156,7 +156,7 @@ def _times_share(call: Call, s: Tensor, product: Tensor, largest: Tensor) -> Ten
 @cache
 def _nothing(dtype: torch.dtype) -> Tensor:
     """Return a single 0 on the CPU."""
-    return torch.zeros((), dtype=dtype)
+    return torch.zeros((), dtype=dtype, device="cpu")
 
 
 @dataclass(frozen=True)

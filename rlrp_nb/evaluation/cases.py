@@ -114,7 +114,7 @@ def take_in(
         network, name, preprocess = unwrap(model.network), model.name, model.preprocess
     check_mode(network)
     check_evaluating(network)
-    place = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0))
+    place = next((p for p in network.parameters() if p.is_floating_point()), torch.empty(0, device="cpu"))
     count, load = _loader(images, preprocess, place)
     wanted = _targets(targets, count)
     seen = _Seen(count)
@@ -134,7 +134,7 @@ def take_in(
     truth = None if masks is None else _masks(masks, (count, *seen.shape[1:]))
     domain = Range(seen.low.cpu(), seen.high.cpu())
     if preprocess is not None:
-        mean, std = (torch.tensor(getattr(preprocess, part)) for part in ("mean", "std"))
+        mean, std = (torch.tensor(getattr(preprocess, part), device="cpu") for part in ("mean", "std"))
         domain = Range((0 - mean) / std, (1 - mean) / std)
     fingerprint = {
         "network": f"{name} {identity_of_network(network)}",
@@ -149,12 +149,12 @@ class _Seen:
     """What is learnt from looking at all images once."""
 
     def __init__(self, count: int) -> None:
-        self.predicted = torch.full((count,), -1, dtype=torch.int64)
+        self.predicted = torch.full((count,), -1, dtype=torch.int64, device="cpu")
         self.broken: dict[int, str] = {}
         self.digest = hashlib.sha256()
         self.first = -1
         self.shape = (0, 0, 0)
-        self.low = self.high = torch.empty(0)
+        self.low = self.high = torch.empty(0, device="cpu")
         self.classes = 0
 
     def look(self, position: int, one: Tensor) -> None:
@@ -257,12 +257,12 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
     if targets is None:
         return None
     if isinstance(targets, int) and not isinstance(targets, bool):
-        return torch.full((count,), targets, dtype=torch.int64)
+        return torch.full((count,), targets, dtype=torch.int64, device="cpu")
     check_unmasked(targets, "targets")
     try:
-        wanted = torch.as_tensor(targets)
+        wanted = torch.as_tensor(targets, device="cpu")
     except (TypeError, ValueError, RuntimeError):
-        wanted = torch.empty(0)
+        wanted = torch.empty(0, device="cpu")
     if tuple(wanted.shape) != (count,) or wanted.dtype not in {torch.int64, torch.int32, torch.int16, torch.uint8}:
         raise InputError(
             f"targets is {type(targets).__name__} of shape {tuple(wanted.shape)}: give a class for all images, or "
@@ -277,7 +277,9 @@ def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as i
         for position, mask in enumerate(masks):
             check_unmasked(mask, f"mask {position}")
     try:
-        items = masks if isinstance(masks, Tensor) else torch.stack([torch.as_tensor(mask) for mask in masks])
+        items = (
+            masks if isinstance(masks, Tensor) else torch.stack([torch.as_tensor(mask, device="cpu") for mask in masks])
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"masks do not stack ({error}): give bool {shape}.") from error
     if tuple(items.shape) != shape or items.dtype != torch.bool:

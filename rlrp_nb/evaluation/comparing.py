@@ -139,7 +139,9 @@ def compare(
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
         methods = tuple(methods)
     # Whatever is wrong with the methods is said before any image is read.
-    names = [contender.name for contender in resolve_contenders(methods, Range(torch.zeros(1), torch.ones(1)))]
+    names = [
+        contender.name for contender in resolve_contenders(methods, Range(*torch.tensor([[0.0], [1.0]], device="cpu")))
+    ]
     if reference is not None and reference not in names:
         raise InputError(f"reference={reference!r} takes no part: choose one of {', '.join(names)}.")
     cases = take_in(model, images, targets, masks, batch=batch)
@@ -420,7 +422,7 @@ def _fingerprint(cases: Cases, settings: Settings) -> dict[str, str]:
         "batch": str(settings.batch),
         "seed": str(settings.seed),
         "versions": _versions(),
-        "device": next(iter(cases.network.parameters()), torch.empty(0)).device.type,
+        "device": next(iter(cases.network.parameters()), torch.empty(0, device="cpu")).device.type,
     }
 
 

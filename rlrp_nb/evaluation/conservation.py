@@ -44,7 +44,7 @@ def conservation_error(network: nn.Module, inputs: Tensor, targets: Tensor, meth
     # naming no layer keeps the ledger, and keeps no layer
     explanation = explain(network, inputs, targets, method, layers=())
     residuals = [explanation.ledger(sample=sample).worst_residual for sample in range(len(inputs))]
-    return torch.tensor(residuals, dtype=torch.float64)
+    return torch.tensor(residuals, dtype=torch.float64, device="cpu")
 
 
 def share_at_input(network: nn.Module, inputs: Tensor, targets: Tensor, method: str | Method = "rlrp") -> Tensor:

@@ -122,7 +122,7 @@ def smoothgrad(domain: Range, samples: int = 25, sigma: float = 0.15) -> Contend
         generator = torch.Generator().manual_seed(0)
         total = torch.zeros_like(inputs)
         for _ in range(samples):
-            noise = torch.randn(inputs.shape[1:], generator=generator).to(inputs) * (sigma * (high - low))
+            noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs) * (sigma * (high - low))
             total += method.attribute(_leaf(inputs + noise), target=targets, abs=False).detach()
         return (total / samples).abs().sum(1)
 
@@ -227,7 +227,7 @@ def edges_control() -> Contender:
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG001 - an Attribute
         grey = functional.pad(inputs.detach().mean(1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-        across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]]).to(inputs)
+        across = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]], device="cpu").to(inputs)
         kernels = torch.stack([across, across.T])[:, None] / 8
         return functional.conv2d(grey, kernels).square().sum(1).sqrt()
 
@@ -456,4 +456,4 @@ def _leaf(inputs: Tensor) -> Tensor:
 def _noise(image: Tensor, seed: int) -> Tensor:
     pixels = image.cpu().double().contiguous().numpy().tobytes()
     generator = torch.Generator().manual_seed(zlib.crc32(pixels, seed))
-    return torch.rand(image.shape[1:], generator=generator)
+    return torch.rand(image.shape[1:], generator=generator, device="cpu")

@@ -75,7 +75,7 @@ def filled(
         accurate = inputs if inputs.dtype == torch.float64 else inputs.float()
         return accurate.mean((2, 3), keepdim=True).to(inputs.dtype).expand_as(inputs)
     if fill == "black":
-        return broadcast(torch.as_tensor(black), inputs)
+        return broadcast(torch.as_tensor(black, device=inputs.device), inputs)
     if fill == "imputation":
         if hidden is None:
             raise InputError("the fill 'imputation' depends on which pixels are hidden: give hidden, bool (B, H, W).")
@@ -187,7 +187,9 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     parts = zip(torch.split(planes, together), torch.split(holes, together), strict=True)
     solved = torch.cat([_solve(*part) for part in parts]).reshape(inputs.shape) + mean
     generator = torch.Generator().manual_seed(seed)
-    solved += noise * torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64).to(inputs.device)
+    solved += noise * torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(
+        inputs.device
+    )
     return torch.where(hidden, solved.to(inputs.dtype), inputs)
 
 

@@ -247,7 +247,7 @@ def _max_sensitivity(trial: Trial) -> Mapping[str, Tensor]:
 
 def _noise(trial: Trial) -> Mapping[str, Tensor]:
     generator = torch.Generator().manual_seed(trial.settings.seed)
-    noise = torch.randn(trial.inputs.shape[1:], generator=generator, dtype=torch.float64).to(trial.inputs)
+    noise = torch.randn(trial.inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(trial.inputs)
     return {"noise-similarity": trial.after(lambda inputs: inputs + noise * NOISE * trial.spread)}
 
 
@@ -284,7 +284,7 @@ def _conservation(trial: Trial) -> Mapping[str, Tensor]:
 
 
 def _cost(trial: Trial) -> Mapping[str, Tensor]:
-    return {"cost": torch.full((len(trial.inputs),), trial.cost, dtype=torch.float64)}
+    return {"cost": torch.full((len(trial.inputs),), trial.cost, dtype=torch.float64, device="cpu")}
 
 
 def _method(trial: Trial) -> Any:  # noqa: ANN401 - a Method

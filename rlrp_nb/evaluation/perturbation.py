@@ -77,8 +77,10 @@ class Noise(Perturbation):
         """Add the noise."""
         _check(inputs)
         generator = torch.Generator().manual_seed(self.seed)
-        draws = torch.stack([torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64) for _ in inputs])
-        scale = torch.full((len(inputs), 1, 1, 1), self.deviation, dtype=torch.float64)
+        draws = torch.stack(
+            [torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu") for _ in inputs]
+        )
+        scale = torch.full((len(inputs), 1, 1, 1), self.deviation, dtype=torch.float64, device="cpu")
         if self.relative:
             lowest, highest = inputs.detach().cpu().double().flatten(1).aminmax(dim=1)
             scale = scale * (highest - lowest).reshape(-1, 1, 1, 1)
@@ -136,7 +138,7 @@ class Jpeg(Perturbation):
 
     @staticmethod
     def _ends(name: str, value: float | Sequence[float], channels: int) -> Tensor:
-        ends = torch.as_tensor(value, dtype=torch.float64).flatten()
+        ends = torch.as_tensor(value, dtype=torch.float64, device="cpu").flatten()
         if len(ends) not in {1, channels} or not bool(ends.isfinite().all()):
             raise InputError(
                 f"{name} is {value!r}; accepted is a finite number, or one for each of {channels} channels."
@@ -249,7 +251,9 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
     if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
         raise InputError(f"samples is {samples!r}; accepted is a whole number above 0.")
     generator = torch.Generator().manual_seed(seed)
-    draws = (torch.rand(inputs.shape, generator=generator, dtype=torch.float64) * 2 - 1 for _ in range(samples))
+    draws = (
+        torch.rand(inputs.shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1 for _ in range(samples)
+    )
     return (inputs + (draw * radius).to(inputs.device, inputs.dtype) for draw in draws)
 
 

@@ -177,7 +177,7 @@ def _groups(layers: Sequence[tuple[str, nn.Module]], stages: int | None) -> list
         return [[layer] for layer in layers]
     if isinstance(stages, bool) or not isinstance(stages, int) or not 1 <= stages <= len(layers):
         raise InputError(f"stages is {stages!r}; accepted is None, or 1 to {len(layers)}, the number of layers.")
-    return [[layers[i] for i in places] for places in torch.arange(len(layers)).tensor_split(stages)]
+    return [[layers[i] for i in places] for places in torch.arange(len(layers), device="cpu").tensor_split(stages)]
 
 
 def _name(group: Sequence[tuple[str, nn.Module]]) -> str:

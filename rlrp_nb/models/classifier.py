@@ -86,7 +86,7 @@ class Classifier:
             logits = _run_without_numbers(self.network, shape)
         except Exception:  # noqa: BLE001 - a network may need real numbers, so it is asked once more, with numbers
             try:
-                reference = next(self.network.parameters(), torch.empty(0))
+                reference = next(self.network.parameters(), torch.empty(0, device="cpu"))
                 with torch.no_grad():
                     logits = self.network(torch.zeros(shape, dtype=reference.dtype, device=reference.device))
             except Exception as error:
@@ -111,6 +111,6 @@ def _run_without_numbers(network: nn.Module, shape: tuple[int, ...]) -> object:
     for buffer in network.buffers():
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     skeleton = copy.deepcopy(network, memo)
-    dtype = next(network.parameters(), torch.empty(0)).dtype
+    dtype = next(network.parameters(), torch.empty(0, device="cpu")).dtype
     with torch.no_grad():
         return skeleton(torch.empty(shape, dtype=dtype, device="meta"))

@@ -180,7 +180,7 @@ class Preprocess:
         """
         pixels = np.array(view.convert("L") if self.grey else view)  # a copy: torch wants memory that it may write to
         tensor = torch.from_numpy(pixels.reshape(*self._size, -1)).permute(2, 0, 1).float() / 255
-        mean, std = torch.tensor(self._mean)[:, None, None], torch.tensor(self._std)[:, None, None]
+        mean, std = (torch.tensor(each, device="cpu")[:, None, None] for each in (self._mean, self._std))
         return ((tensor - mean) / std).contiguous()
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
         model.network,
         pixels.to(reference),
         torch.from_numpy(unpack(heatmap))[None],
-        torch.tensor([int(target)]),
+        torch.tensor([int(target)], device="cpu"),
         patch=patch,
         per_step=per_step,
     )

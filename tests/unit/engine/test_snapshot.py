@@ -1,7 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
 
+import rlrp_nb as rn
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, separate, twin_of, unwrap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -92,6 +94,33 @@ def test_networks_without_values_are_refused():
     lazy = nn.LazyLinear(2)
     with pytest.raises(UnsupportedNetworkError, match="lazy layer"):
         check_mode(lazy)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.:FutureWarning", "ignore:.*torch.jit.:DeprecationWarning")
+def test_a_scripted_layer_is_refused_by_name():
+    network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2))).eval()
+    with pytest.raises(UnsupportedNetworkError, match=r"1 is a TorchScript module.*Put the original"):
+        check_mode(network)
+
+
+def test_parametrised_weights_that_are_cached_are_refused():
+    class Mirrored(nn.Module):
+        def forward(self, weight):
+            return weight + weight.flip(-1)
+
+    network, x = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2)).eval(), torch.randn(2, 4)
+    parametrize.register_parametrization(network[0], "weight", Mirrored())
+    with parametrize.cached():
+        own = network(x)
+        for _ in range(2):
+            with pytest.raises(UnsupportedNetworkError, match=r"0 has parametrised weights.*outside of it"):
+                rn.explain(network, x)
+        assert torch.equal(network(x), own)
+    rn.explain(network, x)
+    with parametrize.cached(), pytest.raises(UnsupportedNetworkError, match="parametrised weights"):
+        rn.explain(network, torch.randn(2, 5, 4))  # for which it is traced again
+    with parametrize.cached():
+        assert torch.equal(rn.explain(network, x).logits, network(x))
 
 
 @pytest.mark.filterwarnings("ignore:.*quantized tensor creation functions.*deprecated:UserWarning")

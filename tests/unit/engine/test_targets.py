@@ -110,3 +110,8 @@ def test_what_is_not_accepted_is_refused_with_the_reason(targets, reason):
 def test_a_single_index_for_an_output_of_more_axes_is_refused():
     with pytest.raises(InputError, match=r"2 axes besides the samples, of lengths \(3, 5\)"):
         resolve(1, torch.randn(2, 3, 5))
+
+
+def test_classes_for_each_sample_do_not_follow_the_default_device():
+    with torch.device("meta"):
+        assert resolve(np.array([2, 3]))[0] == [[2], [3]]
