@@ -128,7 +128,7 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     Parameters
     ----------
     attribute : Attribute
-        It is given a copy of the inputs, with gradients enabled, so that it may differentiate.
+        It is given copies of inputs and targets, with gradients enabled, so that it may differentiate.
     network, inputs, targets
         As in `check_case`, which is not called here.
 
@@ -146,7 +146,7 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     """
     before = _state(network)
     with torch.enable_grad():
-        heatmaps = attribute(network, inputs.detach().clone(), targets)
+        heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
     _check_untouched(network, before)
     wanted = (len(inputs), *inputs.shape[2:])
     if not isinstance(heatmaps, Tensor) or tuple(heatmaps.shape) != wanted or not heatmaps.is_floating_point():

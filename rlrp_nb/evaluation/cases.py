@@ -7,6 +7,7 @@ few.
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,10 @@ class Cases:
         Of the network.
     load : callable
         From the position of an image to its input ``(C, H, W)``.
+    marks : dict of int to int
+        Checksum of each input as it was when all were looked at.
+    blank : Tensor
+        A single 0 of the inputs' dtype and device.
     count : int
         How many images there are, broken ones included.
     shape : tuple of int
@@ -59,6 +64,8 @@ class Cases:
     network: nn.Module
     name: str
     load: Callable[[int], Tensor]
+    marks: dict[int, int]
+    blank: Tensor
     count: int
     shape: tuple[int, int, int]
     targets: Tensor
@@ -72,9 +79,23 @@ class Cases:
         good = [position for position in range(self.count) if position not in self.broken]
         return [good[start : start + size] for start in range(0, len(good), size)]
 
-    def inputs(self, positions: list[int]) -> Tensor:
-        """Return the inputs at these positions, ``(B, C, H, W)``."""
-        return torch.stack([self.load(position) for position in positions])
+    def inputs(self, positions: list[int]) -> tuple[Tensor, dict[int, str]]:
+        """Return the inputs at these positions, ``(B, C, H, W)``.
+
+        One that can no longer be read, or is another by now, is zeros. The reason is returned too, by its place.
+        """
+        found, reasons = torch.zeros_like(self.blank.expand(len(positions), *self.shape)), {}
+        for place, position in enumerate(positions):
+            try:
+                one = self.load(position)
+            except RlrpError as error:
+                reasons[place] = str(error)
+                continue
+            if zlib.crc32(bytes_of(one)) == self.marks[position]:
+                found[place] = one
+            else:
+                reasons[place] = "it is another than when the comparison began: its file or its preprocessing changed."
+        return found, reasons
 
 
 def take_in(
@@ -142,7 +163,10 @@ def take_in(
         "targets": hashlib.sha256(bytes_of(chosen)).hexdigest()[:16],
         "masks": "none" if truth is None else hashlib.sha256(bytes_of(truth)).hexdigest()[:16],
     }
-    return Cases(network, name, load, count, seen.shape, chosen, truth, seen.broken, domain, fingerprint)
+    blank = torch.zeros((), dtype=place.dtype, device=place.device)
+    return Cases(
+        network, name, load, seen.marks, blank, count, seen.shape, chosen, truth, seen.broken, domain, fingerprint
+    )
 
 
 class _Seen:
@@ -152,6 +176,7 @@ class _Seen:
         self.predicted = torch.full((count,), -1, dtype=torch.int64, device="cpu")
         self.broken: dict[int, str] = {}
         self.digest = hashlib.sha256()
+        self.marks: dict[int, int] = {}
         self.first = -1
         self.shape = (0, 0, 0)
         self.low = self.high = torch.empty(0, device="cpu")
@@ -171,6 +196,7 @@ class _Seen:
         ends = one.flatten(1).aminmax(dim=1)
         self.low, self.high = self.low.minimum(ends.min), self.high.maximum(ends.max)
         self.digest.update(bytes_of(one))
+        self.marks[position] = zlib.crc32(bytes_of(one))
 
     def take(self, inputs: dict[int, Tensor], logits: Tensor) -> None:
         """Take the logits of a batch in."""

@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,13 +26,12 @@ from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.metric import Metric, Settings, Trial, resolve_metrics
-from rlrp_nb.evaluation.numbers import Numbers
+from rlrp_nb.evaluation.state import State
 from rlrp_nb.evaluation.store import Failure, Store
 from rlrp_nb.home import expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from os import PathLike
 
     from torch import nn
 
@@ -48,6 +48,7 @@ _WITH_MASKS = (*_WITHOUT_MASKS, "pointing-game", "mass-accuracy", "rank-accuracy
 _REFERENCE = "rlrp"
 _PATCHES = 14  # along the shorter side
 _STEPS = 16
+_SEEDS = 2**63  # what PyTorch's generators take, with room for the position of an image
 
 
 def compare(
@@ -123,7 +124,7 @@ def compare(
     ------
     InputError
         Before any work: something is empty, unknown, there twice, out of range, or does not fit, or the file at `path`
-        is of another comparison. Later: a method or metric of your own wrote into the network's weights or buffers.
+        is of another comparison. Later: a method or metric of your own changed the network.
     MissingPackageError
         A method comes from a package that is not installed.
     UnsupportedNetworkError
@@ -134,8 +135,8 @@ def compare(
         raise InputError(f"{', '.join(needing)} need masks: give bool (N, H, W), true where the object is.")
     check_resampling(resamples, confidence)
     _check_whole(batch=batch, patch=patch, per_step=per_step)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise InputError(f"seed={seed!r} has to be an integer from 0 on.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEEDS:
+        raise InputError(f"seed={seed!r} has to be an integer from 0 to {_SEEDS - 1}.")
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
         methods = tuple(methods)
     # Whatever is wrong with the methods is said before any image is read.
@@ -147,6 +148,8 @@ def compare(
     cases = take_in(model, images, targets, masks, batch=batch)
     contenders = resolve_contenders(methods, cases.domain)
     settings = _settings(cases, patch, per_step, fill=fill, score=score, batch=batch, seed=seed)
+    if not isinstance(path, str | PathLike | None):
+        raise InputError(f"path is a {type(path).__name__}: give the name of a file as text, or as pathlib.Path.")
     store = Store(None if path is None else expanded(Path(path)), _fingerprint(cases, settings))
     for what, things in (("method", contenders), ("metric", chosen)):
         for thing in things:
@@ -177,7 +180,7 @@ class _Run:
         self._timed = any(metric.timed for metric in metrics)
         self._unit = math.nan, -1  # seconds of gradient x input, and for the batch that starts where
         self._warm: set[str] = set()
-        self._numbers = Numbers(cases.network)
+        self._state = State(cases.network)
 
     def judge(self, contender: Contender, positions: list[int]) -> None:
         """Measure one method on one batch, but what is saved already, and save each family's values at once."""
@@ -185,10 +188,11 @@ class _Run:
         missing = [m for m in self.metrics if m.applies_to(contender) and m.name not in there]
         if not missing:
             return
-        inputs = self.cases.inputs(positions)
+        inputs, unread = self.cases.inputs(positions)
         targets = self.cases.targets[positions].to(inputs.device)
         heatmaps, reasons, cost = self._explain(contender, inputs, targets, positions[0])
-        self._check_numbers(f"the method {contender.name!r}", inputs)
+        self._check_state(f"the method {contender.name!r}", inputs)
+        reasons |= unread
         lost = [Failure(contender.name, None, positions[k], reason) for k, reason in sorted(reasons.items())]
         good = [k for k in range(len(positions)) if k not in reasons]
         families: dict[Family, list[str]] = {}
@@ -209,16 +213,16 @@ class _Run:
                     cost,
                 )
                 self._measure(family, trial, good, positions, done)
-                self._check_numbers(f"the method {contender.name!r} or the metric {names[0]!r}", inputs)
+                self._check_state(f"the method {contender.name!r} or the metric {names[0]!r}", inputs)
             self.store.add(contender.name, positions[0], done.values, done.failures)
 
-    def _check_numbers(self, what: str, inputs: Tensor) -> None:
-        """Refuse what wrote into the network, since all that came after it would be measured on another one."""
-        changed = self._numbers.changed(inputs[:1])
+    def _check_state(self, what: str, inputs: Tensor) -> None:
+        """Refuse what changed the network, since all that came after it would be measured on another one."""
+        changed = self._state.changed(inputs[:1])
         if changed:
             raise InputError(
-                f"{what} changed the numbers of the network: {', '.join(changed[:3])}. Let it work on "
-                "copy.deepcopy(network), load the network's weights again, and compare again."
+                f"{what} changed the network: {', '.join(changed[:3])}. Let it work on copy.deepcopy(network), load "
+                "the network again, and compare again."
             )
 
     def _explain(
@@ -352,7 +356,7 @@ def _gather(run: _Run, contenders: tuple[Contender, ...], statistics: Statistics
                 numbers = found.get(metric.name, [None] * len(positions))
                 values[i, j, positions] = [math.nan if number is None else number for number in numbers]
             failures += [f for f in run.store.failures.get((contender.name, positions[0]), []) if f.metric in names]
-    first = cases.inputs(cases.batches(1)[0])
+    first, _ = cases.inputs(cases.batches(1)[0])
     notes = {contender.name: _note(contender, cases, first) for contender in contenders}
     return Comparison(contenders, metrics, values, tuple(failures), statistics, _protocol(run, len(first[0])), notes)
 
@@ -396,6 +400,8 @@ def _settings(
 ) -> Settings:
     height, width = cases.shape[1:]
     side = patch or max(1, round(min(height, width) / _PATCHES))
+    if side > max(height, width):
+        raise InputError(f"patch={side} is larger than the inputs of {height} x {width} pixels: choose a smaller one.")
     together = per_step or math.ceil(math.ceil(height / side) * math.ceil(width / side) / _STEPS)
     if not isinstance(fill, Tensor) and not (isinstance(fill, str) and fill in FILLS):
         raise InputError(f"fill={fill!r} is not known: choose 'blur', 'mean', 'black', 'imputation', or give a tensor.")
@@ -409,6 +415,8 @@ def _settings(
                 f"the fill has shape {tuple(fill.shape)}, which cannot be broadcast to inputs {cases.shape}: give one "
                 "value, or one for each channel as (C, 1, 1)."
             ) from None
+        if not bool(fill.isfinite().all()):
+            raise InputError("the fill holds NaN or infinite values: accepted are finite ones.")
     return Settings(side, together, fill, score, batch, seed)
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrp_nb.errors import FileFormatError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _FORMAT = "rlrp_nb comparison 1"
@@ -55,7 +56,7 @@ class Store:
     Raises
     ------
     InputError
-        The file is about something else, or its folder does not exist.
+        The file is about something else, cannot be written, or its folder does not exist.
     FileFormatError
         The file is none of this kind, or damaged. It is left as it is.
     """
@@ -67,7 +68,8 @@ class Store:
         self.failures: dict[tuple[str, int], list[Failure]] = {}
         header = {"format": _FORMAT, "fingerprint": dict(fingerprint)}
         if path is not None:
-            self._open(path, header)
+            with _in_words(path):
+                self._open(path, header)
 
     def declare(self, what: str, description: str) -> None:
         """Say how something is set that values depend on, such as a method.
@@ -117,17 +119,21 @@ class Store:
     def _append(self, record: dict[str, Any]) -> None:
         if self._path is None:
             return
-        with self._path.open("ab") as file:
+        with _in_words(self._path), self._path.open("ab") as file:
             file.write(_line(record))
             file.flush()
             os.fsync(file.fileno())
 
     def _open(self, path: Path, header: dict[str, Any]) -> None:
+        if "\0" in str(path):
+            raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
         folder = path.absolute().parent
         if not folder.is_dir():
             raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
         if path.is_dir():
             raise InputError(f"{str(path)!r} is a folder: give the name of a file, which is made if it is not there.")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
         content = path.read_bytes() if path.exists() else b""
         whole, newline, broken = content.rpartition(b"\n")
         if not newline and _line(header).startswith(broken) and (not broken or broken.startswith(_MARK)):
@@ -146,6 +152,17 @@ class Store:
         if broken:
             with path.open("r+b") as file:
                 file.truncate(len(content) - len(broken))
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Say in words that the disk is full, or what else keeps a file from being read or written."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{str(path)!r} cannot be read and written: {error.strerror or error}. Make room, or choose another path."
+        ) from error
 
 
 def _check_same(path: Path, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:

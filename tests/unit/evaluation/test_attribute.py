@@ -152,7 +152,7 @@ def test_an_attribute_that_changes_the_network_is_refused(change, words):
     assert all(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_an_attribute_cannot_write_into_the_inputs():
+def test_an_attribute_cannot_write_into_the_inputs_and_targets():
     network, inputs = small_vgg(), images(2, 12)
-    with untouched(network, inputs):
-        heatmaps_of(lambda _, x, __: x.zero_().sum(1), network, inputs, TARGETS)
+    with untouched(network, inputs, TARGETS):
+        heatmaps_of(lambda _, x, targets: x.zero_().sum(1) + targets.zero_().sum(), network, inputs, TARGETS)

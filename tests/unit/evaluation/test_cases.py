@@ -29,7 +29,9 @@ def test_a_network_with_a_tensor():
     cases = take_in(network, INPUTS, batch=2)
     assert cases.targets.tolist() == network(INPUTS).argmax(1).tolist()
     assert cases.batches(2) == [[0, 1], [2, 3], [4]]
-    assert torch.equal(cases.inputs([3, 1]), INPUTS[[3, 1]])
+    inputs, reasons = cases.inputs([3, 1])
+    assert torch.equal(inputs, INPUTS[[3, 1]])
+    assert reasons == {}
     assert (cases.shape, cases.count, cases.broken, cases.masks) == ((3, 8, 8), 5, {}, None)
     assert torch.equal(cases.domain.low, INPUTS.amin((0, 2, 3)))
     assert torch.equal(cases.domain.high, INPUTS.amax((0, 2, 3)))
@@ -46,8 +48,8 @@ def test_a_classifier_makes_pictures_of_any_size_and_kind_fit(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     model = classifier()
     cases = take_in(model, [tmp_path / "a.png", pixels, Image.fromarray(pixels[:9])])
-    assert cases.inputs([0, 1, 2]).shape == (3, 3, 8, 8)
-    assert torch.equal(cases.inputs([0]), cases.inputs([1]))
+    assert cases.inputs([0, 1, 2])[0].shape == (3, 3, 8, 8)
+    assert torch.equal(cases.inputs([0])[0], cases.inputs([1])[0])
     assert cases.domain.low.tolist() == [-2.0, -1.0, -0.5]
     assert cases.domain.high.tolist() == [2.0, 1.0, 0.5]
 

@@ -3,6 +3,8 @@
 import gc
 import json
 import math
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import rlrp_nb as rn
@@ -21,6 +24,7 @@ from rlrp_nb.evaluation.attribute import engine_attribute
 from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.complexity import gini
 from rlrp_nb.evaluation.faithfulness import flip
+from rlrp_nb.models.preprocess import Preprocess
 
 INPUTS = torch.rand(7, 1, 10, 10, generator=torch.Generator().manual_seed(1)) - 0.3
 MASKS = torch.zeros(7, 10, 10, dtype=torch.bool)
@@ -108,6 +112,35 @@ def test_a_broken_image_loses_itself_alone():
     assert "6 of 7 used" in found.protocol()
 
 
+@pytest.mark.parametrize("change", [Path.unlink, lambda path: picture(9).save(path)], ids=["vanishes", "is another"])
+def test_a_picture_that_changes_meanwhile_loses_itself_alone(change, tmp_path):
+    class First(nn.Module):
+        def forward(self, x):
+            return x[:, 0].flatten(1)
+
+    model = rn.Classifier("first", First().eval(), tuple(map(str, range(16))), Preprocess(size=4), "none")
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for number, path in enumerate(paths):
+        picture(number).save(path)
+
+    def method(_network, inputs, _targets):
+        if paths[1].exists():
+            change(paths[1])
+        return inputs.sum(1)
+
+    options = {"metrics": "gini", "progress": False, "batch": 1, "resamples": 50}
+    expected = compare(model, paths, methods={"mine": lambda _network, inputs, _targets: inputs.sum(1)}, **options)
+    found = compare(model, paths, methods={"mine": method}, **options)
+    np.testing.assert_array_equal(found["mine", "gini"][[0, 2]], expected["mine", "gini"][[0, 2]])
+    (failure,) = found.failures
+    assert failure[:3] == ("mine", None, 1)
+    assert re.match(r"there is no file|it is another than when the comparison began", failure.reason)
+
+
+def picture(seed):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (4, 4, 3), dtype=np.uint8))
+
+
 def test_a_method_that_fails_on_one_image_loses_that_image():
     network = small()
 
@@ -165,9 +198,35 @@ def test_a_method_that_writes_into_the_network_is_refused_by_name(method, tensor
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(256, 5)).eval()
     path = tmp_path / "values.jsonl"
-    with pytest.raises(InputError, match=rf"the method 'mine' changed the numbers of the network: {tensors}.*deepcopy"):
+    with pytest.raises(InputError, match=rf"the method 'mine' changed the network: {tensors}.*deepcopy"):
         run(network, methods={"rlrp": "rlrp", "mine": method}, metrics="gini", path=path)
     assert "mine" not in [json.loads(line).get("method") for line in path.read_text().splitlines()]
+
+
+def hooks(network, _inputs, _targets):
+    network[0].register_forward_hook(lambda _module, _inputs, output: 2 * output)
+
+
+def replaces(network, _inputs, _targets):
+    network[1] = nn.Tanh().eval()
+
+
+def sets(network, _inputs, _targets):
+    network[2].kernel_size = 3
+
+
+def patches(network, _inputs, _targets):
+    network[1].forward = torch.tanh
+
+
+@pytest.mark.parametrize("change", [hooks, replaces, sets, patches])
+def test_a_method_that_changes_layers_hooks_or_settings_is_refused_by_name(change):
+    def method(network, inputs, targets):
+        change(network, inputs, targets)
+        return inputs.sum(1)
+
+    with pytest.raises(InputError, match=r"the method 'mine' changed the network: layers, hooks or settings"):
+        run(methods={"rlrp": "rlrp", "mine": method}, metrics="gini")
 
 
 def test_a_metric_that_writes_into_the_network_is_refused_by_name():
@@ -187,6 +246,7 @@ def test_a_network_that_counts_its_runs_can_be_compared():
 
         def forward(self, x):
             self.runs += 1
+            self.last = [x]
             return super().forward(x)
 
     network = Counting().eval()
@@ -345,11 +405,18 @@ def test_ctrl_c_goes_through_and_what_is_there_stays(tmp_path):
         ({"patch": 1.5}, "patch=1.5"),
         ({"per_step": -1}, "per_step=-1"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**64}, "seed=18446744073709551616 has to be an integer from 0 to 9223372036854775807"),
+        ({"patch": 11}, "patch=11 is larger than the inputs of 10 x 10 pixels"),
+        ({"path": b"a.jsonl"}, "path is a bytes"),
+        ({"path": os.devnull}, "is there already and is not a file"),
+        ({"path": "a\0b"}, "is no name of a file"),
+        ({"path": "a" * 300}, "cannot be read and written: File name too long"),
         ({"resamples": 0}, "resamples=0"),
         ({"confidence": 95}, "confidence=95"),
         ({"fill": "white"}, "fill='white'"),
         ({"fill": 0}, "fill=0"),
         ({"fill": None}, "fill=None"),
+        ({"fill": torch.tensor(torch.nan)}, "the fill holds NaN"),
         ({"fill": torch.zeros(2, 1, 1)}, r"fill has shape \(2, 1, 1\)"),
         ({"score": "loss"}, "score='loss'"),
         ({"reference": "rlrp"}, "reference='rlrp' takes no part: choose one of mine"),

@@ -1,5 +1,8 @@
 """Values on disk: whole lines or none, only where they belong, and nothing of anyone else's is touched."""
 
+import errno
+import os
+
 import pytest
 
 from rlrp_nb.errors import FileFormatError, InputError
@@ -108,3 +111,22 @@ def test_a_folder_that_is_not_there_is_named(tmp_path):
         Store(tmp_path / "nowhere" / "values.jsonl", FINGERPRINT)
     with pytest.raises(InputError, match="is a folder"):
         Store(tmp_path, FINGERPRINT)
+
+
+def test_a_full_disk_is_said_in_words_and_what_was_saved_stays(path, monkeypatch):
+    store = filled(path)
+
+    def full(_descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="cannot be read and written: No space left on device"):
+        store.add("rlrp", 2, {"gini": [0.5, 0.5]}, [])
+    monkeypatch.undo()
+    assert Store(path, FINGERPRINT).find("rlrp", 0) == VALUES
+
+
+def test_a_pipe_is_refused_and_not_waited_for(path):
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="is there already and is not a file"):
+        Store(path, FINGERPRINT)
