@@ -56,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0, 2 for anything the user can mend, 130 after Ctrl-C; ``lab`` returns JupyterLab's.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open as long as the process
     for stream in (sys.stdout, sys.stderr):
         # a terminal that cannot show a sign shows a question mark instead of a traceback
         getattr(stream, "reconfigure", lambda **_: None)(errors="replace")
@@ -189,12 +192,11 @@ def _explanations(
 ) -> "tuple[list[Explanation], Classifier]":
     if options.out:
         options.out = check_output(options.out, PICTURES)
-        if options.out.exists() and _is_same_file(options.image, options.out):
-            raise InputError(
-                f"--out is the picture itself, {str(options.out)!r}, which would be lost: name another file."
-            )
     if options.html:
         options.html = check_output(options.html, PAGES)
+    for option, path in (("--out", options.out), ("--html", options.html)):
+        if path and path.exists() and _is_same_file(options.image, path):
+            raise InputError(f"{option} is the picture itself, {str(path)!r}, which would be lost: name another file.")
     # Everything that can be refused quickly is refused before torch is loaded: that alone takes seconds.
     image = _open(options.image)
     with _progress(2 + len(methods)) as bar:

@@ -9,6 +9,7 @@ million others.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -21,7 +22,7 @@ from rlrp_nb.engine.methods import resolve
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import pyarrow as pa
     from torch import Tensor, nn
@@ -106,7 +107,7 @@ class ExplainPictures:
     Raises
     ------
     InputError
-        There is no such class or method, or a measure has the name of another column.
+        There is no such class or method, a measure is no callable, or it has the name of another column.
     MissingPackageError
         pyarrow is not installed.
     """
@@ -125,7 +126,12 @@ class ExplainPictures:
             isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < classes
         ):
             raise InputError(f"target={target!r} is no class: accepted is None, or an integer from 0 to {classes - 1}.")
+        if not isinstance(measures, Mapping | None):
+            raise InputError(f"measures is a {type(measures).__name__}: give a dict, from column names to callables.")
         self._measures = dict(measures or {})
+        wrong = [name for name, measure in self._measures.items() if not (isinstance(name, str) and callable(measure))]
+        if wrong:
+            raise InputError(f"the measure {wrong[0]!r} has to be a callable, and its name a text.")
         self._schema = _schema(tuple(self._measures))
         self._device = torch.device(device)
         place = next(iter(model.network.parameters()), torch.empty(0, device="cpu")).device
@@ -181,7 +187,9 @@ class ExplainPictures:
         heatmaps = torch.stack([explanation.heatmap(sample=i) for i in range(len(inputs))])
         targets = explanation.targets[:, 0]
         scores = {
-            name: measure(network, inputs, heatmaps, targets).tolist() for name, measure in self._measures.items()
+            # of copies, since a measure may write into what it is given
+            name: _scores(name, measure(network, inputs.clone(), heatmaps.clone(), targets.clone()), len(inputs))
+            for name, measure in self._measures.items()
         }
         probabilities = explanation.probabilities.gather(1, targets[:, None])[:, 0].tolist()
         arrays = heatmaps.double().cpu().numpy()
@@ -195,6 +203,16 @@ class ExplainPictures:
             )
             for i in range(len(inputs))
         ]
+
+
+def _scores(name: str, values: Any, count: int) -> list[float]:  # noqa: ANN401 - whatever a measure returns
+    """Return a measure's values, or stop the job, which no other picture would mend."""
+    if tuple(getattr(values, "shape", ())) != (count,) or not hasattr(values, "tolist"):
+        given = tuple(values.shape) if hasattr(values, "shape") else type(values).__name__
+        raise TypeError(
+            f"the measure {name!r} returned {given}; it has to be a tensor ({count},), a number per picture."
+        )
+    return [float(value) for value in values.tolist()]
 
 
 def heatmap_of(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:

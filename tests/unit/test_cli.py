@@ -259,6 +259,10 @@ def test_the_picture_itself_is_not_written_over(run, digit, tmp_path):
         code, _, err = run("explain", digit, "--model", "simple_cnn", "--out", name)
         assert (code, "--out is the picture itself" in err) == (2, True)
     assert (tmp_path / "digit.png").read_bytes() == before
+    (tmp_path / "digit.html").write_bytes(before)  # a picture whatever it is called
+    code, _, err = run("explain", "digit.html", "--model", "simple_cnn", "--html", "./digit.html")
+    assert (code, "--html is the picture itself" in err) == (2, True)
+    assert (tmp_path / "digit.html").read_bytes() == before
 
 
 def test_ctrl_c(run, digit, monkeypatch):
@@ -276,6 +280,13 @@ def test_a_reader_that_stops_reading_is_no_error(tmp_path):
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_closed_streams_are_no_error(tmp_path, digit):
+    arguments = [*COMMAND, "explain", digit, "--model", "simple_cnn", "--out", "heat.png"]
+    closed = ["sh", "-c", '"$@" >&- 2>&-', "sh", *arguments]
+    assert subprocess.run(closed, cwd=tmp_path, check=False).returncode == 0
+    assert (tmp_path / "heat.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_terminal_without_unicode(tmp_path, digit):

@@ -144,6 +144,36 @@ def test_a_mistake_in_a_measure_stops_the_job(model, paths):
         ExplainPictures(model, measures={"wrong": lambda *_: 1 / 0})(read(model, paths))
 
 
+@pytest.mark.parametrize(
+    ("answer", "given"),
+    [
+        (torch.zeros(6), r"\(6,\)"),
+        (torch.zeros(2), r"\(2,\)"),
+        (torch.zeros(3, 1), r"\(3, 1\)"),
+        (torch.tensor(1.0), r"\(\)"),
+        ([1.0, 2.0, 3.0], "list"),
+        (None, "NoneType"),
+    ],
+)
+def test_a_measure_of_the_wrong_shape_stops_the_job(model, paths, answer, given):
+    explainer = ExplainPictures(model, measures={"wrong": lambda *_: answer})
+    with pytest.raises(TypeError, match=rf"the measure 'wrong' returned {given}; it has to be a tensor \(3,\)"):
+        explainer(read(model, paths))
+
+
+def test_a_measure_cannot_write_into_the_row(model, paths):
+    def greedy(_network, inputs, heatmaps, targets):
+        return inputs.zero_().sum((1, 2, 3)) + heatmaps.zero_().sum((1, 2)) + targets.zero_()
+
+    def after(_network, _inputs, heatmaps, targets):
+        return heatmaps.abs().sum((1, 2)) + targets
+
+    expected = ExplainPictures(model, measures={"after": after})(read(model, paths)).to_pylist()
+    found = ExplainPictures(model, measures={"greedy": greedy, "after": after})(read(model, paths)).to_pylist()
+    assert [row.pop("greedy") for row in found] == [0, None, 0, None, 0]
+    assert found == expected
+
+
 def test_a_batch_of_errors_or_of_nothing_has_the_same_columns(model, paths):
     explainer = ExplainPictures(model)
     schema = explainer(read(model, paths)).schema
@@ -180,6 +210,11 @@ def test_a_target_that_is_no_class_is_refused_before_the_job(model, target):
 def test_what_else_cannot_be_done_is_refused_before_the_job(model):
     with pytest.raises(InputError, match=r"'scale' is the name of another column"):
         ExplainPictures(model, measures={"scale": lambda *_: None})
+    with pytest.raises(InputError, match=r"measures is a list: give a dict"):
+        ExplainPictures(model, measures=[len])
+    for name, measure in ((5, len), ("five", 5)):
+        with pytest.raises(InputError, match=rf"the measure {name!r} has to be a callable, and its name a text"):
+            ExplainPictures(model, measures={name: measure})
     with pytest.raises(InputError, match="rlrpp"):
         ExplainPictures(model, method="rlrpp")
 
