@@ -106,6 +106,8 @@ def explain(
             return _accounts(network, graph, chosen, inputs, logits, asked.seeds)
 
         kept = relevance.layers
+        # of the samples, which come first whatever their axis within the network
+        axes = {step.index: step.batch_dim or 0 for step in graph.steps if step.index in kept}
         _check_relevance(network, graph, inputs, relevance)
         return Explanation(
             relevance=relevance.input.transpose(0, 1),
@@ -114,7 +116,7 @@ def explain(
             negatives=asked.negative,
             method=chosen.name,
             network=name,
-            layers=Layers([(names, kept[i].transpose(0, 1)) for i, names in steps.wanted.items() if i in kept]),
+            layers=Layers([(names, kept[i].movedim(1 + axes[i], 0)) for i, names in steps.wanted.items() if i in kept]),
             images=images,
             categories=categories,
             versions=_versions(),

@@ -1,6 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
+import rlrp_nb as rn
 from rlrp_nb.engine.layers import Layers
 
 A, B = torch.zeros(1, 1, 4, 2, 2), torch.ones(1, 1, 3)
@@ -29,3 +31,29 @@ def test_a_key_that_is_no_name_is_told_as_well():
 
 def test_repr_gives_shapes():
     assert repr(LAYERS) == "<2 layers: conv1 (4, 2, 2), fc (3,)>"
+
+
+class Turned(nn.Module):
+    """Its samples are counted by axis 3 at the first layer, and by axis 1 at the second."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.second, self.head = nn.Tanh(), nn.SiLU(), nn.Linear(3 * 3 * 5 * 4, 6)
+
+    def forward(self, x):
+        last = self.last(x.permute(1, 2, 3, 0)).permute(3, 0, 1, 2)
+        return self.head(self.second(torch.stack([last, -last, 2 * last])).transpose(0, 1).flatten(1))
+
+
+def test_samples_come_first_whatever_their_axis_in_the_network(tmp_path):
+    torch.manual_seed(0)
+    network, inputs = Turned().eval(), torch.randn(2, 3, 5, 4)
+    explanation = rn.explain(network, inputs, [0, 1, 2], layers="all")
+    assert explanation.layers["last"].shape == (2, 3, 3, 5, 4)
+    assert explanation.layers["second"].shape == (2, 3, 3, 3, 5, 4)
+    for sample in range(2):
+        alone = rn.explain(network, inputs[sample : sample + 1], [0, 1, 2], layers="all")
+        for name in explanation.layers:
+            torch.testing.assert_close(explanation.layers[name][sample], alone.layers[name][0])
+    loaded = rn.Explanation.load(explanation.save(tmp_path / "turned.safetensors"))
+    assert torch.equal(loaded.layers["last"], explanation.layers["last"])
