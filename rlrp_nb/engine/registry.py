@@ -143,6 +143,36 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
             f"the network {only}mixes its samples, so that none can be explained alone. Write it for any batch size, "
             "keeping the samples on axis 0."
         )
+    if graph.batch_size is not None:
+        _check_axes(network, graph, inputs, torch.cat([inputs[:1], others[1:]]))
+
+
+def _check_axes(network: nn.Module, graph: Graph, inputs: Tensor, changed: Tensor) -> None:
+    """Refuse a graph of a fixed batch size in which an axis of this length was taken for that of the samples.
+
+    Parameters
+    ----------
+    changed
+        The same inputs but for all samples after the first.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        What should be the first sample within the network changes with the others.
+    """
+    steps, constants = plan(graph, METHODS["rlrp"], None, ledger=True), constants_of(network, graph)
+    with torch.no_grad():
+        before, after = (forward(graph, steps, constants, tried).values for tried in (inputs, changed))
+    for step in graph.steps:
+        one, other = before.get(step.index), after.get(step.index)
+        if step.batch_dim is None or not step.floating or one is None or other is None:
+            continue
+        first, again = one.select(step.batch_dim, 0), other.select(step.batch_dim, 0)
+        if not torch.allclose(first, again, rtol=0, atol=1e-3 * float(one.abs().max())):
+            raise UnsupportedNetworkError(
+                f"the network works for a batch of {graph.batch_size} only, and at {step.name} another axis of this "
+                "length stands in front of that of its samples. Write it for any batch size, or explain one at a time."
+            )
 
 
 def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:

@@ -118,3 +118,36 @@ def test_many_threads_get_one_graph_and_the_same_numbers(residual, images, trace
     for result in results:
         torch.testing.assert_close(result.relevance, expected.relevance, rtol=1e-4, atol=1e-7)
         torch.testing.assert_close(result.layers["1.0"], expected.layers["1.0"], rtol=1e-4, atol=1e-7)
+
+
+class ForThree(nn.Module):
+    """Works for three samples only, and does something to them in front of the head."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.conv, self.inner, self.head = nn.Conv2d(3, 4, 3), inner, nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.inner(self.conv(x).view(3, 4, 6, 6)).mean((2, 3)))
+
+
+def test_a_network_for_one_batch_size_is_explained_sample_by_sample():
+    torch.manual_seed(0)
+    network, inputs = ForThree(nn.ReLU()).eval(), torch.randn(3, 3, 8, 8)
+    others = torch.cat([inputs[:1], 5 * inputs[1:]])
+    torch.testing.assert_close(rn.explain(network, inputs, 1).relevance[0], rn.explain(network, others, 1).relevance[0])
+
+
+def of_three_versions(z):
+    return torch.stack([z, 2 * z, -z]).relu().sum(0)
+
+
+def of_three_channels(z):
+    return torch.cat([z[:, :3].transpose(0, 1).relu().transpose(0, 1), z[:, 3:]], 1)
+
+
+@pytest.mark.parametrize("inner", [of_three_versions, of_three_channels])
+def test_an_axis_as_long_as_the_only_batch_is_not_taken_for_that_of_the_samples(inner):
+    network = ForThree(inner).eval()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"works for a batch of 3 only, and at .* another axis"):
+        rn.explain(network, torch.randn(3, 3, 8, 8))
