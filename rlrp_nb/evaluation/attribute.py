@@ -49,6 +49,20 @@ def engine_attribute(method: str | Method = "rlrp") -> Attribute:
     return attribute
 
 
+def check_tensors(**given: object) -> None:
+    """Refuse what is no tensor with values, by its name.
+
+    Raises
+    ------
+    InputError
+        One is an array, a list or anything else, or is on the meta device.
+    """
+    for name, value in given.items():
+        if not isinstance(value, Tensor) or value.is_meta:
+            what = "a tensor on the meta device" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise InputError(f"{name} is {what}; accepted is a tensor with values, such as torch.as_tensor(array).")
+
+
 def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Refuse what cannot be measured, before anything is computed from it.
 

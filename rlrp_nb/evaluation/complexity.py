@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.errors import InputError
+from rlrp_nb.evaluation.attribute import check_tensors
 
 _BATCH_PLANE = 3
 
@@ -74,8 +75,9 @@ def _masses(heatmaps: Tensor) -> Tensor:
 
     Neither measure sees a factor, and sums of very large or very small values would leave the range.
     """
-    if not isinstance(heatmaps, Tensor) or heatmaps.dim() != _BATCH_PLANE or heatmaps.is_complex():
-        given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}" if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
+    check_tensors(heatmaps=heatmaps)
+    if heatmaps.dim() != _BATCH_PLANE or heatmaps.is_complex():
+        given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}"
         raise InputError(f"heatmaps is {given}; accepted is a real tensor (B, H, W).")
     if heatmaps.numel() == 0:
         raise InputError(f"heatmaps has shape {tuple(heatmaps.shape)}; accepted is at least one heatmap and pixel.")

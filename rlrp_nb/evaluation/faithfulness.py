@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.attribute import check_tensors
 from rlrp_nb.evaluation.fill import broadcast, filled, impute
 from rlrp_nb.evaluation.memory import batch_size, memory_format
 
@@ -146,6 +147,7 @@ def flip(
     """
     _check(network, inputs, heatmaps, targets)
     _check_options(score, patch=patch, per_step=per_step, batch=batch)
+    patch = min(patch, max(inputs.shape[2:]))  # a larger one is the whole input as well
     ranks = patch_ranks(heatmaps.to(inputs.device), patch)
     count = math.ceil(inputs.shape[2] / patch) * math.ceil(inputs.shape[3] / patch)
     steps = math.ceil(count / per_step)
@@ -350,6 +352,7 @@ def check_evaluating(network: nn.Module) -> None:
 
 def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
     check_evaluating(network)
+    check_tensors(inputs=inputs, heatmaps=heatmaps, targets=targets)
     if inputs.ndim != _BATCH_CHANNELS_PLANE or not inputs.is_floating_point() or inputs.numel() == 0:
         raise InputError(
             f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W), not empty."

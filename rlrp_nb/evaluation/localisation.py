@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlrp_nb.errors import InputError
+from rlrp_nb.evaluation.attribute import check_tensors
 
 _BATCH_PLANE = 3
 
@@ -139,6 +140,7 @@ def _grown(masks: Tensor, tolerance: int) -> Tensor:
 
 def _checked(heatmaps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return heatmaps in float64 and masks on the same device, or name what is wrong with which sample."""
+    check_tensors(heatmaps=heatmaps, masks=masks)
     if heatmaps.ndim != _BATCH_PLANE or heatmaps.is_complex() or heatmaps.dtype == torch.bool or not heatmaps.numel():
         raise InputError(
             f"heatmaps are {heatmaps.dtype} of shape {tuple(heatmaps.shape)}: give real (B, H, W), not empty."

@@ -73,7 +73,7 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         size = self.size if isinstance(self.size, tuple) else (self.size, self.size)
-        if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):  # noqa: PLR2004 - height, width
+        if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):  # noqa: PLR2004 - height, width
             raise InputError(f"size={self.size!r} is not a size: give one positive integer, or (height, width).")
         if self.resize is not None and not (isinstance(self.resize, int) and self.resize >= max(size)):
             raise InputError(f"resize={self.resize!r} has to be an integer of at least {max(size)}, to cover {size}.")
@@ -83,8 +83,8 @@ class Preprocess:
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "mean", _per_channel("mean", self.mean, channels))
         object.__setattr__(self, "std", _per_channel("std", self.std, channels))
-        if not all(value > 0 for value in self._std):
-            raise InputError(f"std={self.std!r} has to be positive in every channel.")
+        if not all(np.float32(value) > 0 for value in self._std):
+            raise InputError(f"std={self.std!r} has to be positive in every channel, also as a 32-bit number.")
 
     @property
     def shape(self) -> tuple[int, int, int]:

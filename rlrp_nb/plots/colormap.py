@@ -121,7 +121,7 @@ def symmetric_limit(values: ArrayLike, percentile: float = 100.0) -> float:
         If a value is NaN or infinite, there is no value, or the percentile is out of its range.
     """
     magnitude = np.abs(_finite(values))
-    if not 0 < percentile <= 100:  # noqa: PLR2004 - the definition of a percentile
+    if not isinstance(percentile, int | float) or not 0 < percentile <= 100:  # noqa: PLR2004 - the definition of a percentile
         raise InputError(f"percentile is {percentile!r}; it must be above 0 and at most 100 (100 clips nothing).")
     if magnitude.size == 0:
         raise InputError(f"the heatmap has no values (shape {magnitude.shape}): pass one with at least one pixel.")

@@ -53,7 +53,7 @@ class _Look(NamedTuple):
 
     def check(self) -> None:
         colormap.table(self.theme)
-        if not 0 <= self.opacity <= 1:
+        if not isinstance(self.opacity, int | float) or not 0 <= self.opacity <= 1:
             raise InputError(f"opacity is {self.opacity!r}: it must be between 0 (only the photograph) and 1.")
 
 

@@ -77,7 +77,8 @@ def test_bad_heatmaps_are_named(measure):
     for heatmaps, words in (
         (broken, "heatmap 2 has values"),
         (broken[0], r"heatmaps is torch.float32 \(4, 4\)"),
-        (broken.numpy(), "heatmaps is ndarray"),
+        (broken.numpy(), "heatmaps is a ndarray"),
+        (broken.to("meta"), "heatmaps is a tensor on the meta device"),
         (broken.to(torch.complex64), "heatmaps is torch.complex64"),
         (broken[:0], "at least one heatmap"),
     ):

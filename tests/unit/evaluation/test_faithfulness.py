@@ -294,12 +294,24 @@ def test_the_network_and_the_inputs_are_left_as_they_were():
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
+def test_a_patch_larger_than_the_input_is_the_whole_input():
+    network = small_network()
+    inputs, heatmaps, targets = case()
+    whole = flip(network, inputs, heatmaps, targets, patch=max(inputs.shape[2:]))
+    larger = flip(network, inputs, heatmaps, targets, patch=10**7)
+    assert torch.equal(larger.morf, whole.morf)
+
+
 def test_bad_input_is_named():
     network = small_network()
     inputs, heatmaps, targets = case()
     broken = heatmaps.clone()
     broken[1, 0, 0] = torch.nan
     for arguments, words in (
+        ((inputs.numpy(), heatmaps, targets), r"inputs is a ndarray; .*torch\.as_tensor"),
+        ((inputs, heatmaps.numpy(), targets), r"heatmaps is a ndarray; .*torch\.as_tensor"),
+        ((inputs, heatmaps.to("meta"), targets), "heatmaps is a tensor on the meta device"),
+        ((inputs, heatmaps, [0, 1, 2]), "targets is a list"),
         ((inputs[0], heatmaps, targets), "inputs are"),
         ((inputs.int(), heatmaps, targets), "inputs are torch.int32"),
         ((inputs[:0], heatmaps[:0], targets[:0]), "not empty"),

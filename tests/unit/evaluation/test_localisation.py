@@ -117,6 +117,9 @@ def test_bad_input_is_named(measure):
     broken[1, 0, 0] = torch.nan
     empty[1] = False
     for arguments, words in (
+        ((heatmap.numpy(), mask), "heatmaps is a ndarray"),
+        ((heatmap, mask.numpy()), "masks is a ndarray"),
+        ((None, mask), "heatmaps is a NoneType"),
         ((heatmap[0], mask[0]), r"heatmaps are torch.float32 of shape \(3, 4\)"),
         ((heatmap[:0], mask[:0]), "not empty"),
         ((heatmap + 0j, mask), "heatmaps are torch.complex64"),

@@ -113,6 +113,8 @@ def test_a_picture_too_narrow_to_enlarge():
     ("arguments", "message"),
     [
         ({"size": 0}, "size=0"),
+        ({"size": True}, "size=True"),
+        ({"size": 8, "std": 1e-46}, "std=.*positive in every channel, also as a 32-bit number"),
         ({"size": 2.5}, r"size=2\.5"),
         ({"size": (8, 8, 8)}, r"size=\(8, 8, 8\)"),
         ({"size": 8, "resize": 7}, "resize=7 .* at least 8"),

@@ -147,6 +147,10 @@ def test_a_comparison_of_many_methods_stays_within_a_screen(explanation):
 def test_impossible_options_are_refused(explanation, call):
     with pytest.raises(InputError, match=r"opacity is 1\.5"):
         call(explanation, opacity=1.5)
+    with pytest.raises(InputError, match="opacity is 'half'"):
+        call(explanation, opacity="half")
+    with pytest.raises(InputError, match="percentile is '99'"):
+        call(explanation, percentile="99")
     with pytest.raises(InputError, match="percentile is 0"):
         call(explanation, percentile=0)
     with pytest.raises(InputError, match="no colour theme 'jet'"):
