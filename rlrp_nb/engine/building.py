@@ -26,6 +26,20 @@ if TYPE_CHECKING:
 
 # a view traced on a contiguous tensor fails on another memory layout, where the network itself would copy
 _VIEWS: dict[Any, Any] = {torch.ops.aten.view.default: torch.ops.aten.reshape.default}
+_aten = torch.ops.aten
+# other names of ops, with the same arguments
+_ALIASES: dict[Any, Any] = {
+    _aten.concat.default: _aten.cat.default,
+    _aten.concatenate.default: _aten.cat.default,
+    _aten.clip.default: _aten.clamp.default,
+    _aten.negative.default: _aten.neg.default,
+    **{
+        getattr(alias, overload): getattr(op, overload)
+        for alias, op in ((_aten.multiply, _aten.mul), (_aten.subtract, _aten.sub), (_aten.divide, _aten.div))
+        for overload in ("Tensor", "Scalar")
+    },
+    **{getattr(_aten.true_divide, overload): getattr(_aten.div, overload) for overload in ("Tensor", "Scalar")},
+}
 # ops that keep the number of samples even where they work along their axis
 _ALONG = {
     f"aten.{name}" for name in ("flip", "roll", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort")
@@ -277,7 +291,8 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         made_by, item = node.args[0], node.args[1]
     elif isinstance(value, list | tuple):
         return None
-    arguments, keywords, op = _bind(made_by)
+    function = _ALIASES.get(made_by.target, made_by.target)
+    arguments, keywords, op = _bind(made_by, function)
     arguments = {k: _refer(v, indices) for k, v in arguments.items()}
     stack = tuple(
         f"{path}:{int(call) + 1}" if call else path
@@ -288,7 +303,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
     return Step(
         index=indices[node],
         op=op,
-        function=_VIEWS.get(made_by.target, made_by.target),
+        function=_VIEWS.get(function, function),
         arguments=arguments,
         keywords=keywords,
         item=item if isinstance(item, int) else None,
@@ -307,9 +322,8 @@ def _caller(node: Node, op: str) -> str:
     return "" if function == op.rpartition(".")[2].strip("_") else function
 
 
-def _bind(node: Node) -> tuple[dict[str, Any], int, str]:
+def _bind(node: Node, target: Any) -> tuple[dict[str, Any], int, str]:  # noqa: ANN401 - whatever a node calls
     """Return a node's arguments by name with defaults, how many are keyword-only, and the op's name."""
-    target = node.target
     if not isinstance(target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
         return {str(i): v for i, v in enumerate(node.args)}, 0, f"python.{getattr(target, '__name__', target)}"
     arguments, keywords = {}, 0

@@ -52,6 +52,7 @@ ACTIVATIONS = frozenset(
         torch.Tensor.clamp_min_,
         torch.clamp,
         torch.clamp_min,
+        torch.clip,
     }
 )
 GATES = frozenset(

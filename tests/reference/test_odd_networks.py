@@ -173,6 +173,13 @@ def rarer_activations(net, x):
     return functional.mish(net.conv3(functional.selu(net.conv2(a)))).clamp(-0.2, 0.3)
 
 
+@odd(width=8)
+def ops_by_their_other_names(net, x):
+    a = torch.clip(torch.subtract(net.conv1(x), 0.1, alpha=2), -0.5, 0.8)
+    b = torch.negative(torch.multiply(torch.divide(net.conv2(a), torch.tensor(0.3)), 1.5))
+    return torch.concat([torch.true_divide(b, 2).relu(), torch.concatenate([a, b], dim=1)[:, 2:6]], dim=1)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_odd_networks_equal_autograd(name):
     network, x = Odd(*NETWORKS[name]), images(3, 8, seed=1)
