@@ -5,8 +5,10 @@ that the fine grid which strided convolutions leave in a heatmap does not hide t
 """
 
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -366,11 +368,11 @@ def _fitting(text: str, width: int, size: int) -> str:
     """Return the text, cut with an ellipsis where it would leave its room."""
     text = _printable(text)
     font = _font(size)
-    if font.getlength(text) <= width:
+    if len(text) <= width and font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text.rstrip() + "…"
+    text = text[:width]  # no character is narrower than a pixel, and a hostile name can be endless
+    kept = bisect_right(range(1, len(text) + 1), width, key=lambda count: ceil(font.getlength(text[:count] + "…")))
+    return text[:kept].rstrip() + "…"
 
 
 def _printable(text: str) -> str:

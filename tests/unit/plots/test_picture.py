@@ -217,3 +217,17 @@ def test_a_long_name_is_cut_where_its_room_ends():
     assert font.getlength(_fitting(long, 200, 20)) <= 200
     assert _fitting(long, 200, 20).endswith("…")
     assert _fitting("short", 200, 20) == "short"
+
+
+def test_an_endless_name_is_cut_after_few_measurements(monkeypatch):
+    font, measured = ImageFont.load_default(20), []
+
+    class Counting:
+        def getlength(self, text):
+            measured.append(len(text))
+            return font.getlength(text)
+
+    monkeypatch.setattr("rlrp_nb.plots.picture._font", lambda _size: Counting())
+    cut = _fitting("a" * 10**6, 500, 20)
+    assert font.getlength(cut) <= 500 < font.getlength(f"{cut[:-1]}a…")
+    assert sum(measured) < 10_000
