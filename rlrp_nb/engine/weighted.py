@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.layout import PICTURE, laid_out, order_of
+from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 
 if TYPE_CHECKING:
@@ -192,17 +193,23 @@ class Dense(Weighted):
 
     kind: Kind = "affine"
 
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Multiply by the weight on all cores."""
+        if step.folded is not None:
+            return step.invoke(arguments), None
+        return forward_product(arguments["input"], arguments["weight"], arguments["bias"]), None
+
     def problem(self, step: Step) -> str | None:
         """Refuse a weight that depends on the input."""
         return None if list(step.roles_by_name()) == ["input"] else "its weight depends on the input"
 
     def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG002
         """Apply another weight and bias."""
-        return torch.nn.functional.linear(a, weight, bias)
+        return forward_product(a, weight, bias)
 
     def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:  # noqa: ARG002 - shapes follow from the weight
         """Multiply by the weight from the other side."""
-        return s @ weight
+        return backward_product(s, weight)
 
     def spread(self, bias: Tensor, rank: int) -> Tensor:
         """Shape the bias for the last axis."""
