@@ -6,8 +6,8 @@ from functools import cache
 
 import torch
 
-_LARGEST = 2**25 - 2**16
-"""Bytes: a block of 32 MB, with what is put around it, is the largest from which glibc learns."""
+LARGEST = 2**25 - 2**16
+"""Bytes: a block of 32 MB, with what is put around it, is the largest from which glibc learns, and which it keeps."""
 
 
 @cache
@@ -20,4 +20,4 @@ def keep_heap() -> None:
     which glibc learns, which is freed unused and so takes no memory, teaches it a better limit for the rest of the
     process. Other C libraries are not affected.
     """
-    torch.empty(_LARGEST, dtype=torch.uint8, device="cpu")
+    torch.empty(LARGEST, dtype=torch.uint8, device="cpu")

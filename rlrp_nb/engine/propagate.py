@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from rlrp_nb.engine.accounts import Account, account
-from rlrp_nb.engine.heap import keep_heap
+from rlrp_nb.engine.heap import LARGEST, keep_heap
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
 from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
@@ -42,6 +43,10 @@ class Record:
     values: dict[int, Any]
     shapes: dict[int, torch.Size]
     states: dict[int, Any]
+
+    def copy(self) -> Record:
+        """Return a record of the same values, which can be used up while this one is not."""
+        return replace(self, values={**self.values}, states={**self.states})
 
 
 @dataclass(frozen=True)
@@ -111,12 +116,64 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     -------
     Relevance
         Of the input, the wanted layers and the ledger.
+
+    Notes
+    -----
+    Where the sensitivity of all targets is larger than memory that is kept from one step to the next, a few targets
+    walk at a time.
     """
+    portions = seeds.split(_at_a_time(plan, record, seeds))
+    walks = [
+        _walk(graph, plan, record if n == len(portions) else record.copy(), inputs, portion)
+        for n, portion in enumerate(portions, start=1)
+    ]
+    batch_dims = _batch_dims(graph)
+    found = {
+        index: unscale(*(_joined([walk.found[index][part] for walk in walks]) for part in (0, 1)), batch_dims[index])
+        for index in walks[0].found
+    }
+    return Relevance(found.pop(graph.input), found, walks[0].accounts)
+
+
+def _at_a_time(plan: Plan, record: Record, seeds: Tensor) -> int:
+    """Return how many targets walk back together: all for the ledger, which is one; else what fits into kept memory."""
+    if plan.ledger or seeds.device.type != "cpu":
+        return len(seeds)
+    largest = max(math.prod(shape) for shape in record.shapes.values()) * seeds.element_size()
+    return min(max(1, LARGEST // largest), len(seeds))
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """What a walk of some targets brings back.
+
+    Attributes
+    ----------
+    found
+        Relevance ``(K, B, …)`` of the input and the wanted layers by value index, and the exponents ``(K, B)`` of the
+        powers of two that it has to be multiplied with.
+    accounts
+        Rows of the ledger.
+    """
+
+    found: dict[int, tuple[Tensor, Tensor]]
+    accounts: tuple[Account, ...]
+
+
+def _batch_dims(graph: Graph) -> dict[int, int]:
+    return {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
+
+
+def _walk(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor) -> _Walk:
     sensitivities: dict[int, Tensor] = {graph.output: seeds}
     spare: set[int] = set()  # those of the sensitivities that nothing else reads
     carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
-    batch_dims = {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
-    layers, accounts, passes = {}, [], 0
+    batch_dims = _batch_dims(graph)
+    found, accounts, passes = {}, [], 0
     exponents = torch.zeros(seeds.shape[:2], dtype=torch.int32, device=seeds.device)
     record.values[graph.input] = inputs
     for step in reversed(graph.steps):
@@ -127,8 +184,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         call = call_of(step, plan, record, seeds.dtype, inputs.device)
         call.spare = step.index in spare and not plan.ledger
         if step.index in plan.wanted:
-            relevance = _relevance(record.values[step.index], s, r)
-            layers[step.index] = unscale(relevance, exponents, batch_dims[step.index])
+            found[step.index] = _relevance(record.values[step.index], s, r), exponents
         receivers = plan.receivers[step.index]
         if s is not None:
             messages = treatment.back(call, s)
@@ -151,8 +207,8 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         passes += active
         if active and passes % CHECK_EVERY == 0:
             exponents = rescale((sensitivities, carried), batch_dims, exponents)
-    relevance = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input))
-    return Relevance(unscale(relevance, exponents, 0), layers, tuple(accounts))
+    found[graph.input] = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input)), exponents
+    return _Walk(found, tuple(accounts))
 
 
 def _memory(step: Step, treatment: Treatment) -> Memory:

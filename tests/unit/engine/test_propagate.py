@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.engine import propagate
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward, walk_back
@@ -30,6 +31,42 @@ def test_samples_do_not_know_of_each_other(residual, images, method):
     for n in range(len(images)):
         alone = rn.explain(residual, images[n : n + 1], 2, method).relevance
         torch.testing.assert_close(together[n : n + 1], alone, rtol=1e-4, atol=1e-7)
+
+
+LARGE = 4 * 2 * 8 * 8 * 8
+"""Bytes of the largest value of `residual`: two samples of eight channels."""
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("most", "walks"), [(1, 5), (LARGE, 5), (2 * LARGE, 3), (4 * LARGE, 2), (5 * LARGE, 1)])
+def test_large_targets_walk_a_few_at_a_time(residual, images, method, most, walks, monkeypatch):
+    targets = [0, 3, (1, 2), 5, 4]
+    expected = rn.explain(residual, images, targets, method).relevance
+    sizes = []
+    walk = propagate._walk
+    monkeypatch.setattr(propagate, "_walk", lambda *given: (sizes.append(len(given[-1])), walk(*given))[1])
+    monkeypatch.setattr(propagate, "LARGEST", most)
+    torch.testing.assert_close(rn.explain(residual, images, targets, method).relevance, expected)
+    assert (len(sizes), sum(sizes)) == (walks, 5)
+
+
+def test_targets_that_walk_apart_are_scaled_as_one(monkeypatch):
+    torch.manual_seed(0)
+    deep = [part for _ in range(400) for part in (nn.Linear(6, 6), nn.ReLU())]
+    network = nn.Sequential(*deep, nn.Linear(6, 3)).eval()
+    for layer in network[::2]:
+        nn.init.uniform_(layer.weight, 0.5, 1.5)
+        nn.init.zeros_(layer.bias)
+        layer.weight.data /= 6
+    with torch.no_grad():
+        network[-1].weight[1] *= 1e-30
+        network[0].weight *= 1e9
+    x = torch.rand(2, 6)
+    expected = rn.explain(network, x, [0, 1, (0, 1)]).relevance
+    monkeypatch.setattr(propagate, "LARGEST", 1)
+    found = rn.explain(network, x, [0, 1, (0, 1)]).relevance
+    assert float(expected.abs().amax()) > 0
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
 
 
 def test_relevance_of_a_layer_is_that_of_the_rest_of_the_network(residual, images):
