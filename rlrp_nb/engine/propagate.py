@@ -122,16 +122,16 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     Where the sensitivity of all targets is larger than memory that is kept from one step to the next, a few targets
     walk at a time.
     """
-    portions = seeds.split(_at_a_time(plan, record, seeds))
+    portions = torch.split(seeds, _at_a_time(plan, record, seeds))
     walks = [
         _walk(graph, plan, record if n == len(portions) else record.copy(), inputs, portion)
         for n, portion in enumerate(portions, start=1)
     ]
-    batch_dims = _batch_dims(graph)
-    found = {
-        index: unscale(*(_joined([walk.found[index][part] for walk in walks]) for part in (0, 1)), batch_dims[index])
-        for index in walks[0].found
-    }
+    found = {}
+    for index, batch_dim in _batch_dims(graph).items():
+        if index in walks[0].found:
+            relevance, exponents = (_joined([walk.found[index][part] for walk in walks]) for part in (0, 1))
+            found[index] = unscale(relevance, exponents, batch_dim)
     return Relevance(found.pop(graph.input), found, walks[0].accounts)
 
 
