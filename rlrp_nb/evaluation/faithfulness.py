@@ -33,7 +33,7 @@ from torch.nn import functional
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import check_tensors
-from rlrp_nb.evaluation.fill import broadcast, filled, impute
+from rlrp_nb.evaluation.fill import broadcast, filled, impute, imputed_at_once
 from rlrp_nb.evaluation.memory import batch_size, memory_format
 
 if TYPE_CHECKING:
@@ -131,7 +131,8 @@ def flip(
         The softmax of the logits, the logits as they are, or 1 where the target has the highest logit and 0 elsewhere.
     batch : int
         How many inputs are flipped at once, steps and samples together, and at most given to the network at once: on a
-        CPU it gets fewer, as a few are faster, each, than many. This changes results by rounding only.
+        CPU it gets fewer, as a few are faster, each, than many. Small ones are imputed more at once. This changes
+        results by rounding only.
 
     Returns
     -------
@@ -269,7 +270,8 @@ def _follow(
     keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
     order, together = memory_format(network, inputs), batch_size(network, inputs, batch)
     scores = []
-    for part in torch.split(keys, batch):
+    imputes = fill == "imputation" if isinstance(fill, str) else getattr(fill, "func", None) is impute
+    for part in torch.split(keys, max(batch, imputed_at_once(inputs)) if imputes else batch):
         sample, low, high = part // base**2, part // base % base, part % base
         rank, chosen = ranks[sample], inputs[sample]
         hidden = (rank >= low[:, None, None]) & (rank < high[:, None, None])

@@ -29,7 +29,7 @@ _REACH = 1.25  # the kernel ends at so many standard deviations: 51 pixels for a
 _BATCH_CHANNELS_PLANE = 4
 _RESIDUAL = 1e-8  # of the right side; leaves errors far below 1e-5 even where all but a few pixels are hidden
 _SHRINK = 0.75  # of the planes that are being solved: when no more are left to solve, the others are laid aside
-_CACHED = 2**16  # numbers in one array of the solver: several such arrays stay in the cache of one processor core
+_AT_ONCE = 2**18  # numbers in one array of the solver: fewer cost as much to ask for as to compute, more fit no cache
 
 
 def filled(
@@ -182,8 +182,7 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     mean = exact.sum((2, 3), keepdim=True) / counted.sum((2, 3), keepdim=True)
     planes = torch.where(hidden, 0, exact - mean).flatten(0, 1)
     holes = hidden.expand_as(inputs).flatten(0, 1).double()
-    # A processor works fastest on what its cache holds, a GPU on everything at once.
-    together = len(planes) if inputs.is_cuda else max(1, _CACHED // planes[0].numel())
+    together = len(planes) if inputs.is_cuda else imputed_at_once(inputs) * inputs.shape[1]
     parts = zip(torch.split(planes, together), torch.split(holes, together), strict=True)
     solved = torch.cat([_solve(*part) for part in parts]).reshape(inputs.shape) + mean
     generator = torch.Generator().manual_seed(seed)
@@ -191,6 +190,22 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
         inputs.device
     )
     return torch.where(hidden, solved.to(inputs.dtype), inputs)
+
+
+def imputed_at_once(inputs: Tensor) -> int:
+    """Return how many inputs `impute` is best given, and solves, at once on a CPU; a GPU takes all that fit into it.
+
+    Parameters
+    ----------
+    inputs : Tensor
+        ``(B, C, H, W)``.
+
+    Returns
+    -------
+    int
+        From 1 on.
+    """
+    return max(1, _AT_ONCE // inputs[0].numel())
 
 
 def _solve(known: Tensor, hidden: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation import faithfulness
 from rlrp_nb.evaluation.faithfulness import Flipping, flip, patch_ranks, road
 from rlrp_nb.evaluation.fill import blur, filled, impute
 
@@ -210,6 +211,19 @@ def test_imputation_depends_on_what_is_hidden_and_not_on_the_batch(batch):
         hidden = ranks < step * 3
         expected = network(impute(inputs, hidden)).softmax(1).gather(1, targets[:, None])[:, 0]
         torch.testing.assert_close(found.morf[:, step], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_more_are_imputed_at_once_than_the_network_is_given(monkeypatch):
+    network, imputed, given = small_network(), [], []
+    network.register_forward_pre_hook(lambda _, arguments: given.append(len(arguments[0])))
+    monkeypatch.setattr(faithfulness, "impute", lambda x, hidden: (imputed.append(len(x)), impute(x, hidden))[1])
+    flip(network, *case(), patch=2, per_step=3, fill="imputation", batch=2)
+    assert max(given) == 2
+    assert imputed == [sum(given)]
+    monkeypatch.setattr("rlrp_nb.evaluation.fill._AT_ONCE", 3 * case()[0][0].numel())
+    imputed.clear()
+    flip(network, *case(), patch=2, per_step=3, fill="imputation", batch=2)
+    assert max(imputed) == 3
 
 
 def test_a_function_can_be_the_fill():
