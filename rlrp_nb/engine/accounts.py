@@ -60,16 +60,14 @@ def account(
     step = call.step
     axis = step.batch_dim or 0
     arrived = call.result() * s
-    total_out = _sum(arrived, axis)
+    total_out, mass_out = _sum(arrived, axis), _sum(arrived.abs(), axis)
     carries_relevance = isinstance(treatment, Flatten)
     handed = [m if carries_relevance else call.value(i) * m for i, m in enumerate(messages)]
     total_in = torch.stack([_sum(h, d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
-    mass_in = torch.stack([_sum(h.abs(), d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
     bias = torch.zeros_like(total_out)
     if isinstance(treatment, Activate):
-        expected = treatment.expected(call, arrived)
-        gap = _sum((handed[0] - expected).abs(), axis)
-        residual = _share(gap, _sum(arrived.abs(), axis))
+        gap = _sum(handed[0].sub_(treatment.expected(call, arrived)).abs_(), axis)
+        residual = _share(gap, mass_out)
         factor = _share(total_in, total_out, empty=float("nan"))
     elif isinstance(treatment, Differentiate):
         residual = torch.full_like(total_out, float("nan"))
@@ -77,8 +75,11 @@ def account(
     elif isinstance(treatment, ActivatePicked | Skip):
         raise TypeError(f"{step.name}: where a ledger is kept, activations are passed one by one")
     else:
+        mass_in = torch.stack([_sum(h.abs(), d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
         passed = treatment.passed(call, s)
-        total_passed, mass = _sum(passed.relevance, axis), mass_in + _sum(passed.relevance.abs(), axis)
+        total_passed, mass = total_out, mass_in + mass_out
+        if passed.relevance is not None:
+            total_passed, mass = _sum(passed.relevance, axis), mass_in + _sum(passed.relevance.abs(), axis)
         if passed.bias is not None:
             kept = passed.bias.expand_as(arrived)
             bias, mass = _sum(kept, axis), mass + _sum(kept.abs(), axis)
@@ -93,12 +94,11 @@ def rows_of(accounts: Sequence[Account], target: int, sample: int) -> Ledger:
 
 
 def _sum(relevance: Tensor, batch_dim: int) -> Tensor:
-    """Sum ``(K, *shape)`` over all axes but target and sample, in float64."""
-    return (
-        relevance.movedim(1 + batch_dim, 1)
-        .reshape(*relevance.shape[:1], relevance.shape[1 + batch_dim], -1)
-        .sum(-1, dtype=torch.float64)
-    )
+    """Sum ``(K, *shape)`` over all axes but target and sample, in float64, for which no large tensor is copied."""
+    axes = [axis for axis in range(1, relevance.dim()) if axis != 1 + batch_dim]
+    if len(axes) > 1:  # the sum within a channel is of numbers so few and alike that rounding is that of one of them
+        relevance = relevance.sum(axes[1:], keepdim=True)
+    return relevance.sum(axes, dtype=torch.float64) if axes else relevance.double()
 
 
 def _share(part: Tensor, whole: Tensor, empty: float = 0.0) -> Tensor:

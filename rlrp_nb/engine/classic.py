@@ -26,9 +26,17 @@ STABILIZER = 1e-6
 
 
 class Passed(NamedTuple):
-    """What a rule sends on, for the ledger: relevance passed on by each output, and the part that its bias keeps."""
+    """What a rule sends on, for the ledger.
 
-    relevance: Tensor
+    Attributes
+    ----------
+    relevance
+        What each output passes on; None where it is all that arrives.
+    bias
+        The part of it that the rule's bias keeps.
+    """
+
+    relevance: Tensor | None
     bias: Tensor | None
 
 
@@ -43,9 +51,9 @@ class Transpose:
         return rule.transpose(call, s)[0]
 
     def passed(self, rule: Weighted, call: Call, s: Tensor) -> Passed:
-        """Return ``z s`` and ``b s``, shape ``(K, *output)`` each."""
+        """Return that everything is, and ``b s``, shape ``(K, *output)``."""
         offset = rule.offset(call)
-        return Passed(call.result() * s, None if offset is None else offset * s)
+        return Passed(None, None if offset is None else offset * s)
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,8 @@ class Epsilon:
 
     def passed(self, rule: Weighted, call: Call, s: Tensor) -> Passed:
         """Return what is left after damping."""
-        return Transpose().passed(rule, call, self._damped(call, s))
+        damped = self._damped(call, s)
+        return Passed(call.result() * damped, Transpose().passed(rule, call, damped).bias)
 
 
 @dataclass(frozen=True)
@@ -134,7 +143,7 @@ class AlphaBeta:
 
     def passed(self, rule: Weighted, call: Call, s: Tensor) -> Passed:
         """Return what the positive part passes on."""
-        return self._branch(rule, call, s).passed(rule, call)
+        return Passed(*self._branch(rule, call, s).passed(rule, call))
 
 
 @dataclass(frozen=True)
@@ -188,10 +197,10 @@ class _Branch:
             return pulled
         return torch.where(negative, rule.pull(call, self.share, self.weight_of_negative), pulled)
 
-    def passed(self, rule: Weighted, call: Call) -> Passed:
+    def passed(self, rule: Weighted, call: Call) -> tuple[Tensor, Tensor | None]:
         """Return the relevance that the branch passes on and its bias's part."""
         bias = None if self.bias is None else rule.spread(self.bias, len(call.output_shape)) * self.share
-        return Passed(self.total * self.share, bias)
+        return self.total * self.share, bias
 
 
 LayerRule = Transpose | Epsilon | Gamma | AlphaBeta
@@ -205,9 +214,9 @@ def _stabilized(z: Tensor, epsilon: float) -> Tensor:
     return z + torch.where(z >= 0, z.new_tensor(epsilon), -epsilon)
 
 
-def _total(parts: list[Passed]) -> Passed:
-    biases = [part.bias for part in parts if part.bias is not None]
-    relevance = torch.stack([part.relevance for part in parts]).sum(0)
+def _total(parts: list[tuple[Tensor, Tensor | None]]) -> Passed:
+    biases = [bias for _, bias in parts if bias is not None]
+    relevance = torch.stack([relevance for relevance, _ in parts]).sum(0)
     return Passed(relevance, torch.stack(biases).sum(0) if biases else None)
 
 

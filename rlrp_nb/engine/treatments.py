@@ -53,7 +53,7 @@ class Hand:
         if isinstance(rule, Weighted):
             return self.layer_rule.passed(rule, call, s)
         offset = rule.offset(call)
-        return Passed(call.result() * s, None if offset is None else offset * s)
+        return Passed(None, None if offset is None else offset * s)
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ class Flatten:
             raise TypeError(f"{call.step.name}: the flat rule is for layers with weights")
         return (self.flat.relevance(rule, call, s),)
 
-    def passed(self, call: Call, s: Tensor) -> Passed:
-        """Return the relevance that is passed on: all of it."""
-        return Passed(call.result() * s, None)
+    def passed(self, call: Call, s: Tensor) -> Passed:  # noqa: ARG002 - as of every treatment
+        """Return that everything is passed on."""
+        return Passed(None, None)
 
 
 Treatment = Hand | Activate | ActivatePicked | Skip | Differentiate | Flatten

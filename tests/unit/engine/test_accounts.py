@@ -20,6 +20,23 @@ def test_sums_are_those_of_the_tensors(residual, images):
             assert relu.factor == pytest.approx(relu.relevance_in / relu.relevance_out)
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_sums_of_large_layers_in_float32_are_as_good_as_its_numbers(order):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.ReLU(), nn.AvgPool2d(316))
+    network = network.append(nn.Flatten()).append(nn.Linear(4, 2)).eval()
+    x = (torch.randn(1, 3, 320, 320) * 50 + 1000).to(memory_format=order)
+    explanation = rn.explain(network, x, 0, layers="all")
+    ledger = explanation.ledger()
+    for name, relevance in explanation.layers.items():
+        row = next(row for row in ledger if row.layer == name)
+        exact, mass = float(relevance.double().sum()), float(relevance.double().abs().sum())
+        assert abs(row.relevance_out - exact) <= 1e-6 * mass
+    exact = explanation.relevance.double()
+    assert abs(ledger[-1].relevance_in - float(exact.sum())) <= 1e-6 * float(exact.abs().sum())
+    assert ledger.worst_residual < 1e-5
+
+
 def test_bias_keeps_its_share():
     network = nn.Linear(2, 1).double()
     with torch.no_grad():
