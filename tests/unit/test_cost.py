@@ -16,6 +16,7 @@ from benchmarks.measure import Cost, Result
 from benchmarks.memory import kept_bytes, peak_bytes
 from benchmarks.table import HEADER, rows, summary
 from rlrp_nb import RLRP, explain
+from rlrp_nb.engine.product import backward_product
 
 NETWORKS = ("vgg16", "resnet50")
 
@@ -34,7 +35,8 @@ def prepared(name):
 def test_one_target_costs_one_forward_and_one_backward_to_the_input(name):
     network, inputs, forward, backward = prepared(name)
     flops = count_flops(lambda: explain(network, inputs, TARGETS[0]))
-    assert 0.98 * (forward + backward) <= flops <= 1.02 * (forward + backward)
+    # rows of a dense layer's weights that meet the zeros behind a ReLU are left out: at 64 pixels VGG16 is mostly dense
+    assert 0.94 * (forward + backward) <= flops <= 1.02 * (forward + backward)
     assert count_flops(lambda: RLRP(network).attribute(inputs, TARGETS[0])) == flops
 
 
@@ -59,7 +61,18 @@ def test_flops_grow_with_the_batch_and_no_faster(name):
     several = inputs.repeat(3, 1, 1, 1)
     explain(network, several, TARGETS[0])  # the first time, the graph is compared with the network
     one = count_flops(lambda: explain(network, inputs, TARGETS[0]))
-    assert count_flops(lambda: explain(network, several, TARGETS[0])) == 3 * one
+    # for one sample, weights that meet a zero are left out
+    assert 3 * one <= count_flops(lambda: explain(network, several, TARGETS[0])) <= 3.15 * one
+
+
+def test_rows_that_are_left_out_are_not_counted():
+    weight, s = torch.randn(520, 510), torch.randn(2, 520)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    assert count_flops(lambda: backward_product(s, weight)) == 2 * 2 * 520 * 510
+    s[:, 100:] = 0
+    assert count_flops(lambda: backward_product(s[:1], weight)) == 2 * 100 * 510
+    torch.set_num_threads(before)
 
 
 class Products(TorchDispatchMode):
