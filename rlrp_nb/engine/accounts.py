@@ -88,6 +88,12 @@ def account(
     return Account(step.name, step.op.partition(".")[2], torch.stack([total_out, total_in, bias, factor, residual]))
 
 
+def joined(rows: Sequence[Account]) -> Account:
+    """Return one row for the targets of several walks over the same step."""
+    first = rows[0]
+    return first if len(rows) == 1 else Account(first.layer, first.op, torch.cat([row.figures for row in rows], 1))
+
+
 def rows_of(accounts: Sequence[Account], target: int, sample: int) -> Ledger:
     """Return the rows of one target and one sample."""
     return Ledger([LedgerRow(a.layer, a.op, *a.figures[:, target, sample].tolist()) for a in accounts])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.accounts import Account, account
+from rlrp_nb.engine.accounts import Account, account, joined
 from rlrp_nb.engine.heap import LARGEST, keep_heap
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
 from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
@@ -122,7 +122,7 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     Where the sensitivity of all targets is larger than memory that is kept from one step to the next, a few targets
     walk at a time.
     """
-    portions = torch.split(seeds, _at_a_time(plan, record, seeds))
+    portions = torch.split(seeds, _at_a_time(record, seeds))
     walks = [
         _walk(graph, plan, record if n == len(portions) else record.copy(), inputs, portion)
         for n, portion in enumerate(portions, start=1)
@@ -132,12 +132,13 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
         if index in walks[0].found:
             relevance, exponents = (_joined([walk.found[index][part] for walk in walks]) for part in (0, 1))
             found[index] = unscale(relevance, exponents, batch_dim)
-    return Relevance(found.pop(graph.input), found, walks[0].accounts)
+    accounts = tuple(joined(rows) for rows in zip(*(walk.accounts for walk in walks), strict=True))
+    return Relevance(found.pop(graph.input), found, accounts)
 
 
-def _at_a_time(plan: Plan, record: Record, seeds: Tensor) -> int:
-    """Return how many targets walk back together: all for the ledger, which is one; else what fits into kept memory."""
-    if plan.ledger or seeds.device.type != "cpu":
+def _at_a_time(record: Record, seeds: Tensor) -> int:
+    """Return how many targets walk back together: as many as fit into memory that is kept."""
+    if seeds.device.type != "cpu":
         return len(seeds)
     largest = max(math.prod(shape) for shape in record.shapes.values()) * seeds.element_size()
     return min(max(1, LARGEST // largest), len(seeds))

@@ -50,6 +50,22 @@ def test_large_targets_walk_a_few_at_a_time(residual, images, method, most, walk
     assert (len(sizes), sum(sizes)) == (walks, 5)
 
 
+def test_layers_and_ledger_of_targets_that_walk_apart_are_joined(residual, images, monkeypatch):
+    targets = [0, 3, (1, 2)]
+    expected = rn.explain(residual.double(), images.double(), targets, layers="all")
+    monkeypatch.setattr(propagate, "LARGEST", 1)
+    found = rn.explain(residual, images.double(), targets, layers="all")
+    for name, relevance in expected.layers.items():
+        torch.testing.assert_close(found.layers[name], relevance)
+    for target in range(3):
+        for sample in range(len(images)):
+            rows = zip(found.ledger(target, sample), expected.ledger(target, sample), strict=True)
+            for row, other in rows:
+                assert (row.layer, row.op) == (other.layer, other.op)
+                assert row.relevance_out == pytest.approx(other.relevance_out)
+                assert row.relevance_in == pytest.approx(other.relevance_in)
+
+
 def test_targets_that_walk_apart_are_scaled_as_one(monkeypatch):
     torch.manual_seed(0)
     deep = [part for _ in range(400) for part in (nn.Linear(6, 6), nn.ReLU())]
