@@ -270,8 +270,7 @@ def _follow(
     keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
     order, together = memory_format(network, inputs), batch_size(network, inputs, batch)
     scores = []
-    imputes = fill == "imputation" if isinstance(fill, str) else getattr(fill, "func", None) is impute
-    for part in torch.split(keys, max(batch, imputed_at_once(inputs)) if imputes else batch):
+    for part in keys.tensor_split(-(-len(keys) // _flipped_at_once(inputs, fill, batch, together))):
         sample, low, high = part // base**2, part // base % base, part % base
         rank, chosen = ranks[sample], inputs[sample]
         hidden = (rank >= low[:, None, None]) & (rank < high[:, None, None])
@@ -288,6 +287,13 @@ def _follow(
         first = int((~found.isfinite()).any(1).nonzero()[0])
         raise InputError(f"the network's score for input {first} is NaN or infinite: look at its weights and inputs.")
     return found
+
+
+def _flipped_at_once(inputs: Tensor, fill: Fill | None, batch: int, together: int) -> int:
+    """Return how many inputs are flipped at once: no more than the network gets, unless the fill gains by more."""
+    if fill == "imputation" if isinstance(fill, str) else getattr(fill, "func", None) is impute:
+        return max(batch, imputed_at_once(inputs))
+    return batch if callable(fill) else together
 
 
 def _without_idle(ranks: Tensor, states: Sequence[tuple[int, int]], differs: Tensor | None) -> tuple[Tensor, Tensor]:
