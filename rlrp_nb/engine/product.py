@@ -74,7 +74,7 @@ def _weighted_rows(factors: Tensor, weight: Tensor, parts: int) -> Tensor:
     Behind a ReLU many are: it is the sum of an embedding bag for each part of the columns.
     """
     rows = factors.nonzero().flatten()
-    part = torch.arange(parts)
+    part = torch.arange(parts, device=rows.device)
     return torch.nn.functional.embedding_bag(
         (rows * parts + part[:, None]).flatten(),
         weight.view(-1, weight.shape[1] // parts),

@@ -69,3 +69,14 @@ def test_an_explanation_of_wide_layers_equals_the_one_in_float64(count):
     found = rn.explain(network, x, [0, 3]).relevance
     expected = rn.explain(network.double(), x.double(), [0, 3]).relevance
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def test_a_default_device_does_not_matter(weight, threads):
+    assert threads
+    s = torch.randn(1, OUT)
+    expected = backward_product(s, weight)
+    torch.set_default_device("meta")
+    try:
+        assert torch.equal(backward_product(s, weight), expected)
+    finally:
+        torch.set_default_device(None)
