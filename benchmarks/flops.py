@@ -31,13 +31,22 @@ def _of_weighted_rows(weight: Sequence[int], rows: Sequence[int], *_: object, **
     return 2 * rows[0] * weight[1]
 
 
+def _of_pixels(pixels: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Return the FLOPs of a matrix of pixels times a weight, ``(pixels, in)`` and ``(out, in)``."""
+    return 2 * pixels[0] * weight[0] * weight[1]
+
+
 def count_flops(call: Callable[[], object]) -> int:
     """Return the FLOPs of all matrix products and convolutions in `call`; a multiplication with its addition is two.
 
     Of a product in which rows are left out, since they meet zeros, those that are not are counted.
     """
-    weighted_rows = torch.ops.aten._embedding_bag_forward_only  # noqa: SLF001 - it has no public name
-    counter = FlopCounterMode(display=False, custom_mapping={weighted_rows: _of_weighted_rows})
+    # what PyTorch's counter does not know; the ops have no public name
+    others = {
+        torch.ops.aten._embedding_bag_forward_only: _of_weighted_rows,  # noqa: SLF001
+        torch.ops.mkldnn._linear_pointwise: _of_pixels,  # noqa: SLF001
+    }
+    counter = FlopCounterMode(display=False, custom_mapping=others)
     counter.mod_tracker = _Whole()
     with counter:
         call()

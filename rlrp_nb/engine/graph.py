@@ -142,11 +142,10 @@ class Step:
             arguments[name] = _fill(arguments[name], value)
         return arguments
 
-    def invoke(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - an op can return anything
-        """Call the op on filled arguments."""
-        if self.folded is not None:
-            return self._invoke_folded(dict(arguments))
-        return self._invoke_plain(arguments)
+    def invoke(self, arguments: Mapping[str, Any], run: Callable[[Mapping[str, Any]], Any] | None = None) -> Any:  # noqa: ANN401 - an op can return anything
+        """Call the op on filled arguments, or another function that does the same for its arguments by name."""
+        run = run or self._invoke_plain
+        return run(arguments) if self.folded is None else self._invoke_folded(dict(arguments), run)
 
     def _invoke_plain(self, arguments: Mapping[str, Any]) -> Any:  # noqa: ANN401 - likewise
         if not self.keywords:
@@ -157,18 +156,18 @@ class Step:
             output = self.function(*(v for _, v in items[:split]), **dict(items[split:]))
         return output if self.item is None else output[self.item]
 
-    def _invoke_folded(self, arguments: dict[str, Any]) -> Tensor:
+    def _invoke_folded(self, arguments: dict[str, Any], run: Callable[[Mapping[str, Any]], Any]) -> Tensor:
         """Call a map into which a batch-norm was folded, scaling its weight or its output, whichever is smaller.
 
         A scaled weight lives no longer than the op: those of all layers would be a second network in memory.
         """
         scale, weight, bias = arguments.pop("scale"), arguments["weight"], arguments["bias"]
         if scale is None:
-            output: Tensor = self._invoke_plain(arguments)
+            output: Tensor = run(arguments)
         elif weight.numel() <= arguments["input"].numel():
-            output = self._invoke_plain({**arguments, "weight": along(scale, weight, self.folded or 0)})
+            output = run({**arguments, "weight": along(scale, weight, self.folded or 0)})
         else:
-            output = self._invoke_plain({**arguments, "bias": None})
+            output = run({**arguments, "bias": None})
             shape = [1, -1, *[1] * (output.dim() - 2)]
             output.mul_(scale.reshape(shape)).add_(bias.reshape(shape))
         return output

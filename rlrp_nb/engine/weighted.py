@@ -14,10 +14,13 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.layout import PICTURE, laid_out, order_of
+from rlrp_nb.engine.pointwise import backward_pointwise, forward_pointwise, is_pointwise, strided
 from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from rlrp_nb.engine.graph import Step
 
 BATCH_STATISTICS = "it normalises by statistics of this batch or image, which R-LRP has no rule for"
@@ -81,9 +84,14 @@ class Convolution(Weighted):
     kind: Kind = "affine"
 
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
-        """Convolve in the order of memory that is faster."""
-        signal = arguments["input"]
-        return step.invoke({**arguments, "input": laid_out(signal, arguments["weight"], signal.numel())}), None
+        """Convolve in the way and the order of memory that is faster."""
+        signal, weight = arguments["input"], arguments["weight"]
+        if weight.shape[2:] == (1, 1):
+            seen = strided(signal, _each(arguments["stride"], 2))
+            if self._is_pointwise(seen, arguments, weight):
+                run: Callable[[Mapping[str, Any]], Tensor] = lambda a: forward_pointwise(seen, a["weight"], a["bias"])  # noqa: E731
+                return step.invoke(arguments, run), None
+        return step.invoke({**arguments, "input": laid_out(signal, weight, signal.numel())}), None
 
     def problem(self, step: Step) -> str | None:
         """Refuse a weight that depends on the input."""
@@ -100,6 +108,9 @@ class Convolution(Weighted):
         arguments, shape, rank, targets = call.arguments, call.shapes[0], weight.dim() - 2, s.shape[0]
         dilation = _each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
+        if self._is_pointwise(s.flatten(0, 1), arguments, weight):
+            found = backward_pointwise(s.flatten(0, 1), weight, _each(arguments["stride"], 2), shape[2:])
+            return found.reshape(targets, *shape)
         if self._is_stem(call, weight):
             stride = _each(arguments["stride"], rank)[0]
             return pull_by_phases(s, weight, stride, padding, shape[2:])
@@ -123,6 +134,15 @@ class Convolution(Weighted):
         for axis, n in enumerate(shape[2:], start=2):
             pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
         return pulled.reshape(targets, shape[0], *pulled.shape[1:])
+
+    def _is_pointwise(self, signal: Tensor, arguments: Mapping[str, Any], weight: Tensor) -> bool:
+        """Tell whether a convolution, of whose input or output `signal` is the smaller, is a product of pixels."""
+        padding = arguments["padding"]
+        return (
+            not (self.transposed or arguments.get("transposed", False))
+            and not isinstance(padding, str)
+            and is_pointwise(signal, weight, _each(padding, 2), arguments["groups"])
+        )
 
     def _is_stem(self, call: Call, weight: Tensor) -> bool:
         """Tell the strided convolution of few channels with which networks begin."""

@@ -16,6 +16,7 @@ from benchmarks.measure import Cost, Result
 from benchmarks.memory import kept_bytes, peak_bytes
 from benchmarks.table import HEADER, rows, summary
 from rlrp_nb import RLRP, explain
+from rlrp_nb.engine.pointwise import backward_pointwise, forward_pointwise
 from rlrp_nb.engine.product import backward_product
 
 NETWORKS = ("vgg16", "resnet50")
@@ -73,6 +74,14 @@ def test_rows_that_are_left_out_are_not_counted():
     s[:, 100:] = 0
     assert count_flops(lambda: backward_product(s[:1], weight)) == 2 * 100 * 510
     torch.set_num_threads(before)
+
+
+def test_convolutions_of_single_pixels_count_as_much_as_convolutions():
+    x, weight = torch.randn(2, 8, 5, 5), torch.randn(6, 8, 1, 1)
+    flops = count_flops(lambda: torch.conv2d(x, weight))
+    assert flops == 2 * 50 * 8 * 6
+    assert count_flops(lambda: forward_pointwise(x, weight, None)) == flops
+    assert count_flops(lambda: backward_pointwise(torch.randn(2, 6, 5, 5), weight, (1, 1), (5, 5))) == flops
 
 
 class Products(TorchDispatchMode):
