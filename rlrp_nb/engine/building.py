@@ -16,6 +16,7 @@ from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
 from rlrp_nb.engine.naming import name_steps
 from rlrp_nb.engine.roles import assign_roles
 from rlrp_nb.engine.rule import Constant, Refusal
+from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ _ALIASES: dict[Any, Any] = {
 _ALONG = {
     f"aten.{name}" for name in ("flip", "roll", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort")
 }
-_NAMED = 6
+_NAMED = 6  # of many, as in a transformer, the first few
 _ADVICE = (
     "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine or "
     "a "
@@ -162,7 +163,7 @@ def check(graph: Graph) -> None:
         advice = any("no rule for" in problem for _, problem in problems)
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
-            + "\n".join(f"  {op} at {_some(names)}: {problem}" for (op, problem), names in problems.items())
+            + "\n".join(f"  {op} at {shortlist(names, _NAMED)}: {problem}" for (op, problem), names in problems.items())
             + (_ADVICE if advice else "")
         )
 
@@ -170,12 +171,6 @@ def check(graph: Graph) -> None:
 def _place(step: Step) -> str:
     """Say where a step is, and as what it was written where its op alone would not tell."""
     return f"{step.name} (part of {step.within})" if step.within else step.name
-
-
-def _some(names: list[str]) -> str:
-    """Join names; of many, as in a transformer, the first few."""
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + rest
 
 
 def _problem(step: Step, by_index: Mapping[int, Step], *, last: bool) -> str | None:  # noqa: PLR0911 - one return per reason
@@ -215,7 +210,7 @@ def _makers(step: Step, by_index: Mapping[int, Step]) -> str:
                     made.append(f"{source.op} at {_place(source)}")
                 else:
                     ahead.append(source)
-    return _some(made)
+    return shortlist(made, _NAMED)
 
 
 def _mixing(step: Step) -> str | None:
@@ -255,8 +250,8 @@ def _output(program: ExportedProgram) -> Node:
     written = [str(spec.target) for spec in specs if spec.kind == OutputKind.PARAMETER_MUTATION]
     if written:
         raise UnsupportedNetworkError(
-            f"the network writes into its own weights whenever it is run ({_some(written)}), so that each explanation "
-            "would speak of others. Do that outside of forward, or keep what changes in a buffer."
+            f"the network writes into its own weights whenever it is run ({shortlist(written, _NAMED)}), so that "
+            "each explanation would speak of others. Do that outside of forward, or keep what changes in a buffer."
         )
     outputs = [out for out, spec in zip(node.args[0], specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:

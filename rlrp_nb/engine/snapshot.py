@@ -9,13 +9,18 @@ from collections import OrderedDict
 from types import MethodType
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
+from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
@@ -78,14 +83,14 @@ def check_mode(network: nn.Module) -> None:
     ]
     if random:
         raise UnsupportedNetworkError(
-            f"the network is in training mode: {_shortlist(random)} would mix the samples of a batch or act at random. "
+            f"the network is in training mode: {shortlist(random)} would mix the samples of a batch or act at random. "
             "Call network.eval() first."
         )
     check_not_cached(network)
     lazy = [name for name, tensor in [*network.named_parameters(), *network.named_buffers()] if is_lazy(tensor)]
     if lazy:
         raise UnsupportedNetworkError(
-            f"{_shortlist(lazy)} has no weights yet (lazy layer). Run the network once on a real input first."
+            f"{shortlist(lazy)} has no weights yet (lazy layer). Run the network once on a real input first."
         )
     quantised = [
         f"{name or 'the network'} ({type(module).__name__})"
@@ -95,13 +100,13 @@ def check_mode(network: nn.Module) -> None:
     ]
     if quantised:
         raise UnsupportedNetworkError(
-            f"{_shortlist(quantised)} is quantised: it computes with whole numbers, which no relevance passes. Explain "
+            f"{shortlist(quantised)} is quantised: it computes with whole numbers, which no relevance passes. Explain "
             "the network as it was before, in floating point."
         )
     scripted = [name for name, module in network.named_modules() if type(module).__module__.startswith("torch.jit")]
     if scripted:
         raise UnsupportedNetworkError(
-            f"{_shortlist(scripted)} is a TorchScript module, whose layers can no longer be followed. Put the original "
+            f"{shortlist(scripted)} is a TorchScript module, whose layers can no longer be followed. Put the original "
             "nn.Module it was scripted or traced from in its place."
         )
     registered = {id(module) for module in network.modules()}
@@ -113,13 +118,12 @@ def check_mode(network: nn.Module) -> None:
     ]
     if hidden:
         raise UnsupportedNetworkError(
-            f"{_shortlist(hidden)} holds modules that PyTorch does not know of, so that their weights and mode are "
-            f"not those "
-            "of the network. Use nn.ModuleList or nn.ModuleDict instead of a list or dict."
+            f"{shortlist(hidden)} holds modules that PyTorch does not know of, so that their weights and mode are not "
+            "those of the network. Use nn.ModuleList or nn.ModuleDict instead of a list or dict."
         )
     meta = [n for n, t in [*network.named_parameters(), *network.named_buffers()] if t.is_meta]
     if meta:
-        raise UnsupportedNetworkError(f"{_shortlist(meta)} is on the meta device and has no values. Load the weights.")
+        raise UnsupportedNetworkError(f"{shortlist(meta)} is on the meta device and has no values. Load the weights.")
 
 
 def check_not_cached(network: nn.Module) -> None:
@@ -135,7 +139,7 @@ def check_not_cached(network: nn.Module) -> None:
     parametrised = [name for name, module in network.named_modules() if parametrize.is_parametrized(module)]
     if parametrised:
         raise UnsupportedNetworkError(
-            f"{_shortlist(parametrised)} has parametrised weights, which torch.nn.utils.parametrize.cached keeps "
+            f"{shortlist(parametrised)} has parametrised weights, which torch.nn.utils.parametrize.cached keeps "
             "while it is at work, whatever they are by now. Call explain outside of it."
         )
 
@@ -161,6 +165,27 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
     return everywhere + [
         name or "(root)" for name, m in modules_of(network) if any(m.__dict__[hooks] for hooks in FORWARD_HOOKS)
     ]
+
+
+def outdated_weights(network: nn.Module) -> list[str]:
+    """Return the names of weights that ``torch.nn.utils`` computes before each run, and that a run would change.
+
+    Pruning, and weight_norm and spectral_norm of the old style, keep what a weight is made of, and make it in a hook.
+    """
+    found = []
+    for name, module in modules_of(network):
+        for hook in module.__dict__["_forward_pre_hooks"].values():
+            if isinstance(hook, BasePruningMethod):
+                key, weight = hook._tensor_name, hook.apply_mask(module)  # noqa: SLF001 - it has no public name
+            elif isinstance(hook, WeightNorm):
+                key, weight = hook.name, hook.compute_weight(module)
+            elif isinstance(hook, SpectralNorm):
+                key, weight = hook.name, hook.compute_weight(module, do_power_iteration=False)
+            else:
+                continue
+            if not torch.equal(weight, getattr(module, key)):
+                found.append(f"{name}.{key}".lstrip("."))
+    return found
 
 
 def twin_of(network: nn.Module, *, own: Literal["all", "buffers"] | None = None, hooked: bool = False) -> nn.Module:
@@ -242,9 +267,3 @@ def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
         if children:
             ahead += reversed([(f"{name}.{k}" if name else k, m) for k, m in children.items() if m is not None])
     return found
-
-
-def _shortlist(names: list[str], most: int = 3) -> str:
-    """Join the first few names and say how many more there are."""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest

@@ -1,8 +1,10 @@
 import copy
+import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 import rlrp_nb as rn
 from rlrp_nb.models.classifier import Classifier
@@ -115,6 +117,35 @@ def test_hooks_that_look_are_fine_and_hooks_that_change_are_refused(residual, im
     residual[1].register_forward_hook(lambda _m, _i, output: output * 2)
     with pytest.raises(rn.UnsupportedNetworkError, match=r"hooks change the output of the network.*1"):
         rn.explain(residual, images, 1)
+
+
+def _pruned(layer):
+    prune.l1_unstructured(layer, "weight", 0.5)
+    return layer.weight_orig
+
+
+def _weight_normed(layer):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(layer)
+    return layer.weight_g
+
+
+def _spectral_normed(layer):
+    nn.utils.spectral_norm(layer).eval()
+    return layer.weight_orig
+
+
+@pytest.mark.parametrize("make", [_pruned, _weight_normed, _spectral_normed])
+def test_weights_that_a_hook_makes_anew_are_refused_by_name_where_they_are_out_of_date(residual, images, make):
+    part = make(residual[0][0])
+    residual(images)
+    rn.explain(residual, images, 1)
+    part.data[0] *= -3
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"^0\.0\.weight is out of date.*Run the network once.*prune\.remove"):
+        rn.explain(residual, images, 1)
+    expected = residual(images)
+    assert torch.allclose(rn.explain(residual, images, 1).logits, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
