@@ -84,7 +84,7 @@ def to_html(
     FileFormatError
         If the name does not end in ``.html`` or ``.htm``.
     """
-    target = check_output(Path(path), (".html", ".htm"))
+    target = check_output(path, (".html", ".htm"))
     page = render(build_scene(_listed(explanations), title=title))
     return write_whole(target, lambda file: file.write(page.encode()))
 

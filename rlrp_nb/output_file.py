@@ -11,12 +11,12 @@ from rlrp_nb.errors import FileFormatError, InputError
 from rlrp_nb.home import expanded
 
 
-def check_output(path: Path, endings: Sequence[str]) -> Path:
+def check_output(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
     """Refuse a path that could not be written, before any work is done for it.
 
     Parameters
     ----------
-    path : Path
+    path : path-like
         Where something will be written. An existing file there will be replaced: naming it is asking for it.
     endings : sequence of str
         The accepted file name endings, such as ``.png``.
@@ -31,9 +31,11 @@ def check_output(path: Path, endings: Sequence[str]) -> Path:
     FileFormatError
         If the name has another ending.
     InputError
-        If its folder does not exist or cannot be written to, or the path is a folder or a device.
+        If it is no path, its folder does not exist or cannot be written to, or the path is a folder or a device.
     """
-    path = expanded(path)
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise InputError(f"path is a {type(path).__name__}; accepted is the name of a file, as str or pathlib.Path.")
+    path = expanded(Path(path))
     if "\0" in str(path):
         raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
     if path.suffix.lower() not in endings:

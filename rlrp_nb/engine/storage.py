@@ -154,6 +154,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "targets": all(t.shape == (samples, count) and t.dtype == torch.int64 for t in (targets, negatives)),
         "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
         "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, samples)),
+        "names of layers": len({n for names, _ in layers for n in names}) == sum(len(names) for names, _ in layers),
         "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
     }
     names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(["images"] if images is not None else [])}

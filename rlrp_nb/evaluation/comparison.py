@@ -202,7 +202,7 @@ class Comparison:
         InputError
             Nothing can be written there.
         """
-        place = check_output(Path(path), [".csv"])
+        place = check_output(path, [".csv"])
         text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(Row._fields)

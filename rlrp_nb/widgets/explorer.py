@@ -116,8 +116,9 @@ class Explorer(AnsweringWidget):
         FileFormatError
             If the name does not end in ``.html`` or ``.htm``.
         """
+        target = check_output(path, (".html", ".htm"))
         page = render(self.scene)
-        return write_whole(check_output(Path(path), (".html", ".htm")), lambda file: file.write(page.encode()))
+        return write_whole(target, lambda file: file.write(page.encode()))
 
     def _answers(self) -> dict[str, Callable[[Tree, list[bytes]], Answer]]:
         return {

@@ -28,6 +28,7 @@ Floats: TypeAlias = NDArray[np.float64]
 
 FORMAT = 1
 INPUT = "input"
+_NAMESAKE = "input (layer)"
 _STRONGEST = 24
 _LIKELIEST = 10
 _FLOAT16_BUDGET = 5_000_000  # bytes; where the layers would be larger together, they are sent as int8
@@ -197,14 +198,14 @@ def _image(explanation: "Explanation", sample: int, photo: Tree | None) -> Tree:
 
 def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dtype) -> None:
     probabilities = explanation.probabilities[sample]
-    names = [INPUT, *(name for name in explanation.layers if name != INPUT)]
+    names = [None, *explanation.layers]
     ledgers = [_ledger(explanation, target, sample) for target in range(explanation.targets.shape[1])]
     layers = [_layer(explanation, name, ledgers[0]) for name in names]
     result = next((each for each in image["results"] if each["method"] == explanation.method), None)
     if result is None:
         result = {"method": explanation.method, "layers": layers, "targets": {}}
         image["results"].append(result)
-    elif [layer["name"] for layer in result["layers"]] != names:
+    elif [layer["name"] for layer in result["layers"]] != [layer["name"] for layer in layers]:
         raise InputError(
             f"Two explanations by {explanation.method!r} of one image have different layers; "
             "compute both with the same `layers`."
@@ -256,15 +257,39 @@ def _category(explanation: "Explanation", index: int) -> str:
     return explanation.categories[index] if explanation.categories is not None else f"class {index}"
 
 
-def _layer(explanation: "Explanation", name: str, ledger: dict[str, Tree]) -> Tree:
-    shape = tuple((explanation.relevance if name == INPUT else explanation.layers[name]).shape[2:])
+def shown_layer(name: str) -> str:
+    """Return what a layer of a network is called in a scene, where the picture itself is called ``input``.
+
+    Parameters
+    ----------
+    name : str
+        Of the layer in the network.
+    """
+    return _NAMESAKE if name == INPUT else name
+
+
+def own_layer(shown: str) -> str:
+    """Return what a layer of a scene is called in its network.
+
+    Parameters
+    ----------
+    shown : str
+        What :func:`shown_layer` returned.
+    """
+    return INPUT if shown == _NAMESAKE else shown
+
+
+def _layer(explanation: "Explanation", name: str | None, ledger: dict[str, Tree]) -> Tree:
+    """Describe a layer; None is the picture."""
+    shape = tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
     kind = "map" if _is_map(shape, tuple(explanation.relevance.shape)) else "units"
-    operation = "the picture" if name == INPUT else ledger.get(name, {}).get("op", "")
-    return {"name": name, "op": operation, "shape": list(shape), "kind": kind}
+    shown = INPUT if name is None else shown_layer(name)
+    operation = "the picture" if name is None else ledger.get(shown, {}).get("op", "")
+    return {"name": shown, "op": operation, "shape": list(shape), "kind": kind}
 
 
-def _piece(explanation: "Explanation", name: str, target: int, sample: int, dtype: Dtype) -> Tree:
-    if name == INPUT:
+def _piece(explanation: "Explanation", name: str | None, target: int, sample: int, dtype: Dtype) -> Tree:
+    if name is None:
         # The map that everybody looks at keeps its precision: int8 would show steps where few pixels carry the peak.
         return dict(pack(_array(explanation.heatmap(target, sample)), "float16"))
     relevance = _array(explanation.layers[name][sample, target])
@@ -290,7 +315,7 @@ def _ledger(explanation: "Explanation", target: int, sample: int) -> dict[str, T
         return {}
     columns = explanation.ledger(target, sample).to_dict()
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return {row.pop("layer"): {key: _plain(value) for key, value in row.items()} for row in rows}
+    return {shown_layer(row.pop("layer")): {key: _plain(value) for key, value in row.items()} for row in rows}
 
 
 def _plain(value: object) -> object:

@@ -7,7 +7,7 @@ import numpy as np
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
-from rlrp_nb.widgets.scene import channel_axis
+from rlrp_nb.widgets.scene import channel_axis, own_layer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -141,7 +141,7 @@ class Session:
         target : int or pair of int
             What is explained.
         method, layer : str
-            By which method, at which layer; it has to have extent in space.
+            By which method, at which layer as the scene calls it; it has to have extent in space.
 
         Returns
         -------
@@ -153,8 +153,9 @@ class Session:
         InputError
             If the layer has no channel maps.
         """
-        explanation = self._explain(self._image(position), [target], method, [layer])
-        relevance = explanation.layers[layer][0, 0].detach().cpu().double().numpy()
+        own = own_layer(layer)
+        explanation = self._explain(self._image(position), [target], method, [own])
+        relevance = explanation.layers[own][0, 0].detach().cpu().double().numpy()
         if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
             raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
         relevance = np.moveaxis(relevance, channel_axis(relevance.shape, tuple(explanation.relevance.shape)), 0)

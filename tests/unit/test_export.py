@@ -125,6 +125,8 @@ def test_a_path_that_cannot_be_written_is_refused(explanation, tmp_path):
         to_html(explanation, tmp_path / "nowhere" / "page.html")
     with pytest.raises(FileFormatError, match=r"does not end in \.html"):
         to_html(explanation, tmp_path / "page.png")
+    with pytest.raises(InputError, match="path is a NoneType; accepted is the name of a file"):
+        explanation.to_html(None)
 
 
 def test_nothing_to_show_is_refused_and_writes_nothing(tmp_path):

@@ -68,3 +68,14 @@ def test_the_home_of_a_user_who_has_none_is_refused():
 def test_a_name_that_no_file_can_have_is_refused(tmp_path):
     with pytest.raises(InputError, match="no name of a file"):
         check_output(tmp_path / "a\0.html", (".html",))
+
+
+class BytesPath:
+    def __fspath__(self):
+        return b"a.png"
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.png", BytesPath(), ["a.png"]])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(InputError, match=f"path is a {type(path).__name__}; accepted is the name of a file"):
+        check_output(path, (".png",))

@@ -215,3 +215,22 @@ def test_seeds_of_two_explanations_are_refused_since_one_would_replace_the_other
     first, second = (rn.explain(network, inputs, torch.randn(1, 2, 4)) for _ in range(2))
     with pytest.raises(InputError, match=r"Two explanations by 'rlrp' .* give all seeds to one call of explain"):
         build_scene([first, second])
+
+
+def test_a_layer_called_input_stands_beside_the_picture():
+    torch.manual_seed(0)
+    network = nn.Sequential()
+    network.add_module("input", nn.Conv2d(3, 4, 3))
+    network.add_module("act", nn.ReLU())
+    network.add_module("flat", nn.Flatten())
+    explanation = rn.explain(network.eval(), torch.randn(1, 3, 8, 8), 5, layers="all")
+    result = build_scene([explanation])["images"][0]["results"][0]
+    names = [layer["name"] for layer in result["layers"]]
+    assert names == ["input", "input (layer)", "act", "flat"]
+    explained = result["targets"]["5"]
+    for name, relevance in (("input", explanation.relevance), ("input (layer)", explanation.layers["input"])):
+        expected = relevance[0, 0].sum(0).numpy()
+        np.testing.assert_allclose(unpack(explained["pieces"][names.index(name)]), expected, atol=1e-3 * abs(expected).max())
+    row = explanation.ledger().row("input")
+    assert explained["ledger"]["input (layer)"]["relevance_in"] == row.relevance_in
+    assert "input" not in explained["ledger"]
