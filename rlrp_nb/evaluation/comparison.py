@@ -7,7 +7,6 @@ import io
 import math
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from rlrp_nb.evaluation.bootstrap import Floats, Interval, bootstrap
 from rlrp_nb.output_file import check_output, write_whole
 
 if TYPE_CHECKING:
+    from pathlib import Path
     from os import PathLike
 
     from rlrp_nb.evaluation.contender import Contender

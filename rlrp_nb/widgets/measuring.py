@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # A person waits for it: patches of a fourteenth of the side, flipped in 28 steps, are 57 runs of the network.
 _PATCHES = 14
 _STEPS = 28
+_SAME = 0.01  # of probabilities: what rounding can do to those of one network, and their own way through float16
 
 
 def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: str) -> Tree:
@@ -38,11 +39,12 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
     Raises
     ------
     InputError
-        If the target is a contrast, or there is no photograph.
+        If the target is a contrast, there is no photograph, or the network is not the one that was explained.
     """
     import torch  # noqa: PLC0415 - torch is loaded on first use
     from PIL import Image  # noqa: PLC0415 - keeps the widget light
 
+    from rlrp_nb.engine.snapshot import check_mode  # noqa: PLC0415 - torch is loaded on first use
     from rlrp_nb.evaluation.faithfulness import flip  # noqa: PLC0415 - torch is loaded on first use
 
     if not target.isdigit():
@@ -54,10 +56,19 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
     height, width = pixels.shape[-2:]
     patch = max(1, round(min(height, width) / _PATCHES))
     per_step = math.ceil(math.ceil(height / patch) * math.ceil(width / patch) / _STEPS)
-    reference = next(model.network.parameters(), pixels)
+    pixels = pixels.to(next(model.network.parameters(), pixels))
+    check_mode(model.network)
+    with torch.no_grad():
+        said = model.network(pixels)[0].float().softmax(0).cpu()
+    shown = torch.from_numpy(unpack(picture["probabilities"]))
+    if said.shape != shown.shape or not float((said - shown).abs().max()) <= _SAME:
+        raise InputError(
+            f"The network has changed since {picture['name']!r} was explained, or is another: it says something else "
+            "of the same picture. Explain it anew."
+        )
     found = flip(
         model.network,
-        pixels.to(reference),
+        pixels,
         torch.from_numpy(unpack(heatmap))[None],
         torch.tensor([int(target)], device="cpu"),
         patch=patch,

@@ -23,6 +23,7 @@ MAX_PIXELS = 40_000_000
 MAX_HELD = 40_000_000  # pixels of all pictures together as the network takes them, fifteen bytes each
 _CHANNELS = 12
 _LIKELIEST = 3
+_SAME, _SAME_IN_HALF = 1e-3, 2e-2  # of the largest logit: what rounding can do to the logits of one network
 
 
 class Session:
@@ -40,6 +41,7 @@ class Session:
         self.classifier = classifier
         self.layers = layers
         self._images: list[Prepared] = []
+        self._said: dict[int, Tensor] = {}  # what the network said of each image when it was first explained
 
     def add(self, image: Any) -> int:  # noqa: ANN401 - whatever load_image takes
         """Keep an image and return its position.
@@ -65,6 +67,7 @@ class Session:
     def keep(self, count: int) -> None:
         """Keep the first images and forget the others: what could not be explained, or was overtaken."""
         del self._images[count:]
+        self._said = {position: logits for position, logits in self._said.items() if position < count}
 
     def explain(self, position: int, targets: Any, method: str) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
         """Explain one image with the session's layers.
@@ -82,8 +85,14 @@ class Session:
         -------
         Explanation
             Of one sample.
+
+        Raises
+        ------
+        InputError
+            If a target or the method cannot be used, or the network is another than at the first explanation: maps of
+            both would stand in one scene.
         """
-        return self._explain(self._image(position), targets, method, self.layers)
+        return self._explain(position, targets, method, self.layers)
 
     def cover(self, position: int, box: tuple[int, int, int, int], targets: list[int]) -> Tree:
         """Predict again with a rectangle of the image replaced by the image's mean colour.
@@ -105,7 +114,7 @@ class Session:
         Raises
         ------
         InputError
-            If the rectangle is empty or leaves the picture, or there is no such class.
+            If the rectangle is empty or leaves the picture, there is no such class, or the network has changed.
         """
         import torch  # noqa: PLC0415 - torch is loaded on first use
 
@@ -119,8 +128,9 @@ class Session:
             raise InputError(f"There is no class {unknown[0]}; there are {count}, numbered from 0.")
         covered = pixels.clone()
         covered[:, top:bottom, left:right] = pixels.mean(dim=(1, 2), keepdim=True)
-        with torch.no_grad():
-            before, after = self._logits(torch.stack([pixels, covered])).float().softmax(1)
+        logits = self._logits(torch.stack([pixels, covered]))
+        self._check_said(position, logits[0])
+        before, after = logits.float().softmax(1)
         values, indices = after.topk(min(_LIKELIEST, len(after)))
         return {
             "before": [float(before[target]) for target in targets],
@@ -151,10 +161,10 @@ class Session:
         Raises
         ------
         InputError
-            If the layer has no channel maps.
+            If the layer has no channel maps, or the network has changed.
         """
         own = own_layer(layer)
-        explanation = self._explain(self._image(position), [target], method, [own])
+        explanation = self._explain(position, [target], method, [own])
         relevance = explanation.layers[own][0, 0].detach().cpu().double().numpy()
         if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
             raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
@@ -206,11 +216,26 @@ class Session:
             )
         return self.add(picture)
 
-    def _explain(self, shown: "Prepared", targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+    def _explain(self, position: int, targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
         from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
 
+        shown = self._image(position)
+        if self._said and position not in self._said:  # a new picture stands beside those that were explained before
+            known = next(iter(self._said))
+            self._check_said(known, self._logits(self._image(known).pixels[None])[0])
         found = explain(self.classifier, self._batch(shown.pixels[None]), targets, method, layers)
+        self._check_said(position, found.logits[0])
         return replace(found, images=shown.view[None])
+
+    def _check_said(self, position: int, logits: "Tensor") -> None:
+        """Refuse what another network says of an image than the one that was explained first."""
+        first = self._said.setdefault(position, logits)
+        tolerance = (_SAME_IN_HALF if first.element_size() <= 2 else _SAME) * float(first.abs().max())  # noqa: PLR2004 - bytes
+        if logits.shape != first.shape or not float((logits.to(first) - first).abs().max()) <= tolerance:
+            raise InputError(
+                "The network has changed since its first explanation here: it says something else of the same picture. "
+                "What is on show is from before, and nothing is added to it. Open another Explorer."
+            )
 
     def _image(self, position: int) -> "Prepared":
         if not 0 <= position < len(self._images):
@@ -218,10 +243,13 @@ class Session:
         return self._images[position]
 
     def _logits(self, inputs: "Tensor") -> "Tensor":
+        import torch  # noqa: PLC0415 - torch is loaded on first use
+
         from rlrp_nb.engine.snapshot import check_mode  # noqa: PLC0415 - torch is loaded on first use
 
         check_mode(self.classifier.network)  # it may be in training by now, and would learn from being looked at
-        logits: Tensor = self.classifier.network(self._batch(inputs))
+        with torch.no_grad():
+            logits: Tensor = self.classifier.network(self._batch(inputs))
         return logits
 
     def _batch(self, inputs: "Tensor") -> "Tensor":

@@ -1,7 +1,10 @@
 """The Explorer without a browser: what it sends, what it answers, and that a mistake does not end it."""
 
+import copy
 import io
 import threading
+from collections import OrderedDict
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -329,4 +332,55 @@ def test_a_network_in_training_does_not_learn_from_a_covered_picture(few):
     ask(explorer, kind="cover", image=0, box=[1, 1, 4, 4], classes=[0])
     assert "training mode" in explorer.error
     assert all(torch.equal(value, before[name]) for name, value in few.network.state_dict().items())
+    explorer.close()
+
+
+CHANGES = {
+    "weights": lambda network: network[0].weight.data.mul_(-1),
+    "a layer": lambda network: network.__setitem__(2, torch.nn.Tanh()),
+    "the number of classes": lambda network: network.__setitem__(4, torch.nn.Linear(144, 3)),
+}
+REQUESTS = {
+    "another class": {"kind": "explain", "image": 0, "method": "rlrp", "index": 1, "negative": -1},
+    "another method": {"kind": "methods", "image": 0, "methods": ["lrp-0"], "index": 0, "negative": -1},
+    "another picture": {"kind": "image", "name": "rocket.png", "method": "rlrp"},
+    "a covered region": {"kind": "cover", "image": 0, "box": [1, 1, 4, 4], "classes": [0]},
+    "channels": {"kind": "channels", "image": 0, "method": "rlrp", "index": 0, "negative": -1, "layer": "0"},
+    "faithfulness": {"kind": "faithfulness", "cells": [{"image": 0, "method": "rlrp", "target": "0"}]},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_a_network_that_has_changed_adds_nothing_to_what_is_on_show(few, change, request_):
+    explorer = Explorer(few, sample_image("coffee"), targets=[0])
+    sent = []
+    explorer.send = lambda content, _buffers=None: sent.append(content)
+    shown = copy.deepcopy(explorer.scene)
+    CHANGES[change](few.network)
+    buffers = [as_png(sample_image("rocket"))] if request_ == "another picture" else []
+    ask(explorer, buffers, **REQUESTS[request_])
+    assert "has changed since" in explorer.error
+    assert (sent, explorer.scene) == ([], shown)
+    explorer.close()
+
+
+def test_rounding_is_no_change(few):
+    few.network.bfloat16()
+    explorer = Explorer(few, sample_image("coffee"), targets=[0])
+    for request in REQUESTS.values():
+        if request["kind"] != "faithfulness":
+            ask(explorer, [as_png(sample_image("rocket"))] if request["kind"] == "image" else [], **request)
+            assert explorer.error == ""
+    explorer.close()
+
+
+def test_channels_of_a_layer_called_input_are_ranked(few):
+    layers = OrderedDict(zip(("input", "norm", "act", "flat", "head"), few.network, strict=True))
+    explorer = Explorer(replace(few, network=nn.Sequential(layers).eval()), sample_image("coffee"), targets=[0])
+    names = [layer["name"] for layer in explorer.scene["images"][0]["results"][0]["layers"]]
+    found = explorer._session.channels(0, 0, "rlrp", names[1])
+    relevance = explain(few, sample_image("coffee"), 0, layers=["0"]).layers["0"][0, 0]
+    assert names[:2] == ["input", "input (layer)"]
+    assert found["channels"][0]["sum"] == pytest.approx(float(max(relevance.sum((1, 2)), key=abs)), rel=1e-4)
     explorer.close()

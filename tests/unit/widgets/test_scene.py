@@ -230,7 +230,9 @@ def test_a_layer_called_input_stands_beside_the_picture():
     explained = result["targets"]["5"]
     for name, relevance in (("input", explanation.relevance), ("input (layer)", explanation.layers["input"])):
         expected = relevance[0, 0].sum(0).numpy()
-        np.testing.assert_allclose(unpack(explained["pieces"][names.index(name)]), expected, atol=1e-3 * abs(expected).max())
+        np.testing.assert_allclose(
+            unpack(explained["pieces"][names.index(name)]), expected, atol=1e-3 * abs(expected).max()
+        )
     row = explanation.ledger().row("input")
     assert explained["ledger"]["input (layer)"]["relevance_in"] == row.relevance_in
     assert "input" not in explained["ledger"]
