@@ -176,7 +176,8 @@ def outdated_weights(network: nn.Module) -> list[str]:
     for name, module in modules_of(network):
         for hook in module.__dict__["_forward_pre_hooks"].values():
             if isinstance(hook, BasePruningMethod):
-                key, weight = hook._tensor_name, hook.apply_mask(module)  # noqa: SLF001 - it has no public name
+                key = hook._tensor_name  # noqa: SLF001 - it has no public name
+                weight = hook.apply_mask(module)  # type: ignore[no-untyped-call]
             elif isinstance(hook, WeightNorm):
                 key, weight = hook.name, hook.compute_weight(module)
             elif isinstance(hook, SpectralNorm):

@@ -16,8 +16,8 @@ from rlrp_nb.evaluation.bootstrap import Floats, Interval, bootstrap
 from rlrp_nb.output_file import check_output, write_whole
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from os import PathLike
+    from pathlib import Path
 
     from rlrp_nb.evaluation.contender import Contender
     from rlrp_nb.evaluation.metric import Metric

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import MissingPackageError
 from rlrp_nb.plots.colormap import Palette
 from rlrp_nb.widgets.bundle import asset
-from rlrp_nb.widgets.scene import build_scene
+from rlrp_nb.widgets.scene import Tree, build_scene, choices
 
 try:
     import anywidget
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 VIEWS = ("strength", "even", "beside")
 PALETTES = get_args(Palette)
 SIGNS = ("both", "positive", "negative")
+_NAMED = 12
 
 
 class SceneWidget(anywidget.AnyWidget):
@@ -58,6 +60,11 @@ class SceneWidget(anywidget.AnyWidget):
         super().__init__(scene=scene, method=first["results"][0]["method"], target=first["targets"][0]["key"])
         self._png = _still(listed[0])
 
+    @validate("image", "method", "layer")
+    def _check_choice(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
+        """Refuse what the scene does not have: the browser would show something else in its place."""
+        return check_choice(self.scene, proposal)
+
     def __repr__(self) -> str:
         first = self.scene["images"][0]
         labels = ", ".join(target["label"] for target in first["targets"][:3])
@@ -86,6 +93,30 @@ class LookWidget(SceneWidget):
         if math.isnan(value):
             raise TraitError(f"{trait.name} is {value}; accepted is a number from {trait.min} to {trait.max}.")
         return value
+
+
+def check_choice(scene: Tree, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
+    """Return the value of a proposal.
+
+    Parameters
+    ----------
+    scene : dict
+        What is shown.
+    proposal : Bunch
+        As traitlets hands it to a validator of ``image``, ``method``, ``target`` or ``layer``.
+
+    Raises
+    ------
+    TraitError
+        If the scene does not have it.
+    """
+    value, name = proposal["value"], proposal["trait"].name
+    known = choices(scene, name)
+    if value not in known:
+        raise TraitError(
+            f"{name} is {value!r}; accepted is one of {shortlist([repr(each) for each in known], _NAMED)}."
+        )
+    return value
 
 
 def _still(explanation: "Explanation") -> bytes:

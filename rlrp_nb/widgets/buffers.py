@@ -5,6 +5,7 @@ codes in [-1, 1], ``value = code / 127 * peak`` for int8. Dividing by the peak f
 for arrays of any size of number. ``widgets/src/decode.js`` is the other side.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -17,6 +18,8 @@ Dtype: TypeAlias = Literal["float16", "int8"]
 Tree: TypeAlias = Any  # a nest of dicts, lists and plain values, as JSON has them, with bytes at some leaves
 
 _STEPS = 127
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_EXACT = 1e-3  # how exact the peak has to be: about as exact as the codes are
 
 
 class Packed(TypedDict):
@@ -46,7 +49,8 @@ def pack(values: ArrayLike, dtype: Dtype = "float16") -> Packed:
     Raises
     ------
     InputError
-        If a value is NaN or infinite, or the dtype is not one of the two.
+        If a value is NaN or infinite, the largest is beyond what a browser counts in, float32, or the dtype is not one
+        of the two.
     """
     if dtype not in get_args(Dtype):
         raise InputError(f"Maps cannot be packed as {dtype!r}; choose one of {', '.join(get_args(Dtype))}.")
@@ -57,6 +61,12 @@ def pack(values: ArrayLike, dtype: Dtype = "float16") -> Packed:
             f"{count} of {numbers.size} values are NaN or infinite and cannot be shown; remove them first."
         )
     peak = float(np.abs(numbers).max(initial=0.0))
+    held = float(np.float32(peak)) if peak <= _FLOAT32_MAX else math.inf
+    if abs(held - peak) > _EXACT * peak:
+        raise InputError(
+            f"The largest value is {peak:.3g}, and a browser shows numbers from 1e-42 to {_FLOAT32_MAX:.1e}. Scale the "
+            "values first; relevance is scaled by seeds as targets."
+        )
     parts = numbers / peak if peak else numbers
     codes = np.rint(parts * _STEPS).astype("i1") if dtype == "int8" else parts.astype("<f2")
     return {"dtype": dtype, "shape": list(numbers.shape), "peak": peak, "data": codes.tobytes()}

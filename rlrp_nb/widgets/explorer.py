@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, Float, Int, List, Unicode
+from traitlets import Bool, Enum, Float, Int, List, Unicode, validate
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.answering import Answer, AnsweringWidget
+from rlrp_nb.widgets.base import check_choice
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.request import text, texts, whole, wholes
 from rlrp_nb.widgets.scene import build_addition, build_scene
@@ -31,7 +32,8 @@ class Explorer(AnsweringWidget):
     ``target``, ``method``, ``layer``, ``image``, ``opacity``, ``view``, ``sign``, ``clip``, ``palette``, ``smooth``,
     ``across`` and ``scale`` can be set in Python, and the widget follows. They are not written back when the user
     changes them: each would be a message to the kernel for what the browser does alone. The widgets that stand alone
-    write back ``target`` and ``layer``.
+    write back ``target`` and ``layer``. What was not computed cannot be set: ``target`` takes the keys of the classes
+    that were explained, such as ``"967"``, or ``"967-968"`` for a contrast.
 
     Parameters
     ----------
@@ -95,6 +97,11 @@ class Explorer(AnsweringWidget):
         super().__init__(self._session.explain(position, targets, method), model)
         self.offered = list(available_methods())
         self.categories = list(model.categories)
+
+    @validate("target")
+    def _check_target(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
+        """Refuse a class that was not explained; a ClassSelector, and what is linked to one, takes any."""
+        return check_choice(self.scene, proposal)
 
     def save_html(self, path: "str | os.PathLike[str]") -> Path:
         """Write everything that was computed as one page that needs no kernel.

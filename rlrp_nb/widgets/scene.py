@@ -145,6 +145,32 @@ def merge_image(scene: Tree, position: int, image: Tree) -> None:
             scene["methods"].append(result["method"])
 
 
+def choices(scene: Tree, kind: str) -> list[int] | list[str]:
+    """Return what of a scene can be looked at.
+
+    Parameters
+    ----------
+    scene : dict
+        What :func:`build_scene` made.
+    kind : {"image", "method", "target", "layer"}
+        Positions of the images, methods, keys of the targets, or names of the layers, of all images together.
+
+    Returns
+    -------
+    list
+        In the order of the scene.
+    """
+    images = scene["images"]
+    if kind == "image":
+        return list(range(len(images)))
+    if kind == "method":
+        return list(scene["methods"])
+    if kind == "target":
+        return list(dict.fromkeys(target["key"] for image in images for target in image["targets"]))
+    results = [result for image in images for result in image["results"]]
+    return list(dict.fromkeys(layer["name"] for result in results for layer in result["layers"]))
+
+
 def _check(explanations: "Sequence[Explanation]") -> None:
     if not explanations:
         raise InputError("There is nothing to show: the list of explanations is empty. Pass at least one.")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from traitlets import TraitError
 
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
@@ -287,6 +288,16 @@ def test_a_view_that_opens_later_gets_everything(explorer):
     ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
     state = explorer.get_state("scene")["scene"]
     assert "504" in state["images"][0]["results"][0]["targets"]
+
+
+def test_a_target_that_was_not_explained_is_refused_until_it_is(explorer):
+    for target in ("banana", "504", "967-968", ""):
+        with pytest.raises(TraitError, match=f"^target is '{target}'; accepted is one of '967', '968'"):
+            explorer.target = target
+    assert explorer.target == "967"
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    explorer.target = "504"
+    assert explorer.target == "504"
 
 
 def test_the_page_holds_what_was_computed(explorer, tmp_path):

@@ -87,6 +87,23 @@ def test_choices_that_do_not_exist_are_refused(explanations, trait, value):
         setattr(overlay, trait, value)
 
 
+@pytest.mark.parametrize(
+    ("trait", "value", "accepted"),
+    [
+        ("layer", "nope", "'input', '_blocks.8._project_conv'"),
+        ("method", "magic", "'rlrp', 'gradient-x-input'"),
+        ("image", 1, "0"),
+    ],
+)
+def test_what_the_scene_does_not_have_is_refused_by_name(widget, trait, value, accepted):
+    before = getattr(widget, trait)
+    with pytest.raises(traitlets.TraitError, match=f"^{trait} is {value!r}; accepted is one of {accepted}"):
+        setattr(widget, trait, value)
+    assert getattr(widget, trait) == before
+    widget.layer, widget.method = "_blocks.8._project_conv", "gradient-x-input"
+    assert (widget.layer, widget.method) == ("_blocks.8._project_conv", "gradient-x-input")
+
+
 def test_unknown_arguments_are_refused(explanations):
     with pytest.raises(TypeError, match="colour"):
         widgets.Overlay(explanations[0], colour="red")
