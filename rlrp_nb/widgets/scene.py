@@ -34,6 +34,7 @@ _LIKELIEST = 10
 _FLOAT16_BUDGET = 5_000_000  # bytes; where the layers would be larger together, they are sent as int8
 _CHANNELS_AND_PLANE = 3
 _BATCH_TARGETS_IMAGE = 5
+_SAME, _SAME_IN_HALF = 1e-3, 2e-2  # of the largest logit: what rounding can do to the logits of one network
 
 
 def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = None) -> Tree:
@@ -56,7 +57,8 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     Raises
     ------
     InputError
-        If there is no explanation, something else stands in the list, the networks differ, or the title is no text.
+        If there is no explanation, something else stands in the list, the networks differ, also where they have one
+        name, or the title is no text.
     """
     _check(explanations)
     if not isinstance(title, str | None):
@@ -64,12 +66,20 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     first = explanations[0]
     dtype = _dtype(explanations)
     pictures: dict[tuple[bytes, int], Tree] = {}
+    said: dict[tuple[bytes, int], Tensor] = {}
     for explanation in explanations:
         alike: Counter[bytes] = Counter()
         for sample in range(len(explanation.logits)):
             photo, identity = _photo(explanation, sample)
             alike[identity] += photo is None  # inputs of one batch are not the same because the network says the same
-            image = pictures.setdefault((identity, alike[identity]), _image(explanation, sample, photo))
+            place = identity, alike[identity]
+            if not says_the_same(explanation.logits[sample], said.setdefault(place, explanation.logits[sample])):
+                raise InputError(
+                    f"Two explanations of one image are of networks called {first.network!r} that say something else "
+                    "of it, as before and after training. Give each a name of its own, by rlrp_nb.Classifier, and "
+                    "show them one by one."
+                )
+            image = pictures.setdefault(place, _image(explanation, sample, photo))
             _add_results(image, explanation, sample, dtype)
     images = list(pictures.values())
     for position, image in enumerate(images, 1):
@@ -171,6 +181,21 @@ def choices(scene: Tree, kind: str) -> list[int] | list[str]:
     return list(dict.fromkeys(layer["name"] for result in results for layer in result["layers"]))
 
 
+def says_the_same(logits: "Tensor", others: "Tensor") -> bool:
+    """Tell whether one network can have said both of one image, at different times and in different batches.
+
+    Parameters
+    ----------
+    logits, others : Tensor
+        ``(classes,)``, of any device and dtype.
+    """
+    tolerance = _SAME_IN_HALF if min(logits.element_size(), others.element_size()) <= 2 else _SAME  # noqa: PLR2004 - bytes
+    if logits.shape != others.shape:
+        return False
+    furthest = float((logits.to(others) - others).abs().max())
+    return furthest <= tolerance * float(others.abs().max())
+
+
 def _check(explanations: "Sequence[Explanation]") -> None:
     if not explanations:
         raise InputError("There is nothing to show: the list of explanations is empty. Pass at least one.")
@@ -192,6 +217,10 @@ def _check(explanations: "Sequence[Explanation]") -> None:
     if len(networks) > 1:
         raise InputError(
             f"The explanations are of {len(networks)} networks ({', '.join(networks)}); write one page each."
+        )
+    if len({explanation.categories for explanation in explanations}) > 1:
+        raise InputError(
+            f"The explanations of {networks[0]!r} call its classes by different names; write one page each."
         )
 
 

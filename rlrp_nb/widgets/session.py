@@ -7,7 +7,7 @@ import numpy as np
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
-from rlrp_nb.widgets.scene import channel_axis, own_layer
+from rlrp_nb.widgets.scene import channel_axis, own_layer, says_the_same
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,6 @@ MAX_PIXELS = 40_000_000
 MAX_HELD = 40_000_000  # pixels of all pictures together as the network takes them, fifteen bytes each
 _CHANNELS = 12
 _LIKELIEST = 3
-_SAME, _SAME_IN_HALF = 1e-3, 2e-2  # of the largest logit: what rounding can do to the logits of one network
 
 
 class Session:
@@ -230,8 +229,7 @@ class Session:
     def _check_said(self, position: int, logits: "Tensor") -> None:
         """Refuse what another network says of an image than the one that was explained first."""
         first = self._said.setdefault(position, logits)
-        tolerance = (_SAME_IN_HALF if first.element_size() <= 2 else _SAME) * float(first.abs().max())  # noqa: PLR2004 - bytes
-        if logits.shape != first.shape or not float((logits.to(first) - first).abs().max()) <= tolerance:
+        if not says_the_same(logits, first):
             raise InputError(
                 "The network has changed since its first explanation here: it says something else of the same picture. "
                 "What is on show is from before, and nothing is added to it. Open another Explorer."

@@ -1,5 +1,7 @@
 """From explanations to what the browser is sent: the numbers of the engine, summed over channels, and small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
+from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.widgets import scene as scene_module
 from rlrp_nb.widgets.buffers import detach, unpack
 from rlrp_nb.widgets.scene import build_addition, build_scene, merge_image
@@ -236,3 +239,23 @@ def test_a_layer_called_input_stands_beside_the_picture():
     row = explanation.ledger().row("input")
     assert explained["ledger"]["input (layer)"]["relevance_in"] == row.relevance_in
     assert "input" not in explained["ledger"]
+
+
+@pytest.mark.parametrize("method", ["rlrp", "lrp-0"])
+def test_one_network_before_and_after_training_is_not_shown_as_one(method):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)).eval()
+    classifier = rn.Classifier("mine", network, ("cat", "dog"), Preprocess(size=8), "random numbers")
+    before = rn.explain(classifier, sample_image("coffee"), 0)
+    again = rn.explain(classifier, [sample_image("rocket"), sample_image("coffee")], 1)
+    assert len(build_scene([before, again])["images"]) == 2
+    network[0].weight.data.mul_(-1)
+    after = rn.explain(classifier, sample_image("coffee"), 0, method)
+    with pytest.raises(InputError, match="networks called 'mine' that say something else of it"):
+        build_scene([before, after])
+
+
+def test_other_names_for_the_classes_of_one_network_are_refused(explanation):
+    renamed = replace(explanation, categories=explanation.categories[::-1])
+    with pytest.raises(InputError, match="'efficientnet_lite0' call its classes by different names"):
+        build_scene([explanation, renamed])
