@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.layers import Layers
 from rlrp_nb.export import render, to_html
 from rlrp_nb.plots import colormap
 from rlrp_nb.widgets.buffers import unpack
@@ -298,10 +300,31 @@ def test_words_from_outside_stay_words(visit, scene, tmp_path):
     assert nasty in page.get_by_role("option").first.inner_text()
 
 
+def test_a_method_without_the_layer_has_no_map_in_the_grid(visit, explanations, tmp_path):
+    bare = replace(explanations[1], layers=Layers())
+    page = visit(to_html([explanations[0], bare], tmp_path / "bare.html"))
+    choose(page, "Methods")
+    notes = page.locator(".rl-cell-notes")
+    assert all("positive" in text for text in notes.all_text_contents())
+    page.get_by_role("slider", name="Layer").focus()
+    press(page, "ArrowRight")
+    assert "positive" in notes.first.text_content()
+    assert notes.nth(1).text_content() == "No map at this layer."
+
+
 @pytest.mark.parametrize("width", [360, 900, 1600])
 def test_no_width_needs_sideways_scrolling(visit, width):
     page = visit(viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_names_without_a_space_need_no_sideways_scrolling(visit, explanations, tmp_path):
+    names = tuple(f"{'n' * 200}{i}" for i in range(1000))
+    page = visit(to_html(replace(explanations[0], categories=names), tmp_path / "long.html"))
+    for across in ("Classes", "Methods"):
+        page.locator(".rl-grid").get_by_role("radio", name=across, exact=True).check()
+        settle(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -146,9 +146,11 @@ export function createGrid(model, local, ask) {
 
   /** The piece that a cell shows, or null where it was not computed or has no extent. @param {Entry} entry */
   function pieceOf({ cell }) {
-    const scene = model.get("scene");
-    const found = choose(scene, { layer: model.get("layer"), ...cell });
-    return found && found.target.key === cell.target && !isUnits(found.piece) ? { ...found, packed: found.piece } : null;
+    const wish = { layer: current(model)?.layer.name, ...cell };
+    const found = choose(model.get("scene"), wish);
+    // Of a method that was asked for other layers, another one is found: it is not what stands beside it.
+    const meant = found?.target.key === cell.target && found.result.method === cell.method && found.layer.name === wish.layer;
+    return found && meant && !isUnits(found.piece) ? { ...found, packed: found.piece } : null;
   }
 
   async function draw() {
