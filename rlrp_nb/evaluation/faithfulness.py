@@ -325,8 +325,10 @@ def _fixed(inputs: Tensor, fill: Fill | None) -> Tensor | None:
 
 
 def _imagined(fill: Fill | None, inputs: Tensor, hidden: Tensor) -> Tensor:
-    function = fill if callable(fill) else impute
-    return broadcast(function(inputs, hidden), inputs)
+    if not callable(fill):
+        return broadcast(impute(inputs, hidden), inputs)
+    # copies, as a function may write into what it is given
+    return broadcast(fill(inputs.clone(), hidden.clone()), inputs)
 
 
 def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:

@@ -243,6 +243,20 @@ def test_a_function_can_be_the_fill():
         flip(network, inputs, heatmaps, targets, fill=lambda *_: torch.zeros(5, 5))
 
 
+@pytest.mark.parametrize(
+    "fill",
+    [
+        lambda chosen, _: chosen.fill_(-2),
+        lambda chosen, hidden: torch.full_like(chosen, -2) * hidden.fill_(value=True)[:, None],
+    ],
+)
+def test_a_function_that_writes_into_what_it_is_given_fills_only_what_is_hidden(fill):
+    found = flip(small_network(), *case(), patch=3, fill=fill)
+    given = flip(small_network(), *case(), patch=3, fill=torch.tensor(-2.0))
+    torch.testing.assert_close(found.morf, given.morf)
+    torch.testing.assert_close(found.lerf, given.lerf)
+
+
 def test_accuracy_says_whether_the_target_has_the_highest_logit():
     network = small_network()
     inputs, heatmaps, _ = case(samples=5)
