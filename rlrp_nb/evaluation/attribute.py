@@ -92,7 +92,7 @@ def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         given = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
         raise InputError(f"targets is {given}; accepted is an int64 tensor ({len(inputs)},), a class for each input.")
     with undisturbed(inputs):
-        logits = network(inputs)
+        logits = network(inputs.clone())  # a network may write into what it is given, by an in-place ReLU at its input
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedNetworkError(

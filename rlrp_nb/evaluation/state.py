@@ -46,7 +46,7 @@ class State:
             return changed
         try:
             with undisturbed(inputs):
-                self._network(inputs)
+                self._network(inputs.clone())  # it may write into what it is given, too
         except Exception:  # noqa: BLE001 - a network whose layers no longer fit can fail in any way
             return changed
         now, self._seen = self._seen, self._look()

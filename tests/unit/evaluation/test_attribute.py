@@ -60,6 +60,13 @@ class Raw(nn.Module):
         return [x]
 
 
+def test_the_check_leaves_the_inputs_to_a_network_that_writes_into_its_own():
+    network, inputs = nn.Sequential(nn.ReLU(inplace=True), small_vgg()).eval(), images(2, 12)
+    with untouched(network, inputs, TARGETS):
+        logits = check_case(network, inputs, TARGETS)
+    torch.testing.assert_close(logits, network(inputs.clone()))
+
+
 def test_what_cannot_be_measured_is_named():
     network, inputs = small_vgg(), images(2, 12)
     broken = inputs.clone()

@@ -238,10 +238,11 @@ def test_a_metric_that_writes_into_the_network_is_refused_by_name():
         run(methods="rlrp", metrics=halves)
 
 
-def test_a_network_that_counts_its_runs_can_be_compared():
+@pytest.mark.parametrize("inplace", [False, True])
+def test_a_network_that_counts_its_runs_can_be_compared(inplace):
     class Counting(nn.Sequential):
         def __init__(self):
-            super().__init__(*small())
+            super().__init__(nn.ReLU(inplace=inplace), *small())
             self.register_buffer("runs", torch.zeros(()))
 
         def forward(self, x):
@@ -250,10 +251,21 @@ def test_a_network_that_counts_its_runs_can_be_compared():
             return super().forward(x)
 
     network = Counting().eval()
-    found = run(network, metrics=("aopc", "gini"))
+    found = run(network, metrics=("aopc", "noise-similarity"))
     assert found.failures == ()
-    np.testing.assert_allclose(found.values, run(metrics=("aopc", "gini")).values, rtol=1e-5)
+    same = nn.Sequential(nn.ReLU(), *small()).eval()
+    np.testing.assert_allclose(found.values, run(same, metrics=("aopc", "noise-similarity")).values, rtol=1e-5)
     assert network.runs > 0
+
+
+def test_a_network_that_writes_into_its_input_is_measured_on_the_pictures_themselves():
+    def network(first):
+        return nn.Sequential(first, *small()).eval()
+
+    options = {"metrics": ("noise-similarity", "brightness-similarity", "amplification", "conservation")}
+    found = run(network(nn.ReLU(inplace=True)), **options)
+    expected = run(network(nn.ReLU()), **options)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-5, atol=1e-6)
 
 
 def test_a_metric_that_fails_on_one_image_loses_that_value():
