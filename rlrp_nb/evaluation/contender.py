@@ -70,7 +70,7 @@ def saliency() -> Contender:
     """Return the absolute gradient, largest channel (Simonyan, Vedaldi and Zisserman, 2014), by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        gradient: Tensor = _captum("Saliency")(separate(network)).attribute(_leaf(inputs), target=targets)
+        gradient: Tensor = _captum("Saliency")(_twin(network)).attribute(_leaf(inputs), target=targets)
         return gradient.detach().amax(1)
 
     return Contender(
@@ -88,7 +88,7 @@ def integrated_gradients(steps: int = 32) -> Contender:
     """
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        found: Tensor = _captum("IntegratedGradients")(separate(network)).attribute(
+        found: Tensor = _captum("IntegratedGradients")(_twin(network)).attribute(
             _leaf(inputs), target=targets, n_steps=steps, internal_batch_size=max(len(inputs), _AT_ONCE)
         )
         return found.detach().to(inputs.dtype).sum(1)
@@ -117,7 +117,7 @@ def smoothgrad(domain: Range, samples: int = 25, sigma: float = 0.15) -> Contend
     """
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        method = _captum("Saliency")(separate(network))
+        method = _captum("Saliency")(_twin(network))
         low, high = domain.around(inputs)
         generator = torch.Generator().manual_seed(0)
         total = torch.zeros_like(inputs)
@@ -139,7 +139,7 @@ def grad_cam() -> Contender:
     """Return Grad-CAM (Selvaraju et al., 2017) at the last maps before pooling, by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        twin = separate(network)
+        twin = _twin(network)
         layer = dict(twin.named_modules())[last_spatial_layer(network, inputs[:1])]
         method = _captum("LayerGradCam")(twin, layer)
         maps: Tensor = method.attribute(_leaf(inputs), target=targets, relu_attributions=True).detach()
@@ -169,7 +169,7 @@ def occlusion(window: float = 1 / 7, stride: float = 1 / 14) -> Contender:
         side, step = (max(1, round(share * min(inputs.shape[2:]))) for share in (window, stride))
         channels = inputs.shape[1]
         with torch.no_grad():
-            found: Tensor = _captum("Occlusion")(separate(network)).attribute(
+            found: Tensor = _captum("Occlusion")(_twin(network)).attribute(
                 inputs.detach(),
                 target=targets,
                 sliding_window_shapes=(channels, side, side),
@@ -317,7 +317,7 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
     UnsupportedNetworkError
         There is no such module.
     """
-    twin = separate(network)
+    twin = _twin(network)
     order: list[str] = []
     pooled: list[int] = []
     kept: list[Tensor] = []  # alive until the end, so that no address is used twice
@@ -405,7 +405,7 @@ def _zennit(composite: str, name: str, title: str, domain: Range | None = None) 
         def seed(logits: Tensor) -> Tensor:
             return torch.zeros_like(logits).scatter_(1, targets.to(logits.device)[:, None], 1.0)
 
-        with Gradient(separate(network), made) as attributor:
+        with Gradient(_twin(network), made) as attributor:
             _, relevance = attributor(_leaf(inputs), seed)
         heatmaps: Tensor = relevance.detach().sum(1)
         largest = float(heatmaps.abs().flatten(1).sum(1).max())
@@ -447,6 +447,17 @@ def _check_installed(method: str) -> None:
         raise MissingPackageError(
             f"the method {method!r} comes from {package}, which is not installed: pip install 'rlrp-nb[compare]'."
         ) from error
+
+
+def _twin(network: nn.Module) -> nn.Module:
+    """Return a twin that can be hooked, and that computes on a copy of what it is given.
+
+    A network may write into its input, as one does that begins with an in-place ReLU or normalises in place. Gradients
+    would then be those of what is written, and an input that is asked about again would be another one.
+    """
+    twin = separate(network)
+    twin.register_forward_pre_hook(lambda _module, given: tuple(tensor.clone() for tensor in given))
+    return twin
 
 
 def _leaf(inputs: Tensor) -> Tensor:

@@ -84,6 +84,22 @@ def test_no_heatmap_depends_on_the_images_beside_it(network, name):
         torch.testing.assert_close(alone[0], together[k], rtol=1e-4, atol=1e-5 * float(together[k].abs().max()))
 
 
+class Centred(Residual):
+    def __init__(self, *, inplace):
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x):
+        return super().forward(x.sub_(0.4).mul_(2) if self.inplace else (x - 0.4) * 2)
+
+
+@pytest.mark.parametrize("name", available_contenders())
+def test_a_network_that_writes_into_its_input_has_the_heatmaps_of_one_that_does_not(name):
+    (contender,) = resolve_contenders(name, DOMAIN)
+    found, expected = (contender.attribute(Centred(inplace=it).eval(), INPUTS.clone(), TARGETS) for it in (True, False))
+    torch.testing.assert_close(found, expected)
+
+
 class Broken(Residual):
     def forward(self, x):
         x = self.pool(self.relu(self.stem(x)))
