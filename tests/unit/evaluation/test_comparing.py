@@ -258,6 +258,26 @@ def test_a_network_that_counts_its_runs_can_be_compared(inplace):
     assert network.runs > 0
 
 
+def test_a_network_that_keeps_something_for_each_shape_can_be_compared():
+    class Keeping(nn.Sequential):
+        def __init__(self):
+            super().__init__(*small())
+            self.kept = {}
+
+        def forward(self, x):
+            if x.shape not in self.kept:
+                self.kept[x.shape] = torch.zeros(1)
+            return super().forward(x + self.kept[x.shape])
+
+    def mine(network, inputs, _targets):
+        return network(inputs)[:, :1, None] * inputs.sum(1)
+
+    options = {"images": INPUTS[:6], "methods": ("rlrp", mine, "random"), "metrics": ("aopc", "noise-similarity")}
+    found = run(Keeping().eval(), **options)
+    assert found.failures == ()
+    np.testing.assert_allclose(found.values, run(**options).values, rtol=1e-5, atol=1e-6)
+
+
 def test_a_network_that_writes_into_its_input_is_measured_on_the_pictures_themselves():
     def network(first):
         return nn.Sequential(first, *small()).eval()
