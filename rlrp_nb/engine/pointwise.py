@@ -86,5 +86,6 @@ def backward_pointwise(s: Tensor, weight: Tensor, stride: Sequence[int], size: S
 def _by_pixel(signal: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
     count, channels, height, width = signal.shape
     pixels = channels_last(signal).permute(0, 2, 3, 1).reshape(-1, channels)
+    bias = None if bias is None else bias.contiguous()  # its numbers are read one after the other, whatever its strides
     product: Tensor = torch.ops.mkldnn._linear_pointwise(pixels, matrix, bias, "none", [], "")  # noqa: SLF001 - see above
     return product.view(count, height, width, len(matrix)).permute(0, 3, 1, 2)

@@ -85,3 +85,9 @@ def test_an_explanation_equals_the_one_without_it_and_in_float64(samples, monkey
     for name, relevance in exact.layers.items():
         near(found.layers[name], relevance)
     assert found.ledger().worst_residual < 1e-4
+
+
+@pytest.mark.parametrize("bias", [torch.arange(128.0)[::2], torch.ones(1).expand(64)])
+def test_a_bias_that_does_not_lie_in_one_piece_is_read_by_its_strides(bias):
+    signal, weight = torch.randn(1, 32, 2, 2), torch.randn(64, 32, 1, 1)
+    torch.testing.assert_close(forward_pointwise(signal, weight, bias), torch.conv2d(signal, weight, bias))
