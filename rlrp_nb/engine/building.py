@@ -36,10 +36,14 @@ _ALIASES: dict[Any, Any] = {
     _aten.negative.default: _aten.neg.default,
     **{
         getattr(alias, overload): getattr(op, overload)
-        for alias, op in ((_aten.multiply, _aten.mul), (_aten.subtract, _aten.sub), (_aten.divide, _aten.div))
+        for alias, op in (
+            (_aten.multiply, _aten.mul),
+            (_aten.subtract, _aten.sub),
+            (_aten.divide, _aten.div),
+            (_aten.true_divide, _aten.div),
+        )
         for overload in ("Tensor", "Scalar")
     },
-    **{getattr(_aten.true_divide, overload): getattr(_aten.div, overload) for overload in ("Tensor", "Scalar")},
 }
 # ops that keep the number of samples even where they work along their axis
 _ALONG = {

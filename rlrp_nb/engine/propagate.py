@@ -123,15 +123,15 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     walk at a time.
     """
     portions = torch.split(seeds, _at_a_time(record, seeds))
+    batch_dims = {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
     walks = [
-        _walk(graph, plan, record if n == len(portions) else record.copy(), inputs, portion)
+        _walk(graph, plan, record if n == len(portions) else record.copy(), inputs, portion, batch_dims)
         for n, portion in enumerate(portions, start=1)
     ]
     found = {}
-    for index, batch_dim in _batch_dims(graph).items():
-        if index in walks[0].found:
-            relevance, exponents = (_joined([walk.found[index][part] for walk in walks]) for part in (0, 1))
-            found[index] = unscale(relevance, exponents, batch_dim)
+    for index in walks[0].found:
+        relevance, exponents = (_joined([walk.found[index][part] for walk in walks]) for part in (0, 1))
+        found[index] = unscale(relevance, exponents, batch_dims[index])
     accounts = tuple(joined(rows) for rows in zip(*(walk.accounts for walk in walks), strict=True))
     return Relevance(found.pop(graph.input), found, accounts)
 
@@ -165,15 +165,12 @@ class _Walk:
     accounts: tuple[Account, ...]
 
 
-def _batch_dims(graph: Graph) -> dict[int, int]:
-    return {graph.input: 0} | {step.index: step.batch_dim or 0 for step in graph.steps}
-
-
-def _walk(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor) -> _Walk:
+def _walk(  # noqa: PLR0917 - private, and called once
+    graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor, batch_dims: Mapping[int, int]
+) -> _Walk:
     sensitivities: dict[int, Tensor] = {graph.output: seeds}
     spare: set[int] = set()  # those of the sensitivities that nothing else reads
     carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
-    batch_dims = _batch_dims(graph)
     found, accounts, passes = {}, [], 0
     exponents = torch.zeros(seeds.shape[:2], dtype=torch.int32, device=seeds.device)
     record.values[graph.input] = inputs

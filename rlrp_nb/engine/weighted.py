@@ -108,14 +108,15 @@ class Convolution(Weighted):
         arguments, shape, rank, targets = call.arguments, call.shapes[0], weight.dim() - 2, s.shape[0]
         dilation = _each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
-        if self._is_pointwise(s.flatten(0, 1), arguments, weight):
-            found = backward_pointwise(s.flatten(0, 1), weight, _each(arguments["stride"], 2), shape[2:])
+        flat = s.flatten(0, 1)
+        if self._is_pointwise(flat, arguments, weight):
+            found = backward_pointwise(flat, weight, _each(arguments["stride"], 2), shape[2:])
             return found.reshape(targets, *shape)
         if self._is_stem(call, weight):
             stride = _each(arguments["stride"], rank)[0]
             return pull_by_phases(s, weight, stride, padding, shape[2:])
         padded = torch.Size([targets * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
-        s = laid_out(s.flatten(0, 1), weight, padded.numel())
+        s = laid_out(flat, weight, padded.numel())
         # only its shape and order are read, since no weight gradient is asked for
         dummy = torch.empty(padded, dtype=s.dtype, device=s.device, memory_format=order_of(s))
         pulled: Tensor = torch.ops.aten.convolution_backward(

@@ -195,8 +195,9 @@ class _Seen:
             )
         ends = one.flatten(1).aminmax(dim=1)
         self.low, self.high = self.low.minimum(ends.min), self.high.maximum(ends.max)
-        self.digest.update(bytes_of(one))
-        self.marks[position] = zlib.crc32(bytes_of(one))
+        content = bytes_of(one)
+        self.digest.update(content)
+        self.marks[position] = zlib.crc32(content)
 
     def take(self, inputs: dict[int, Tensor], logits: Tensor) -> None:
         """Take the logits of a batch in."""

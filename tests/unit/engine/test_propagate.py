@@ -44,7 +44,7 @@ def test_large_targets_walk_a_few_at_a_time(residual, images, method, most, walk
     expected = rn.explain(residual, images, targets, method).relevance
     sizes = []
     walk = propagate._walk
-    monkeypatch.setattr(propagate, "_walk", lambda *given: (sizes.append(len(given[-1])), walk(*given))[1])
+    monkeypatch.setattr(propagate, "_walk", lambda *given: (sizes.append(len(given[4])), walk(*given))[1])
     monkeypatch.setattr(propagate, "LARGEST", most)
     torch.testing.assert_close(rn.explain(residual, images, targets, method).relevance, expected)
     assert (len(sizes), sum(sizes)) == (walks, 5)
