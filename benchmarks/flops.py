@@ -31,9 +31,9 @@ def _of_weighted_rows(weight: Sequence[int], rows: Sequence[int], *_: object, **
     return 2 * rows[0] * weight[1]
 
 
-def _of_pixels(pixels: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
-    """Return the FLOPs of a matrix of pixels times a weight, ``(pixels, in)`` and ``(out, in)``."""
-    return 2 * pixels[0] * weight[0] * weight[1]
+def _of_windows(shown: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
+    """Return the FLOPs of a matrix of what windows show times a weight, ``(windows, in)`` and ``(out, in)``."""
+    return 2 * shown[0] * weight[0] * weight[1]
 
 
 def count_flops(call: Callable[[], object]) -> int:
@@ -44,7 +44,7 @@ def count_flops(call: Callable[[], object]) -> int:
     # what PyTorch's counter does not know; the ops have no public name
     others = {
         torch.ops.aten._embedding_bag_forward_only: _of_weighted_rows,  # noqa: SLF001
-        torch.ops.mkldnn._linear_pointwise: _of_pixels,  # noqa: SLF001
+        torch.ops.mkldnn._linear_pointwise: _of_windows,  # noqa: SLF001
     }
     counter = FlopCounterMode(display=False, custom_mapping=others)
     counter.mod_tracker = _Whole()

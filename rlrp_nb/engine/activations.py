@@ -91,7 +91,7 @@ def largest_size(a: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 def _others(call: Call) -> dict[str, Any]:
     """Return the arguments of an activation besides its input."""
-    if len(call.arguments) == 1:
+    if len(call.step.arguments) == 1:
         return {}
     others = list(call.arguments.items())[1:]
     return {k: v.to(call.dtype) if isinstance(v, Tensor) else v for k, v in others}

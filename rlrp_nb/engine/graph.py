@@ -98,7 +98,7 @@ class Step:
     name: str = ""
     layers: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def rule(self) -> Rule | None:
         """The backward rule, or None where there is none for this op or for this output of it."""
         rule = RULES.get(self.op)
@@ -169,7 +169,7 @@ class Step:
         else:
             output = run({**arguments, "bias": None})
             shape = [1, -1, *[1] * (output.dim() - 2)]
-            output.mul_(scale.reshape(shape)).add_(bias.reshape(shape))
+            torch.addcmul(bias.reshape(shape), output, scale.reshape(shape), out=output)
         return output
 
 

@@ -252,7 +252,7 @@ def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: 
     shapes, values, sources = record.shapes, record.values, step.sources
     return Call(
         step=step,
-        arguments=step.filled(lambda index: Slot(shapes[index]) if index in sources else values[index]),
+        at=lambda index: Slot(shapes[index]) if index in sources else values[index],
         shapes=tuple([shapes[i] for i in receivers]),
         output_shape=shapes[step.index],
         state=record.states.get(step.index),

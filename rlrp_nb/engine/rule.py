@@ -7,13 +7,14 @@ Sensitivities carry a leading axis of K targets: the sensitivity of a tensor of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rlrp_nb.engine.graph import Step
 
@@ -36,8 +37,8 @@ class Call:
     ----------
     step
         The step of the graph.
-    arguments
-        The op's arguments by name; tensors that depend on the input are `Slot` objects.
+    at
+        Returns what is known at an index of the graph: a constant, or for a tensor that depends on the input a `Slot`.
     shapes
         The shapes of the tensors that receive sensitivity, in the order of the arguments.
     output_shape
@@ -57,7 +58,7 @@ class Call:
     """
 
     step: Step
-    arguments: dict[str, Any]
+    at: Callable[[int], Any]
     shapes: tuple[torch.Size, ...]
     output_shape: torch.Size
     state: Any
@@ -66,6 +67,11 @@ class Call:
     dtype: torch.dtype
     device: torch.device
     spare: bool = False
+
+    @cached_property
+    def arguments(self) -> dict[str, Any]:
+        """The op's arguments by name; tensors that depend on the input are `Slot` objects."""
+        return self.step.filled(self.at)
 
     def constant(self, name: str) -> Tensor | None:
         """Return a constant tensor argument in the dtype of the sensitivities, or None where it is absent."""

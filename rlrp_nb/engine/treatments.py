@@ -143,10 +143,12 @@ def _times_share(call: Call, s: Tensor, product: Tensor, largest: Tensor) -> Ten
     out = s if call.spare else torch.empty_like(s)
     axis = call.step.batch_dim
     wide = axis is not None and s.device.type == "cpu" and product.numel() >= _WIDE * product.shape[axis]
-    sizes = largest.flatten().tolist() if wide else []
+    sizes = [] if not wide else [largest.item()] if largest.numel() == 1 else largest.flatten().tolist()
     if axis is None or not sizes or not all(_SMALL <= size <= _LARGE for size in sizes):
         return torch.mul(s, product / _or_dead(largest), out=out)
     nothing = _nothing(s.dtype)
+    if len(sizes) == 1:
+        return torch.addcmul(nothing, s, product, value=1 / sizes[0], out=out)
     for n, size in enumerate(sizes):
         one, share, into = s.select(axis + 1, n), product.select(axis, n), out.select(axis + 1, n)
         torch.addcmul(nothing, one, share, value=1 / size, out=into)

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.layout import PICTURE, laid_out, order_of
-from rlrp_nb.engine.pointwise import backward_pointwise, forward_pointwise, is_pointwise, strided
 from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
+from rlrp_nb.engine.windows import Windows, is_product
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from rlrp_nb.engine.graph import Step
 
@@ -86,11 +86,10 @@ class Convolution(Weighted):
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Convolve in the way and the order of memory that is faster."""
         signal, weight = arguments["input"], arguments["weight"]
-        if weight.shape[2:] == (1, 1):
-            seen = strided(signal, _each(arguments["stride"], 2))
-            if self._is_pointwise(seen, arguments, weight):
-                run: Callable[[Mapping[str, Any]], Tensor] = lambda a: forward_pointwise(seen, a["weight"], a["bias"])  # noqa: E731
-                return step.invoke(arguments, run), None
+        windows = self._few_windows(arguments, weight, signal, signal.shape[2:])
+        if windows is not None:
+            run: Callable[[Mapping[str, Any]], Tensor] = lambda a: windows.convolve(signal, a["weight"], a["bias"])  # noqa: E731
+            return step.invoke(arguments, run), None
         return step.invoke({**arguments, "input": laid_out(signal, weight, signal.numel())}), None
 
     def problem(self, step: Step) -> str | None:
@@ -109,9 +108,9 @@ class Convolution(Weighted):
         dilation = _each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
         flat = s.flatten(0, 1)
-        if self._is_pointwise(flat, arguments, weight):
-            found = backward_pointwise(flat, weight, _each(arguments["stride"], 2), shape[2:])
-            return found.reshape(targets, *shape)
+        windows = self._few_windows(arguments, weight, flat, shape[2:])
+        if windows is not None:
+            return windows.pull(flat, weight, shape[2:]).reshape(targets, *shape)
         if self._is_stem(call, weight):
             stride = _each(arguments["stride"], rank)[0]
             return pull_by_phases(s, weight, stride, padding, shape[2:])
@@ -136,14 +135,26 @@ class Convolution(Weighted):
             pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
         return pulled.reshape(targets, shape[0], *pulled.shape[1:])
 
-    def _is_pointwise(self, signal: Tensor, arguments: Mapping[str, Any], weight: Tensor) -> bool:
-        """Tell whether a convolution, of whose input or output `signal` is the smaller, is a product of pixels."""
-        padding = arguments["padding"]
-        return (
-            not (self.transposed or arguments.get("transposed", False))
-            and not isinstance(padding, str)
-            and is_pointwise(signal, weight, _each(padding, 2), arguments["groups"])
-        )
+    def _few_windows(
+        self, arguments: Mapping[str, Any], weight: Tensor, signal: Tensor, size: Sequence[int]
+    ) -> Windows | None:
+        """Return the windows of a convolution of pictures of a size, where it is faster as a product.
+
+        Parameters
+        ----------
+        signal
+            Its input or output.
+        """
+        if (
+            self.transposed
+            or arguments.get("transposed", False)
+            or isinstance(arguments["padding"], str)
+            or not is_product(weight, arguments["groups"], device=signal.device, dtype=signal.dtype)
+        ):
+            return None
+        stride, padding, dilation = (tuple(_each(arguments[name], 2)) for name in ("stride", "padding", "dilation"))
+        windows = Windows(weight.shape[2:], stride, padding, dilation)
+        return windows if windows.are_few(len(signal), size, weight) else None
 
     def _is_stem(self, call: Call, weight: Tensor) -> bool:
         """Tell the strided convolution of few channels with which networks begin."""

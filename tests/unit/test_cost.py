@@ -16,8 +16,8 @@ from benchmarks.measure import Cost, Result
 from benchmarks.memory import kept_bytes, peak_bytes
 from benchmarks.table import HEADER, rows, summary
 from rlrp_nb import RLRP, explain
-from rlrp_nb.engine.pointwise import backward_pointwise, forward_pointwise
 from rlrp_nb.engine.product import backward_product
+from rlrp_nb.engine.windows import Windows
 
 NETWORKS = ("vgg16", "resnet50")
 
@@ -76,12 +76,14 @@ def test_rows_that_are_left_out_are_not_counted():
     torch.set_num_threads(before)
 
 
-def test_convolutions_of_single_pixels_count_as_much_as_convolutions():
-    x, weight = torch.randn(2, 8, 5, 5), torch.randn(6, 8, 1, 1)
-    flops = count_flops(lambda: torch.conv2d(x, weight))
-    assert flops == 2 * 50 * 8 * 6
-    assert count_flops(lambda: forward_pointwise(x, weight, None)) == flops
-    assert count_flops(lambda: backward_pointwise(torch.randn(2, 6, 5, 5), weight, (1, 1), (5, 5))) == flops
+@pytest.mark.parametrize(("kernel", "padding"), [((1, 1), (0, 0)), ((3, 3), (1, 1))])
+def test_convolutions_of_few_windows_count_as_much_as_convolutions(kernel, padding):
+    x, weight = torch.randn(2, 8, 5, 5), torch.randn(6, 8, *kernel)
+    windows = Windows(kernel, (1, 1), padding, (1, 1))
+    flops = count_flops(lambda: torch.conv2d(x, weight, padding=padding))
+    assert flops == 2 * 50 * weight.numel()
+    assert count_flops(lambda: windows.convolve(x, weight, None)) == flops
+    assert count_flops(lambda: windows.pull(torch.randn(2, 6, 5, 5), weight, (5, 5))) == flops
 
 
 class Products(TorchDispatchMode):
