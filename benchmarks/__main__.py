@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small pictures, few rounds; the table is only printed")
     quick = parser.parse_args().quick
     torch.set_num_threads(os.cpu_count() or 1)
-    cases, rounds, seconds = (QUICK, 2, 1.0) if quick else (FULL, 3, 30.0)
+    cases, rounds, seconds = (QUICK, 2, 1.0) if quick else (FULL, 3, 45.0)
     results = list(measure(cases, rounds, seconds, lambda text: print(text, file=sys.stderr, flush=True)))
     text = page(results, facts(), "python -m benchmarks --quick" if quick else "make bench")
     print(text)
