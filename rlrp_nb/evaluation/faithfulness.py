@@ -241,7 +241,11 @@ def patch_ranks(heatmaps: Tensor, patch: int) -> Tensor:
     padding = (0, -width % patch, 0, -height % patch)
     planes = torch.stack([heatmaps.double(), torch.ones_like(heatmaps, dtype=torch.float64)], dim=1)
     sums = functional.avg_pool2d(functional.pad(planes, padding), patch, divisor_override=1)
-    means = (sums[:, 0] / sums[:, 1]).flatten(1)
+    means = sums[:, 0] / sums[:, 1]
+    # A sum rounds, so that patches of one value would not be equal: a mean is nowhere beyond the values it is taken of.
+    edge = functional.pad(torch.stack([planes[:, 0], -planes[:, 0]], dim=1), padding, value=-math.inf)
+    largest, smallest = functional.max_pool2d(edge, patch).unbind(1)
+    means = means.clamp(-smallest, largest).flatten(1)
     order = means.argsort(dim=1, descending=True, stable=True)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     ranks = torch.empty_like(order).scatter_(1, order, places).reshape(-1, *sums.shape[2:])

@@ -144,6 +144,9 @@ def test_ranks_number_every_patch_once(heatmaps, patch):
 
 def test_of_equal_patches_the_upper_left_one_comes_first():
     assert patch_ranks(torch.zeros(1, 2, 2), 1).tolist() == [[[0, 1], [2, 3]]]
+    corners = torch.arange(9).reshape(3, 3)
+    for value in (0.1, -0.7, 1 / 3):  # no sum of these in float64 is what a product would be
+        assert torch.equal(patch_ranks(torch.full((1, 8, 7), value, dtype=torch.float64), 3)[0, ::3, ::3], corners)
 
 
 def test_a_small_patch_at_the_edge_is_ranked_by_its_mean():
