@@ -8,9 +8,10 @@ line, which is taken off when the file is opened again.
 from __future__ import annotations
 
 import json
+import math
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from rlrp_nb.errors import FileFormatError, InputError
 
@@ -88,9 +89,22 @@ class Store:
                 f"{description!r}: choose another path, or set it as it was."
             )
 
-    def find(self, method: str, start: int) -> Mapping[str, Sequence[float | None]]:
-        """Return what is there for a method and the batch that starts at an image: values by metric."""
-        return self._values.get((method, start), {})
+    def find(self, method: str, start: int, count: int) -> Mapping[str, Sequence[float | None]]:
+        """Return what is there for a method and the batch of so many images that starts at one: values by metric.
+
+        Raises
+        ------
+        FileFormatError
+            The file has another number of values.
+        """
+        found = self._values.get((method, start), {})
+        for name, numbers in found.items():
+            if len(numbers) != count:
+                raise FileFormatError(
+                    f"{str(self._path)!r} has {len(numbers)} values of {name} for the {count} images from {start} on, "
+                    f"by {method}: delete that line to go on without."
+                )
+        return found
 
     def add(
         self, method: str, start: int, values: Mapping[str, Sequence[float | None]], failures: Sequence[Failure]
@@ -146,7 +160,7 @@ class Store:
         _check_same(path, found["fingerprint"], header["fingerprint"])
         for number, line in enumerate(lines[1:], start=2):
             record = _read(line)
-            if not isinstance(record, dict) or not ({"declare", "as"} <= set(record) or "values" in record):
+            if not _is_record(record):
                 raise FileFormatError(f"line {number} of {str(path)!r} is damaged: delete that line to go on without.")
             self._take(record)
         if broken:
@@ -180,6 +194,32 @@ def _check_same(path: Path, saved: Mapping[str, str], wanted: Mapping[str, str])
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, allow_nan=False).encode() + b"\n"
+
+
+def _is_record(record: object) -> TypeGuard[dict[str, Any]]:
+    """Tell what this class writes from other JSON, so that nothing else is taken for values."""
+    match record:
+        case {"declare": str(), "as": str()}:
+            return True
+        case {"method": str(), "start": int(), "values": dict() as values, "failures": list() as failures}:
+            columns = [*values.values()]
+            return (
+                all(isinstance(column, list) and len(column) == len(columns[0]) for column in columns)
+                and all(number is None or _is_finite(number) for column in columns for number in column)
+                and all(map(_is_failure, failures))
+            )
+    return False
+
+
+def _is_finite(number: object) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+
+
+def _is_failure(entry: object) -> bool:
+    match entry:
+        case [str() | None, str() | None, int(), str()]:
+            return True
+    return False
 
 
 def _read(line: bytes) -> object:

@@ -28,14 +28,14 @@ def filled(path):
 def test_what_was_saved_is_read_bit_by_bit(path):
     filled(path)
     again = Store(path, FINGERPRINT)
-    assert again.find("rlrp", 0) == VALUES
+    assert again.find("rlrp", 0, 2) == VALUES
     assert again.failures["rlrp", 0] == LOST
-    assert again.find("rlrp", 2) == again.find("lrp-0", 0) == {}
+    assert again.find("rlrp", 2, 2) == again.find("lrp-0", 0, 1) == {}
 
 
 def test_without_a_path_it_is_kept_in_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert filled(None).find("rlrp", 0) == VALUES
+    assert filled(None).find("rlrp", 0, 2) == VALUES
     assert not list(tmp_path.iterdir())
 
 
@@ -43,7 +43,7 @@ def test_metrics_are_added_and_the_first_value_stays(path):
     store = filled(path)
     store.add("rlrp", 0, {"aopc": [1.0, 2.0], "gini": [0.0, 0.0]}, LOST)
     for one in (store, Store(path, FINGERPRINT)):
-        assert one.find("rlrp", 0) == {**VALUES, "aopc": [1.0, 2.0]}
+        assert one.find("rlrp", 0, 2) == {**VALUES, "aopc": [1.0, 2.0]}
         assert one.failures["rlrp", 0] == LOST
 
 
@@ -54,10 +54,10 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(path):
         path.write_bytes(content[:length])
         store = Store(path, FINGERPRINT)
         lines = content[:length].count(b"\n")
-        assert (store.find("rlrp", 0) == VALUES) == (lines >= 3)
-        assert bool(store.find("rlrp", 2)) == (lines >= 4)
+        assert (store.find("rlrp", 0, 2) == VALUES) == (lines >= 3)
+        assert bool(store.find("rlrp", 2, 2)) == (lines >= 4)
         store.add("lrp-0", 0, {"gini": [0.25]}, [])  # what comes after a broken line is not lost either
-        assert Store(path, FINGERPRINT).find("lrp-0", 0) == {"gini": [0.25]}
+        assert Store(path, FINGERPRINT).find("lrp-0", 0, 1) == {"gini": [0.25]}
 
 
 def test_a_file_that_may_be_anyones_beginning_is_left_alone(path):
@@ -96,7 +96,21 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(path, content):
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("line", [b"{", b"3", b"{}"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"{",
+        b"3",
+        b"{}",
+        b'{"declare": {"a": 1}, "as": "b"}',
+        b'{"method": "rlrp", "values": {}, "failures": []}',
+        b'{"method": ["rlrp"], "start": 0, "values": {}, "failures": []}',
+        b'{"method": "rlrp", "start": 0, "values": {"gini": ["1", "2"]}, "failures": []}',
+        b'{"method": "rlrp", "start": 0, "values": {"gini": [1, NaN]}, "failures": []}',
+        b'{"method": "rlrp", "start": 0, "values": {"gini": [1, 2], "abpc": [1]}, "failures": []}',
+        b'{"method": "rlrp", "start": 0, "values": {"gini": [1, 2]}, "failures": [["rlrp"]]}',
+    ],
+)
 def test_a_damaged_line_in_the_middle_is_named(path, line):
     filled(path)
     content = path.read_bytes()
@@ -104,6 +118,12 @@ def test_a_damaged_line_in_the_middle_is_named(path, line):
     path.write_bytes(head + b"\n" + line + b"\n" + rest)
     with pytest.raises(FileFormatError, match="line 2 of"):
         Store(path, FINGERPRINT)
+
+
+def test_values_for_another_number_of_images_are_refused(path):
+    filled(path)
+    with pytest.raises(FileFormatError, match=r"has 2 values of abpc for the 3 images from 0 on, by rlrp"):
+        Store(path, FINGERPRINT).find("rlrp", 0, 3)
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
@@ -123,7 +143,7 @@ def test_a_full_disk_is_said_in_words_and_what_was_saved_stays(path, monkeypatch
     with pytest.raises(InputError, match="cannot be read and written: No space left on device"):
         store.add("rlrp", 2, {"gini": [0.5, 0.5]}, [])
     monkeypatch.undo()
-    assert Store(path, FINGERPRINT).find("rlrp", 0) == VALUES
+    assert Store(path, FINGERPRINT).find("rlrp", 0, 2) == VALUES
 
 
 def test_a_pipe_is_refused_and_not_waited_for(path):
