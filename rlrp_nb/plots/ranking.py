@@ -65,12 +65,12 @@ def figure(comparison: Comparison, theme: Theme = "light") -> Figure:
     metrics = comparison.metrics
     columns = min(_COLUMNS, len(metrics))
     rows = math.ceil(len(metrics) / columns)
-    titles = [f"{html.escape(metric.title)}<br><sup>{_WAYS[metric.better]}</sup>" for metric in metrics]
+    titles = [f"{html.escape(metric.title, quote=False)}<br><sup>{_WAYS[metric.better]}</sup>" for metric in metrics]
     drawn = make_subplots(
         rows=rows, cols=columns, shared_yaxes="all", subplot_titles=titles, horizontal_spacing=0.04,
         vertical_spacing=0.5 / rows / max(1, rows - 1) if rows > 1 else 0,
     )  # fmt: skip
-    names = {contender.name: html.escape(contender.title) for contender in comparison.contenders}
+    names = {contender.name: html.escape(contender.title, quote=False) for contender in comparison.contenders}
     table = {(row.method, row.metric): row for row in comparison.table() if row.images}
     for k, metric in enumerate(metrics):
         for method, title in names.items():
@@ -86,12 +86,12 @@ def figure(comparison: Comparison, theme: Theme = "light") -> Figure:
                 go.Scatter(
                     x=[row.mean], y=[title], error_x=bar, mode="markers", showlegend=False,
                     marker={"color": colour, "symbol": SYMBOLS[colour], "size": 9},
-                    hovertemplate=f"{title}<br>{html.escape(metric.title)}: {shown}<br>{row.images} images"
+                    hovertemplate=f"{title}<br>{html.escape(metric.title, quote=False)}: {shown}<br>{row.images} images"
                     "<extra></extra>",
                 ),
                 k // columns + 1, k % columns + 1,
             )  # fmt: skip
-    drawn.update_yaxes(categoryorder="array", categoryarray=list(names.values())[::-1], showgrid=True)
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=list(names.values())[::-1], showgrid=True)
     drawn.update_layout(
         template="plotly_white" if theme == "light" else "plotly_dark",
         margin={"l": 20, "r": 20, "t": 70, "b": 20}, width=300 * columns + 160,

@@ -1,6 +1,7 @@
 """The figure of a comparison: the numbers of its table, in places and colours that can be told apart."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,13 @@ def test_marks_stand_out_from_both_grounds(ground):
     for mark in (REFERENCE, OTHERS, CONTROLS):
         levels = sorted([luminance([int(mark[i : i + 2], 16) for i in (1, 3, 5)]), luminance(ground)])
         assert (levels[1] + 0.05) / (levels[0] + 0.05) >= 3  # WCAG 2.1 asks this of graphical objects
+
+
+def test_names_that_look_like_numbers_or_hold_quotes_are_names(comparison):
+    named = replace(comparison.contenders[1], title='"2"')
+    drawn = figure(replace(comparison, contenders=(comparison.contenders[0], named, *comparison.contenders[2:])))
+    assert drawn.layout.yaxis.categoryarray[2] == '"2"'  # plotly shows &quot; as it stands
+    assert {axis.type for axis in drawn.select_yaxes()} == {"category"}
 
 
 def test_methods_stand_in_their_order_from_the_top(comparison):
