@@ -7,6 +7,7 @@ their changes to layers never touch the network itself, whatever goes wrong.
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
@@ -279,6 +280,9 @@ def resolve_contenders(
         One comes from a package that is not installed.
     """
     if isinstance(methods, Mapping):
+        unnamed = [name for name in methods if not isinstance(name, str) or not name]
+        if unnamed:
+            raise InputError(f"methods has a method called {unnamed[0]!r}: its name has to be a text.")
         pairs: list[tuple[str | None, Any]] = list(methods.items())
     elif isinstance(methods, str | Method | Contender) or callable(methods):
         pairs = [(None, methods)]
@@ -293,7 +297,8 @@ def resolve_contenders(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"methods has {', '.join(twice)} twice: give a dict, so that each has a name of its own.")
-    return chosen
+    titles = Counter(contender.title for contender in chosen)
+    return tuple(c if titles[c.title] == 1 else replace(c, title=f"{c.title} ({c.name})") for c in chosen)
 
 
 def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:

@@ -176,6 +176,14 @@ def test_methods_of_every_kind_are_understood():
     assert [one.name for one in resolve_contenders("random", DOMAIN)] == ["random"]
 
 
+def test_titles_that_would_be_the_same_are_told_apart_by_the_names():
+    def Random(_network, inputs, _targets):  # noqa: N802 - as a user may write it
+        return inputs.sum(1)
+
+    found = resolve_contenders(["random", Random, "rlrp"], DOMAIN)
+    assert [contender.title for contender in found] == ["Random (random)", "Random (Random)", "R-LRP"]
+
+
 @pytest.mark.parametrize(
     ("methods", "words"),
     [
@@ -186,6 +194,8 @@ def test_methods_of_every_kind_are_understood():
         ([lrp_epsilon(0.1), "lrp-epsilon"], "methods has lrp-epsilon twice"),
         ([3], "a method is a int"),
         (3, "methods is a int"),
+        ({None: "rlrp"}, "methods has a method called None: its name has to be a text"),
+        ({"": "rlrp"}, "methods has a method called ''"),
     ],
 )
 def test_what_is_no_method_is_named(methods, words):
