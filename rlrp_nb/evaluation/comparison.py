@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -217,12 +218,12 @@ class Comparison:
         """Return the table alone in Markdown: a line per method, a column per metric."""
         rows = {(row.method, row.metric): row for row in self.table()}
         lines = [
-            ["Method", *(f"{metric.title}{_ARROWS[metric.better]}" for metric in self.metrics)],
+            ["Method", *(f"{_plain(metric.title)}{_ARROWS[metric.better]}" for metric in self.metrics)],
             ["---", *("---:" for _ in self.metrics)],
         ]
         for contender in self.contenders:
             cells = [_cell(rows.get((contender.name, metric.name))) for metric in self.metrics]
-            lines.append([contender.title, *cells])
+            lines.append([_plain(contender.title), *cells])
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
     def protocol(self) -> str:
@@ -232,7 +233,7 @@ class Comparison:
             [
                 *(f"- {sentence}" for sentence in self.setting),
                 (
-                    f"- Intervals: {statistics.confidence:.0%} percentile bootstrap over images, "
+                    f"- Intervals: {_percent(statistics.confidence)} percentile bootstrap over images, "
                     f"{statistics.resamples} resamples, seed {statistics.seed}; differences are paired, each over the "
                     "images that both methods have. They are not corrected for how many there are."
                 ),
@@ -263,22 +264,24 @@ class Comparison:
 
     def _legend(self) -> str:
         return (
-            f"Mean over images [{self.statistics.confidence:.0%} bootstrap interval]. Bold: better than every other "
-            "method, by a paired difference whose interval excludes 0. Italic: not told apart from the best."
+            f"Mean over images [{_percent(self.statistics.confidence)} bootstrap interval]. Bold: better than every "
+            "other method, by a paired difference whose interval excludes 0. Italic: not told apart from the best."
         )
 
     def _footnotes(self) -> list[str]:
         lines = ["Methods:", ""]
         for contender in self.contenders:
             note = self.notes.get(contender.name)
-            lines.append(f"- **{contender.title}**: {contender.description}{f' ({note})' if note else ''}.")
+            said = f"{contender.description}{f' ({note})' if note else ''}"
+            lines.append(f"- **{_plain(contender.title)}**: {_plain(said)}.")
         lines += ["", "Metrics:", ""]
         for metric in self.metrics:
             way = f"{metric.better} is better" if metric.better else "neither way is better"
             only = " Only for this engine's methods." if metric.engine_only else ""
             kind = " Median over images." if metric.timed else ""
             lines.append(
-                f"- **{metric.title}**: {metric.measures}; unit: {metric.unit}; {way} ({metric.source}).{only}{kind}"
+                f"- **{_plain(metric.title)}**: {_plain(metric.measures)}; unit: {_plain(metric.unit)}; {way} "
+                f"({_plain(metric.source)}).{only}{kind}"
             )
         if self.failures:
             lines += ["", "Values that are not there:", ""]
@@ -286,7 +289,7 @@ class Comparison:
         titles = {contender.name: contender.title for contender in self.contenders}
         for (method, measured, reason), count in counts.items():
             what = "image" if method is None else titles[method] + ("" if measured is None else f", {measured}")
-            lines.append(f"- {what}, {count} x: {reason}")
+            lines.append(f"- {_plain(what)}, {count} x: {_plain(reason)}")
         return lines
 
     def _interval(self, values: Floats, metric: str) -> Interval:
@@ -305,10 +308,14 @@ class Comparison:
         there = [name for name in self.methods if not math.isnan(means[name])]
         if len(there) < 2:  # noqa: PLR2004 - one alone is not the best of anything
             return {}
-        best = max(there, key=lambda name: means[name])
-        gaps = {name: self.difference(best, metric.name, name) for name in there if name != best}
-        tied = [name for name, gap in gaps.items() if not gap.excludes_zero]
-        return dict.fromkeys([best, *tied], "tied") if tied else {best: "best"}
+        for best in sorted(there, key=lambda name: -means[name]):
+            gaps = {name: self.difference(best, metric.name, name) for name in there if name != best}
+            # The highest mean can be of easy images alone, and lose on those that another method has as well.
+            if any(gap.excludes_zero and sign * gap.mean < 0 for gap in gaps.values()):
+                continue
+            tied = [name for name, gap in gaps.items() if not gap.excludes_zero]
+            return dict.fromkeys([best, *tied], "tied") if tied else {best: "best"}
+        return {}
 
     def _method(self, name: str) -> int:
         if name not in self.methods:
@@ -320,6 +327,16 @@ class Comparison:
         if name not in names:
             raise InputError(f"metric {name!r} was not measured; there are {', '.join(names)}.")
         return names.index(name)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, with the digits it has: 0.999 is not 100 %."""
+    return f"{share * 100:.10g}%"
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown shows as it is: names are the user's, and reasons speak of files and of code."""
+    return re.sub(r"[\\`*_\[\]<|]", r"\\\g<0>", " ".join(text.split()))
 
 
 def _cell(row: Row | None) -> str:

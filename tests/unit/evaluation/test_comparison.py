@@ -1,6 +1,7 @@
 """What a comparison says: means, differences, ranks and failures, as a table, as Markdown and as CSV."""
 
 import csv
+import dataclasses
 import math
 
 import numpy as np
@@ -63,6 +64,43 @@ def test_ranks_follow_the_paired_differences(better, ranks):
     assert comparison(values, [metric("m", better)], failures=()).values.shape == (3, 40)
     found = comparison(values[:, None], [metric("m", better)])
     assert [row.rank for row in found.table()] == ranks
+
+
+def test_the_highest_mean_is_not_the_best_where_another_beats_it_on_the_images_of_both():
+    values = np.full((3, 1, 40), 0.1)
+    values[1, 0, :20] = 0.95 + DRAWN[1, :20] * 1e-3
+    values[0, 0, :20], values[0, 0, 20:] = 0.9, NAN  # the easy images alone
+    rows = comparison(values, [metric("m")]).table()
+    assert max(rows, key=lambda row: row.mean).method == "a"
+    assert [row.rank for row in rows] == ["", "best", ""]
+
+
+def test_where_each_is_beaten_by_another_none_is_best():
+    values = np.array([[3, 1, NAN], [2, NAN, 3], [NAN, 2, 1]])  # b after a, c after b, a after c: pairs of images
+    found = comparison(np.repeat(values, 5, 1)[:, None], [metric("m")])
+    assert found.difference("a", "m", "b").low > 0
+    assert found.difference("b", "m", "c").low > 0
+    assert found.difference("c", "m", "a").low > 0
+    assert [row.rank for row in found.table()] == ["", "", ""]
+
+
+@pytest.mark.parametrize(("confidence", "words"), [(0.95, "95%"), (0.999, "99.9%"), (0.975, "97.5%"), (0.07, "7%")])
+def test_the_confidence_is_said_in_full(confidence, words):
+    found = comparison(DRAWN[:, None], [metric("m")])
+    found = dataclasses.replace(found, statistics=found.statistics._replace(confidence=confidence))
+    assert f"[{words} bootstrap interval]" in found.to_markdown()
+    assert f"Intervals: {words} percentile bootstrap" in found.protocol()
+
+
+def test_names_of_ones_own_are_shown_in_markdown_as_they_are():
+    lost = Failure("c|d", "m", 0, "no <b> in `x`")
+    found = comparison(DRAWN[:2, None], [metric("m_1 [x]")], ["a\nb", "c|d"], [lost], reference="a\nb")
+    table, _, rest = found.to_markdown().partition("\n\n")
+    assert [line.count(" | ") for line in table.splitlines()] == [1, 1, 1, 1]
+    assert "| Method | M\\_1 \\[X\\] ↑ |" in table
+    assert "| C\\|D | " in table
+    assert "\n- **A B**: what a b does.\n" in rest
+    assert "\n- C\\|D, m, 1 x: no \\<b> in \\`x\\`" in rest
 
 
 def test_one_method_alone_is_the_best_of_nothing():
