@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
 
 _CHANNELS_PLANE = 3
+_INTEGER_BITS = 64  # of int64, its sign among them
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,9 +249,10 @@ def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[
         raise InputError("images is empty: give at least one, and some hundred for narrow intervals.")
     if not picture:
         for position, item in enumerate(items):
-            if not isinstance(item, Tensor) or not item.is_floating_point() or item.dim() != _CHANNELS_PLANE:
+            if not _is_plain(item) or not item.is_floating_point() or item.dim() != _CHANNELS_PLANE or not item.numel():
                 is_tensor = isinstance(item, Tensor)
-                given = f"{item.dtype} {tuple(item.shape)}" if is_tensor else f"a {type(item).__name__}"
+                kind = "" if not is_tensor or _is_plain(item) else f", {item.device.type} and {item.layout}"
+                given = f"{item.dtype} {tuple(item.shape)}{kind}" if is_tensor else f"a {type(item).__name__}"
                 raise InputError(
                     f"image {position} is {given}, and the model is a bare network: give floating-point tensors "
                     "(C, H, W) prepared as in its training, or a Classifier from rlrp_nb.load_model."
@@ -261,6 +263,11 @@ def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[
         return one.detach().to(place.device, place.dtype)
 
     return len(items), load
+
+
+def _is_plain(value: object) -> bool:
+    """Tell a tensor whose numbers are all there from one on the meta device, a sparse one, and what is no tensor."""
+    return isinstance(value, Tensor) and not value.is_meta and value.layout == torch.strided
 
 
 def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
@@ -284,6 +291,8 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
     if targets is None:
         return None
     if isinstance(targets, int) and not isinstance(targets, bool):
+        if targets.bit_length() >= _INTEGER_BITS:
+            raise InputError(f"target {targets} is no class of any network: its number is too large.")
         return torch.full((count,), targets, dtype=torch.int64, device="cpu")
     check_unmasked(targets, "targets")
     try:
@@ -309,10 +318,10 @@ def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as i
         )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"masks do not stack ({error}): give bool {shape}.") from error
-    if tuple(items.shape) != shape or items.dtype != torch.bool:
+    if tuple(items.shape) != shape or items.dtype != torch.bool or not _is_plain(items):
         raise InputError(
-            f"masks are {items.dtype} of shape {tuple(items.shape)}: for these images they have to be bool {shape}, at "
-            "the resolution of the network's input."
+            f"masks are {items.dtype} of shape {tuple(items.shape)}, {items.device.type} and {items.layout}: for these "
+            f"images they have to be bool {shape} with values, at the resolution of the network's input."
         )
     empty = (~items.flatten(1).any(1)).nonzero().flatten().tolist()
     if empty:

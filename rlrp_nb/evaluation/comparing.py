@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 import zlib
 from collections.abc import Iterable, Mapping
@@ -184,7 +185,7 @@ class _Run:
 
     def judge(self, contender: Contender, positions: list[int]) -> None:
         """Measure one method on one batch, but what is saved already, and save each family's values at once."""
-        there = self.store.find(contender.name, positions[0])
+        there = self.store.find(contender.name, positions[0], len(positions))
         missing = [m for m in self.metrics if m.applies_to(contender) and m.name not in there]
         if not missing:
             return
@@ -305,10 +306,21 @@ class _Run:
 
 @contextmanager
 def _own_random_numbers(seed: int) -> Iterator[None]:
-    """Let what draws from PyTorch's global generator draw the same numbers in every run, and put its state back."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    """Let what draws from a global generator draw the same numbers in every run, and put the states back.
+
+    These are PyTorch's, NumPy's and Python's: what is compared may be anyone's.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
+    before = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002 - likewise
+            random.seed(seed)
+            yield
+    finally:
+        np.random.set_state(before[0])  # noqa: NPY002 - likewise
+        random.setstate(before[1])
 
 
 def _ask(
@@ -360,7 +372,7 @@ def _gather(run: _Run, contenders: tuple[Contender, ...], statistics: Statistics
     names = {None, *(metric.name for metric in metrics)}
     for i, contender in enumerate(contenders):
         for positions in cases.batches(run.settings.batch):
-            found = run.store.find(contender.name, positions[0])
+            found = run.store.find(contender.name, positions[0], len(positions))
             for j, metric in enumerate(metrics):
                 numbers = found.get(metric.name, [None] * len(positions))
                 values[i, j, positions] = [math.nan if number is None else number for number in numbers]
@@ -414,6 +426,11 @@ def _settings(
     together = per_step or math.ceil(math.ceil(height / side) * math.ceil(width / side) / _STEPS)
     if not isinstance(fill, Tensor) and not (isinstance(fill, str) and fill in FILLS):
         raise InputError(f"fill={fill!r} is not known: choose 'blur', 'mean', 'black', 'imputation', or give a tensor.")
+    if isinstance(fill, Tensor) and (fill.is_complex() or fill.is_meta or fill.layout != torch.strided):
+        raise InputError(
+            f"the fill is {fill.dtype}, {fill.device.type} and {fill.layout}: accepted is a real, dense tensor with "
+            "values."
+        )
     if score not in {"probability", "logit", "accuracy"}:
         raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")
     if isinstance(fill, Tensor):

@@ -89,6 +89,12 @@ def test_targets_that_do_not_fit_are_refused(targets):
         take_in(small(), INPUTS, targets)
 
 
+@pytest.mark.parametrize("target", [2**63, -(2**70)])
+def test_a_target_too_large_for_any_integer_of_pytorch_is_refused(target):
+    with pytest.raises(InputError, match=f"target {target} is no class of any network"):
+        take_in(small(), INPUTS, target)
+
+
 @pytest.mark.parametrize(("targets", "which"), [([0, 1, 5, 1, 1], 2), (-1, 0)])
 def test_a_class_that_is_not_there_is_named(targets, which):
     with pytest.raises(InputError, match=rf"of image {which} is no class of this network: accepted is 0 to 4"):
@@ -102,6 +108,7 @@ def test_masks_are_checked():
         (good[:4], "have to be bool"),
         (good.float(), "masks are torch.float32"),
         (good[:, :4], "at the resolution of the network's input"),
+        (good.to("meta"), "meta and torch.strided: for these images they have to be bool"),
         ([good[0], good[0, :2]], "do not stack"),
         (7, "do not stack"),
         (np.ma.masked_array(good.numpy(), mask=np.arange(320).reshape(5, 8, 8) == 128), "mask 2 is a masked array"),
@@ -122,6 +129,9 @@ def test_masks_are_checked():
         ([INPUTS[0], INPUTS[1, :, :4]], r"image 1 has shape \(3, 4, 8\), image 0 has \(3, 8, 8\)"),
         ([INPUTS[0], INPUTS[1].numpy()], "image 1 is a ndarray"),
         ([(INPUTS[0] * 255).byte()], "image 0 is torch.uint8"),
+        (INPUTS[:, :, :0], r"image 0 is torch.float32 \(3, 0, 8\)"),
+        (INPUTS.to_sparse(), r"image 0 is torch.float32 \(3, 8, 8\), cpu and torch.sparse_coo"),
+        (INPUTS.to("meta"), r"image 0 is torch.float32 \(3, 8, 8\), meta and torch.strided"),
     ],
 )
 def test_images_that_are_none_are_named(images, words):

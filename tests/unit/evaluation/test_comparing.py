@@ -4,6 +4,7 @@ import gc
 import json
 import math
 import os
+import random
 import re
 import signal
 import subprocess
@@ -72,18 +73,29 @@ def test_defaults_are_sensible():
     assert rn.compare is compare
 
 
+def draws(_network, inputs, _targets):
+    """Draw from each of the global generators."""
+    numbers = torch.rand(inputs[:, 0].shape) + torch.from_numpy(np.random.rand(*inputs[:, 0].shape))  # noqa: NPY002 - on purpose
+    return numbers + torch.tensor([[[random.random()]] for _ in inputs])  # noqa: S311 - likewise
+
+
+def test_what_draws_from_a_global_generator_draws_the_same_in_every_run():
+    options = {"methods": {"draws": draws}, "metrics": ("gini", "noise-similarity")}
+    np.testing.assert_array_equal(run(**options).values, run(**options).values)
+    assert len(set(run(**options)["draws", "gini"])) == len(INPUTS)
+
+
 def test_the_network_its_gradients_and_the_random_numbers_are_left_alone():
     network = small()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - the global one
-
-    def draws(_network, inputs, _targets):
-        return torch.rand(len(inputs), *inputs.shape[2:]) + inputs.sum(1)
+    torch_state, python_state = torch.get_rng_state(), random.getstate()
+    numpy_state = np.random.get_state()[1].copy()  # noqa: NPY002 - the global one
 
     run(network, methods={"rlrp": "rlrp", "draws": draws}, metrics=("abpc", "noise-similarity", "randomisation"))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None and parameter.requires_grad for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002 - likewise
 
 
@@ -450,6 +462,9 @@ def test_ctrl_c_goes_through_and_what_is_there_stays(tmp_path):
         ({"fill": None}, "fill=None"),
         ({"fill": torch.tensor(torch.nan)}, "the fill holds NaN"),
         ({"fill": torch.zeros(2, 1, 1)}, r"fill has shape \(2, 1, 1\)"),
+        ({"fill": torch.ones(1, dtype=torch.complex64)}, "the fill is torch.complex64"),
+        ({"fill": torch.ones(1, device="meta")}, "the fill is torch.float32, meta"),
+        ({"methods": {1: "rlrp"}}, "methods has a method called 1: its name has to be a text"),
         ({"score": "loss"}, "score='loss'"),
         ({"reference": "rlrp"}, "reference='rlrp' takes no part: choose one of mine"),
     ],
