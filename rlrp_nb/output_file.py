@@ -38,12 +38,18 @@ def check_output(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
     path = expanded(Path(path))
     if "\0" in str(path):
         raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
+    if path.name.lower() in endings:
+        raise FileFormatError(f"{str(path)!r} is an ending without a name: put a name before it.")
     if path.suffix.lower() not in endings:
         raise FileFormatError(f"{str(path)!r} does not end in {' or '.join(endings)}: name the file so.")
     folder = path.absolute().parent
     if not folder.is_dir():
         raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
-    if path.exists() and not path.is_file():
+    try:
+        occupied = path.exists() and not path.is_file()
+    except OSError as error:
+        raise InputError(f"{str(path)!r} is no name of a file: {error.strerror}. Choose another path.") from error
+    if occupied:
         raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
     if not os.access(folder, os.W_OK):
         raise InputError(f"nothing can be written into the folder {str(folder)!r}: choose another path.")
@@ -71,7 +77,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
         If the disk is full, the name is too long, or anything else keeps the file from being written.
     """
     path = path.absolute()
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    draft = path.with_name(f".{uuid.uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
         with draft.open("xb") as file:
             write(file)

@@ -58,7 +58,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
     }
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
         save_file(whole, temporary, metadata={_KEY: json.dumps(header)})
         temporary.replace(path)

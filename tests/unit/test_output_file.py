@@ -16,6 +16,18 @@ def test_a_file_is_written_whole(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):
+    path = tmp_path / ("n" * 251 + ".txt")
+    assert write_whole(check_output(path, [".txt"]), lambda file: file.write(b"all")) == path
+    with pytest.raises(InputError, match="is no name of a file: File name too long"):
+        check_output(tmp_path / ("n" * 252 + ".txt"), [".txt"])
+
+
+def test_an_ending_without_a_name_is_said_to_be_one(tmp_path):
+    with pytest.raises(FileFormatError, match=r"\.PNG' is an ending without a name"):
+        check_output(tmp_path / ".PNG", [".png"])
+
+
 def test_a_broken_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.txt"
     path.write_bytes(b"old")

@@ -50,6 +50,11 @@ def test_the_ledger_is_saved_even_if_nobody_asked_for_it_yet(residual, images, t
     assert loaded.ledger() == explanation.ledger()
 
 
+def test_a_name_may_be_as_long_as_the_disk_takes(explanation, tmp_path):
+    path = explanation.save(tmp_path / ("x" * 243 + ".safetensors"))
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_old_file_is_replaced_whole(explanation, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_text("old")
