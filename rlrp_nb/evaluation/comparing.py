@@ -97,7 +97,8 @@ def compare(
     per_step : int, optional
         How many patches are flipped at once. None takes as many as make about 16 steps.
     fill : {"blur", "mean", "black", "imputation"} or Tensor
-        What stands where a patch was. "black" is black before the preprocessing.
+        What stands where a patch was. "black" is black before the preprocessing of a classifier; of a bare network that
+        is not known, and it is the smallest value of each channel in the images.
     score : {"probability", "logit", "accuracy"}
         What of the network's answer is followed while patches are flipped.
     batch : int
@@ -400,6 +401,7 @@ def _protocol(run: _Run, channels: int) -> tuple[str, ...]:
         f"{low:.4g} to {high:.4g}"
         for low, high in zip(cases.domain.low.tolist(), cases.domain.high.tolist(), strict=True)
     )
+    lowest = ", the lower end of that range" if isinstance(settings.fill, str) and settings.fill == "black" else ""
     classes = len(set(cases.targets[cases.targets >= 0].tolist()))
     return (
         f"Network: {cases.fingerprint['network']} (digest of structure and weights).",
@@ -410,7 +412,7 @@ def _protocol(run: _Run, channels: int) -> tuple[str, ...]:
         (
             f"Pixel flipping: patches of {settings.patch} x {settings.patch} pixels, {settings.per_step} per step, "
             f"{math.ceil(patches / settings.per_step)} steps until all {patches} are replaced, by "
-            f"{_fill(settings.fill)}; score: {settings.score} of the target."
+            f"{_fill(settings.fill)}{lowest}; score: {settings.score} of the target."
         ),
         f"Batches of {settings.batch}, seed {settings.seed}, {_versions()}.",
     )

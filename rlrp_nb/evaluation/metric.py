@@ -55,7 +55,7 @@ class Settings:
     per_step : int
         How many patches are flipped at once.
     fill : str or Tensor
-        What stands where a patch was: "blur", "mean", "black" (0 before preprocessing), "imputation", or a tensor.
+        What stands where a patch was: "blur", "mean", "black" (the lower end of the domain), "imputation", or a tensor.
     score : {"probability", "logit", "accuracy"}
         What of the network's answer is followed.
     batch : int

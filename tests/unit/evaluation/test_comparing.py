@@ -99,6 +99,14 @@ def test_the_network_its_gradients_and_the_random_numbers_are_left_alone():
     assert (np.random.get_state()[1] == numpy_state).all()  # noqa: NPY002 - likewise
 
 
+def test_black_is_the_smallest_value_where_the_preprocessing_is_not_known():
+    network = small()
+    found = run(network, metrics="aopc", methods="rlrp", fill="black")
+    fill = INPUTS.amin((0, 2, 3))[:, None, None]
+    np.testing.assert_array_equal(found.values, run(network, metrics="aopc", methods="rlrp", fill=fill).values)
+    assert "all 100 are replaced, by black, the lower end of that range; score" in found.protocol()
+
+
 def test_the_network_is_let_go_with_its_last_name():
     gc.disable()  # networks can be large: they must not wait until cycles are collected
     try:
