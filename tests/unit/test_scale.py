@@ -1,5 +1,6 @@
 """The script of docs/scale.md, run as it stands there: its rows, its errors, and what a second run leaves alone."""
 
+import importlib
 import os
 import re
 import subprocess
@@ -59,6 +60,16 @@ def done(tmp_path_factory):
     assert finished.returncode == 0, finished.stderr[-4000:]
     first = dict(line.split() for line in finished.stdout.splitlines() if re.fullmatch(r"\S+\.parquet \d+", line))
     return folder, first
+
+
+def test_a_folder_without_images_is_said(tmp_path, monkeypatch):
+    (tmp_path / "explain_folder.py").write_text(SCRIPT, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    script = importlib.import_module("explain_folder")
+    monkeypatch.delitem(sys.modules, "explain_folder")
+    with pytest.raises(SystemExit, match="pictuers holds no image, or is not there: nothing was done"):
+        script.explain_folder(tmp_path / "pictuers", tmp_path / "out", 1, "simple_cnn")
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_image_has_one_row_equal_to_a_direct_explanation(done):
