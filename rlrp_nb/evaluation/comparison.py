@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rlrp_nb.evaluation.store import Failure
     from rlrp_nb.plots.colormap import Theme
 
+_ROUNDING = 1e-6  # of a value; more than float32 loses, and less than anyone would call a difference
 _ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
@@ -142,6 +143,8 @@ class Comparison:
     def difference(self, method: str, metric: str, reference: str | None = None) -> Interval:
         """Return the mean of a method minus a reference over the images that both have, with its interval.
 
+        Values that differ by less than a millionth of the larger one are the same: rounding differs by as much.
+
         Parameters
         ----------
         method, metric : str
@@ -154,7 +157,10 @@ class Comparison:
         InputError
             There is no such method or metric.
         """
-        return self._interval(self[method, metric] - self[reference or self.reference, metric], metric)
+        mine, other = self[method, metric], self[reference or self.reference, metric]
+        # Where two methods say the same, rounding can lean to one side on every image.
+        rounding = np.abs(mine - other) <= _ROUNDING * np.maximum(np.abs(mine), np.abs(other))
+        return self._interval(np.where(rounding, 0, mine - other), metric)
 
     def differences(self, reference: str | None = None) -> dict[str, dict[str, Interval]]:
         """Return the paired differences of all methods from a reference, by metric and method.
@@ -235,7 +241,8 @@ class Comparison:
                 (
                     f"- Intervals: {_percent(statistics.confidence)} percentile bootstrap over images, "
                     f"{statistics.resamples} resamples, seed {statistics.seed}; differences are paired, each over the "
-                    "images that both methods have. They are not corrected for how many there are."
+                    "images that both methods have; values that agree to a millionth are equal. They are not corrected "
+                    "for how many there are."
                 ),
                 "",
                 *self._footnotes(),

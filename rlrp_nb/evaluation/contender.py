@@ -123,7 +123,8 @@ def smoothgrad(domain: Range, samples: int = 25, sigma: float = 0.15) -> Contend
         generator = torch.Generator().manual_seed(0)
         total = torch.zeros_like(inputs)
         for _ in range(samples):
-            noise = torch.randn(inputs.shape[1:], generator=generator, device="cpu").to(inputs) * (sigma * (high - low))
+            drawn = torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+            noise = drawn.to(inputs) * (sigma * (high - low))
             total += method.attribute(_leaf(inputs + noise), target=targets, abs=False).detach()
         return (total / samples).abs().sum(1)
 
@@ -472,4 +473,4 @@ def _leaf(inputs: Tensor) -> Tensor:
 def _noise(image: Tensor, seed: int) -> Tensor:
     pixels = image.cpu().double().contiguous().numpy().tobytes()
     generator = torch.Generator().manual_seed(zlib.crc32(pixels, seed))
-    return torch.rand(image.shape[1:], generator=generator, device="cpu")
+    return torch.rand(image.shape[1:], generator=generator, dtype=torch.float32, device="cpu")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rlrp_nb.errors import FileFormatError, InputError
-from rlrp_nb.evaluation.bootstrap import bootstrap
+from rlrp_nb.evaluation.bootstrap import Interval, bootstrap
 from rlrp_nb.evaluation.comparison import Comparison, Row, Statistics
 from rlrp_nb.evaluation.contender import Contender
 from rlrp_nb.evaluation.metric import Metric
@@ -82,6 +82,16 @@ def test_where_each_is_beaten_by_another_none_is_best():
     assert found.difference("b", "m", "c").low > 0
     assert found.difference("c", "m", "a").low > 0
     assert [row.rank for row in found.table()] == ["", "", ""]
+
+
+def test_rounding_is_no_difference():
+    rounded = DRAWN[0] * (1 - 1e-9)
+    found = comparison(np.abs(np.stack([DRAWN[0], rounded, DRAWN[0] * 0.99]))[:, None], [metric("m")])
+    assert found.difference("b", "m") == Interval(0.0, 0.0, 0.0, 40)
+    assert [row.rank for row in found.table()] == ["tied", "tied", ""]
+    values = np.stack([DRAWN[0], rounded])
+    values[0, 3] = values[1, 4] = NAN
+    assert comparison(values[:, None], [metric("m")], "ab").difference("b", "m").count == 38
 
 
 @pytest.mark.parametrize(("confidence", "words"), [(0.95, "95%"), (0.999, "99.9%"), (0.975, "97.5%"), (0.07, "7%")])

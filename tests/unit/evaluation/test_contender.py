@@ -176,6 +176,19 @@ def test_methods_of_every_kind_are_understood():
     assert [one.name for one in resolve_contenders("random", DOMAIN)] == ["random"]
 
 
+@pytest.mark.parametrize("name", ["random", "smoothgrad"])
+def test_what_is_drawn_does_not_depend_on_the_default_dtype(name):
+    (contender,) = resolve_contenders(name, DOMAIN)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(400, 5)).eval()
+    usual = contender.attribute(network, INPUTS, TARGETS)
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = contender.attribute(network, INPUTS, TARGETS)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(usual, found)
+
+
 def test_titles_that_would_be_the_same_are_told_apart_by_the_names():
     def Random(_network, inputs, _targets):  # noqa: N802 - as a user may write it
         return inputs.sum(1)
