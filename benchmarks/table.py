@@ -52,8 +52,8 @@ longer than the second, since the graph is built then, once per network.
 
 **Time** is relative to gradient x input for one target, in eager PyTorch, with `requires_grad` off for all parameters,
 so that the gradient of the input alone is computed. All methods take turns in rounds (for each network and batch:
-{rounds}), and each round is divided by its own gradient x input. In its turn a method is called twice and the second call
-is timed, so that none pays for what another left in the caches. The figures are the median of these ratios and, in
+{rounds}), and each round is divided by its own gradient x input. In its turn a method is called twice and the second
+call is timed, so that none pays for what another left in the caches. The figures are the median of these ratios and, in
 brackets, the first and third quartile. The seconds in the last column are of this machine and claim nothing.
 
 **Peak MB** is the most memory beyond network and input that is in use during a call, **Kept MB** the part of it that
