@@ -294,9 +294,9 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
     arguments, keywords, op = _bind(made_by, function)
     arguments = {k: _refer(v, indices) for k, v in arguments.items()}
     stack = tuple(
-        f"{path}:{int(call) + 1}" if call else path
+        f"{path}:{int(call) + 1}" if call.isdecimal() else path
         for key, (path, _) in (made_by.meta.get("nn_module_stack") or {}).items()
-        for call in [key.partition("@")[2]]
+        for call in [key.rpartition(f"{path}@")[2]]  # of a second call the tracer writes the number behind the path
         if path and path != key
     )
     return Step(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -191,11 +191,26 @@ def enclosed(function: FunctionType) -> list[Any]:
 
 def fields_of(value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - an object of any type
     """Return what an object holds, in its dict or in slots."""
-    held = list(getattr(value, "__dict__", {}).items())
-    for base in type(value).__mro__:
-        slots = vars(base).get("__slots__", ())
-        held += [(k, getattr(value, k)) for k in ((slots,) if isinstance(slots, str) else slots) if hasattr(value, k)]
-    return held
+    return [*getattr(value, "__dict__", {}).items(), *slots_of(value)]
+
+
+def slots_of(value: Any) -> list[tuple[str, Any]]:  # noqa: ANN401 - an object of any type
+    """Return what an object holds in slots."""
+    kind: type = type(value)
+    names = _slots(kind)
+    return [(k, getattr(value, k)) for k in names if hasattr(value, k)] if names else []
+
+
+@lru_cache(maxsize=2**12)
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of a class's slots; Python has put the name of the class before those that begin with ``__``."""
+    return tuple(
+        name
+        for base in kind.__mro__
+        if "__slots__" in vars(base)
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)
+    )
 
 
 def _holds_values(kind: type) -> bool:

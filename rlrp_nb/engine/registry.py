@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
@@ -37,7 +37,7 @@ class _Entry:
     checked: set[tuple[Any, ...]] = field(default_factory=set)
 
 
-_entries: WeakKeyDictionary[nn.Module, _Entry] = WeakKeyDictionary()
+_entries = WeakIdKeyDictionary()  # by identity: a network may compare itself with others in a way of its own
 _entries_lock = threading.Lock()
 
 
@@ -45,7 +45,8 @@ def _entry(network: nn.Module) -> _Entry:
     with _entries_lock:
         if network not in _entries:
             _entries[network] = _Entry()
-        return _entries[network]
+        entry: _Entry = _entries[network]
+        return entry
 
 
 def graph_of(network: nn.Module, inputs: Tensor) -> Graph:

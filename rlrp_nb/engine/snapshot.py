@@ -20,6 +20,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from rlrp_nb.engine.marks import slots_of
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -103,12 +104,8 @@ def check_mode(network: nn.Module) -> None:
             f"{shortlist(quantised)} is quantised: it computes with whole numbers, which no relevance passes. Explain "
             "the network as it was before, in floating point."
         )
-    scripted = [name for name, module in network.named_modules() if type(module).__module__.startswith("torch.jit")]
-    if scripted:
-        raise UnsupportedNetworkError(
-            f"{shortlist(scripted)} is a TorchScript module, whose layers can no longer be followed. Put the original "
-            "nn.Module it was scripted or traced from in its place."
-        )
+    if scripted := [n for n, module in network.named_modules() if type(module).__module__.startswith("torch.jit")]:
+        raise _scripted(scripted)
     registered = {id(module) for module in network.modules()}
     hidden = [
         f"{name + '.' if name else ''}{key}"
@@ -124,6 +121,13 @@ def check_mode(network: nn.Module) -> None:
     meta = [n for n, t in [*network.named_parameters(), *network.named_buffers()] if t.is_meta]
     if meta:
         raise UnsupportedNetworkError(f"{shortlist(meta)} is on the meta device and has no values. Load the weights.")
+
+
+def _scripted(names: list[str]) -> UnsupportedNetworkError:
+    return UnsupportedNetworkError(
+        f"{shortlist(names)} is a TorchScript module, whose layers can no longer be followed. Put the original "
+        "nn.Module it was scripted or traced from in its place."
+    )
 
 
 def check_not_cached(network: nn.Module) -> None:
@@ -208,6 +212,8 @@ def twin_of(network: nn.Module, *, own: Literal["all", "buffers"] | None = None,
     for module in network.modules():
         attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in INTERNAL}
         twins[id(module)].__dict__.update({**module.__dict__, **attributes})
+        for key, value in slots_of(module):
+            object.__setattr__(twins[id(module)], key, _twin_value(value, twins))
         held = twins[id(module)].__dict__
         for name in ("_parameters", "_buffers"):
             held[name] = {k: None if t is None else given[id(t)] for k, t in module.__dict__[name].items()}
@@ -264,7 +270,10 @@ def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:
     while ahead:
         name, module = ahead.pop()
         found.append((name, module))
-        children = module.__dict__["_modules"]
+        try:
+            children = module.__dict__["_modules"]
+        except KeyError:  # what torch.jit.trace returns has none
+            raise _scripted([name]) from None
         if children:
             ahead += reversed([(f"{name}.{k}" if name else k, m) for k, m in children.items() if m is not None])
     return found

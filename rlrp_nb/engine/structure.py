@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.nn.parameter import is_lazy
 
-from rlrp_nb.engine.marks import PLAIN, Marks
+from rlrp_nb.engine.marks import PLAIN, Marks, slots_of
 from rlrp_nb.engine.snapshot import FORWARD_HOOKS, INTERNAL, global_hooks, modules_of
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
             for k, v in held.items()
             if k not in INTERNAL
         }
+        own |= {k: marks.of(v) for k, v in slots_of(module)}
         forms = _forms(held["_parameters"], tensors), _forms(held["_buffers"], tensors)
         # 1 equals True and 1.0, and code can tell them apart
         parts += (

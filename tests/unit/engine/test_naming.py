@@ -49,6 +49,21 @@ def test_calls_of_one_module_are_counted(images):
     assert layers["block:2"] is layers["block.1:2"]
 
 
+def test_an_at_sign_in_a_name_is_part_of_it(images):
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleDict({"conv@3x3": nn.Conv2d(3, 3, 3, padding=1), "@1": nn.ReLU()})
+
+        def forward(self, x):
+            for _ in range(2):
+                x = self.parts["@1"](self.parts["conv@3x3"](x))
+            return x.mean((2, 3))
+
+    layers = rn.explain(Named().eval(), images, 0, layers="all").layers
+    assert list(layers) == ["parts.conv@3x3", "parts.@1", "parts.conv@3x3:2", "parts.@1:2", "mean"]
+
+
 def test_a_module_of_several_values_gives_its_name_to_none_and_one_that_works_on_to_its_output(images):
     class Both(nn.Module):
         def __init__(self):

@@ -69,6 +69,21 @@ def test_stored_bound_methods_lead_to_the_twin():
     assert twin.run() is twin
 
 
+def test_a_module_with_a_slot_has_a_twin_with_the_same_in_it():
+    class Scaled(nn.Module):
+        __slots__ = ("__factor",)
+
+        def __init__(self):
+            super().__init__()
+            self.layer, self.__factor = nn.Linear(3, 2), 3.0
+
+        def forward(self, x):
+            return self.layer(x) * self.__factor
+
+    network, x = Scaled().eval(), torch.randn(2, 3)
+    assert torch.equal(rn.explain(network, x).logits, network(x))
+
+
 def test_unwrap(residual):
     assert unwrap(nn.DataParallel(residual)) is residual
     assert unwrap(torch.compile(residual)) is residual
@@ -97,10 +112,11 @@ def test_networks_without_values_are_refused():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.:FutureWarning", "ignore:.*torch.jit.:DeprecationWarning")
-def test_a_scripted_layer_is_refused_by_name():
-    network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2))).eval()
+@pytest.mark.parametrize("compiled", [torch.jit.script, lambda layer: torch.jit.trace(layer, torch.zeros(1, 2))])
+def test_a_scripted_layer_is_refused_by_name(compiled):
+    network = nn.Sequential(nn.Linear(2, 2), compiled(nn.Linear(2, 2))).eval()
     with pytest.raises(UnsupportedNetworkError, match=r"1 is a TorchScript module.*Put the original"):
-        check_mode(network)
+        rn.explain(network, torch.zeros(1, 2))
 
 
 def test_parametrised_weights_that_are_cached_are_refused():

@@ -65,6 +65,7 @@ def factor_of_the_module():
 
 
 class Scaled(nn.Module):
+    __slots__ = ("slot",)
     """Multiplies by whatever a function says."""
 
     common = 2.0
@@ -143,6 +144,7 @@ HELD = {
     "a set": (lambda n: len(n.several), lambda n, _: n.several.add("c")),
     "an array": (lambda n: float(n.array[1]), lambda n, _: n.array.put(1, 3.0)),
     "an object": (lambda n: n.object.inner.factor, lambda n, _: setattr(n.object.inner, "factor", 3.0)),
+    "a slot": (lambda n: n.slot, lambda n, _: setattr(n, "slot", 3.0)),
     "an object with slots": (lambda n: n.slotted.factor, lambda n, _: setattr(n.slotted, "factor", 3.0)),
     "a global read by a function within a function": (
         lambda _: sum(factor * FACTOR for factor in (0.5, 0.5)),
@@ -203,6 +205,7 @@ def see_a_change(factor, change, monkeypatch):
         several={"a", "b"},
         array=np.array([1.0, 2.0]),
         object=SimpleNamespace(inner=SimpleNamespace(factor=2.0)),
+        slot=2.0,
         slotted=Slotted(2.0),
         helper=Helper(),
         method=Helper().get,
