@@ -141,6 +141,14 @@ def data_dependent(reason: str) -> UnsupportedNetworkError:
     )
 
 
+def writes_weights(names: list[str]) -> UnsupportedNetworkError:
+    """Return the error for a network that changes its own weights."""
+    return UnsupportedNetworkError(
+        f"the network writes into its own weights whenever it is run ({shortlist(names, _NAMED)}), so that each "
+        "explanation would speak of others. Do that outside of forward, or keep what changes in a buffer."
+    )
+
+
 def check(graph: Graph) -> None:
     """Refuse a graph in which sensitivity would meet an op without a rule.
 
@@ -253,10 +261,7 @@ def _output(program: ExportedProgram) -> Node:
     specs = program.graph_signature.output_specs
     written = [str(spec.target) for spec in specs if spec.kind == OutputKind.PARAMETER_MUTATION]
     if written:
-        raise UnsupportedNetworkError(
-            f"the network writes into its own weights whenever it is run ({shortlist(written, _NAMED)}), so that "
-            "each explanation would speak of others. Do that outside of forward, or keep what changes in a buffer."
-        )
+        raise writes_weights(written)
     outputs = [out for out, spec in zip(node.args[0], specs, strict=True) if spec.kind == OutputKind.USER_OUTPUT]
     if len(outputs) != 1 or not isinstance(outputs[0], torch.fx.Node) or program.call_spec.out_spec.num_children:
         raise UnsupportedNetworkError(

@@ -239,7 +239,7 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
     """
     where = f"(hooks are on: {', '.join(hooked[:5])})"
     try:
-        output = twin_of(network, own="buffers", hooked=True)(inputs.clone())
+        output = twin_of(network, own_buffers=True, hooked=True)(inputs.clone())
     except Exception as error:
         run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
         raise UnsupportedNetworkError(

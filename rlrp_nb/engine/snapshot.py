@@ -7,7 +7,7 @@ another thread.
 
 from collections import OrderedDict
 from types import MethodType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -193,21 +193,20 @@ def outdated_weights(network: nn.Module) -> list[str]:
     return found
 
 
-def twin_of(network: nn.Module, *, own: Literal["all", "buffers"] | None = None, hooked: bool = False) -> nn.Module:
+def twin_of(network: nn.Module, *, own_buffers: bool = False, hooked: bool = False) -> nn.Module:
     """Return a network of new module objects, with lists and dicts of its own.
 
     Parameters
     ----------
-    own
-        Of what the twin gets copies, so that running it changes nothing: parameters and buffers, or buffers alone,
-        which are small. The rest it shares.
+    own_buffers
+        Whether it gets copies of the buffers, which are small, so that running it changes none. The rest it shares.
     hooked
         Whether it has the network's hooks.
     """
     # a class may do more than make an object where it is asked for one: torch.fx.GraphModule makes a new class
     twins = {id(module): object.__new__(module.__class__) for module in network.modules()}
     tensors = [*network.parameters(), *network.buffers()]
-    copied = {id(t) for t in (network.buffers() if own == "buffers" else tensors if own else ())}
+    copied = {id(t) for t in (network.buffers() if own_buffers else ())}
     given = {id(t): _copy(t) if id(t) in copied or t.is_inference() else t for t in tensors}
     for module in network.modules():
         attributes = {k: _twin_value(v, twins) for k, v in module.__dict__.items() if k not in INTERNAL}

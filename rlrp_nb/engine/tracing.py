@@ -8,15 +8,16 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Literal, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
 from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent
 from rlrp_nb.engine.functional import without_in_place_ops
+from rlrp_nb.engine.guard import Guard
 from rlrp_nb.engine.snapshot import check_not_cached, separate, twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
@@ -50,6 +51,8 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
         It has control flow that depends on data, an op without a rule, or parametrised weights that are cached.
     """
     check_not_cached(network)
+    # what the network makes at its first run and keeps, such as a grid in a cache, must not be made by the tracer
+    run_twin(network, inputs, guarded=True)
     with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
         return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
 
@@ -65,8 +68,8 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
             try:
                 program = _export(twin, example, dynamic=True)
             except Exception as error:  # noqa: BLE001 - torch.export raises whatever the network raises
-                run_twin(network, inputs, own="all")
                 failure = error
+                run_twin(network, inputs, guarded=True)  # again, now that the tracer has run it with two samples
             else:
                 return build(program, batch_size=None, fold=fold)
     with _lent(network) as twin:
@@ -127,27 +130,29 @@ class _OtherThreads:
         return getattr(self._stream, name)
 
 
-def run_twin(network: nn.Module, inputs: Tensor, *, own: Literal["all", "buffers"] = "buffers") -> Any:  # noqa: ANN401 - a network can return anything
-    """Return what the network returns for this input, by running a copy of it without hooks.
+def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> Any:  # noqa: ANN401 - a network can return anything
+    """Return what the network returns for this input, by running a twin of it without hooks.
 
     Parameters
     ----------
-    own
-        Of what there are copies: of the weights, which can be large, only where nobody knows yet whether the network
-        writes into them.
+    guarded
+        Whether it is stopped before it writes into its weights: they can be large, and the twin has no copy of them.
+        Once a network was traced it is known that it does not.
 
     Raises
     ------
     InputError
         The network fails by itself; says in which layer.
+    UnsupportedNetworkError
+        It was going to write into its weights.
     """
     _check_takes_one(network)
-    twin, entered = twin_of(network, own=own), []
+    twin, entered = twin_of(network, own_buffers=True), []
     for name, module in twin.named_modules():
         module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
         module.register_forward_hook(lambda *_: entered.pop() and None)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), Guard(twin) if guarded else nullcontext():
             return twin(inputs.clone())
     except RlrpError:
         raise

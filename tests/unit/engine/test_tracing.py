@@ -1,3 +1,5 @@
+import functools
+
 import pytest
 import torch
 from torch import nn
@@ -61,6 +63,32 @@ def test_modes_of_the_calling_thread_do_not_reach_the_graph(written, images):
         torch.testing.assert_close(rn.explain(written(function), images).relevance, expected)
     with torch.device("meta"):
         torch.testing.assert_close(rn.explain(written_on_cpu(written, function), images).relevance, expected)
+
+
+@functools.cache
+def grid(size):
+    return torch.linspace(-1, 1, size)
+
+
+GRIDS = {}
+
+
+def grid_of(x):
+    """Return what is kept from run to run, made anew for another number of samples or another width."""
+    if GRIDS.get("grid", torch.empty(0)).shape != x[:, 0, :1].shape:
+        GRIDS["grid"] = torch.linspace(-1, 1, x.shape[-1]).expand(x.shape[0], 1, -1)
+    return GRIDS["grid"][:, None]
+
+
+@pytest.mark.parametrize("kept", [lambda x: grid(x.shape[-1]), grid_of])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_what_a_network_makes_at_its_first_run_and_keeps_is_not_the_tracers(written, kept, count):
+    grid.cache_clear()
+    GRIDS.clear()
+    network, x = written(lambda n, x: n.classify(torch.relu(n.conv(x + kept(x))))), torch.randn(count, 3, 8, 8)
+    logits = rn.explain(network, x).logits
+    assert type(network(x)) is torch.Tensor
+    torch.testing.assert_close(network(x), logits)
 
 
 def written_on_cpu(written, function):
