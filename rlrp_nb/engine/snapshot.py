@@ -33,6 +33,7 @@ _EVERY_HOOK = (
     "_forward_hooks_always_called",
     "_forward_pre_hooks_with_kwargs",
 )
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 # what nn.Module keeps for itself; whether it is in training mode is for everyone
 INTERNAL = frozenset(vars(nn.Module())) - {"training"}
 
@@ -53,9 +54,10 @@ def unwrap(network: object) -> nn.Module:
                 f"network is a {type(network).__name__}; accepted is a torch.nn.Module (or a Classifier from "
                 "rlrp_nb.load_model). Pass the network object itself, not its class, its output or a file name."
             )
-        inner = getattr(network, "_orig_mod", None)
-        if not isinstance(inner, nn.Module) and type(network).__name__ in {"DataParallel", "DistributedDataParallel"}:
-            inner = getattr(network, "module", None)
+        # a network of the user's own may go by the same names
+        kind = type(network)
+        held = _WRAPPERS.get(kind.__name__) if kind.__module__.partition(".")[0] in {"torch", "apex"} else None
+        inner = None if held is None else getattr(network, held, None)
         if not isinstance(inner, nn.Module):
             break
         network = inner

@@ -145,7 +145,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
     images = tensors.get("images")
     categories = header["categories"]
-    if logits.dim() < 2 or 0 in (*relevance.shape, *logits.shape):  # noqa: PLR2004 - two axes
+    if 0 in (*relevance.shape, *logits.shape):
         raise ValueError(f"relevance {tuple(relevance.shape)} and logits {tuple(logits.shape)} hold nothing")
     checks = {
         "dtypes": all(t.dtype in _FLOATS for t in (relevance, logits, *(t for _, t in layers))),

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
+from torch import Tensor
 from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent
@@ -24,7 +25,7 @@ from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor, nn
+    from torch import nn
 
     from rlrp_nb.engine.graph import Graph
 
@@ -52,7 +53,11 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
     """
     check_not_cached(network)
     # what the network makes at its first run and keeps, such as a grid in a cache, must not be made by the tracer
-    run_twin(network, inputs, guarded=True)
+    own = run_twin(network, inputs, guarded=True)
+    if isinstance(own, Tensor) and not own.numel():
+        raise UnsupportedNetworkError(
+            f"the network returns a tensor of shape {tuple(own.shape)}, which holds no logits to explain."
+        )
     with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
         return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
 

@@ -91,6 +91,20 @@ def test_unwrap(residual):
         unwrap(nn.Linear)
 
 
+def test_a_network_with_the_names_of_a_wrapper_is_no_wrapper(residual, images):
+    class DataParallel(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.module = self._orig_mod = residual
+
+        def forward(self, x):
+            return 2 * self.module(x)
+
+    network = DataParallel().eval()
+    assert unwrap(network) is network
+    torch.testing.assert_close(rn.explain(network, images).logits, 2 * residual(images))
+
+
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(3), nn.Dropout(), nn.Dropout2d(), nn.AlphaDropout()])
 def test_training_mode_is_refused_by_layer(layer):
     network = nn.Sequential(nn.Linear(3, 3), layer).train()

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 import rlrp_nb as rn
 
@@ -34,6 +35,15 @@ def test_round_trip_is_exact(explanation, tmp_path):
     for target in (0, 1):
         assert loaded.ledger(target, 1) == explanation.ledger(target, 1)
     assert repr(loaded) == repr(explanation)
+
+
+def test_an_explanation_of_one_number_a_sample_comes_back(residual, images, tmp_path):
+    made = rn.explain(nn.Sequential(residual, nn.Linear(6, 1), nn.Flatten(0)), images)
+    assert made.logits.shape == (2,)
+    loaded = rn.Explanation.load(made.save(tmp_path / "x.safetensors"))
+    assert torch.equal(loaded.relevance, made.relevance)
+    assert torch.equal(loaded.logits, made.logits)
+    assert loaded.ledger() == made.ledger()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
@@ -115,7 +125,6 @@ def without_classes(header, tensors, *shape):
         lambda _, t: t.update(targets=torch.zeros(2, 2)),
         lambda _, t: t.update(targets=torch.full((2, 2), 6)),
         lambda _, t: t.update(logits=torch.zeros(1, 6)),
-        lambda h, t: without_classes(h, t, 2),
         lambda h, t: without_classes(h, t, 2, 0),
         lambda h, t: without_classes(h, t, 2, 5, 0),
         lambda _, t: t.update(images=torch.zeros(2, 8, 8)),
