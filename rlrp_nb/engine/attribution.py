@@ -14,6 +14,8 @@ from rlrp_nb.errors import InputError
 if TYPE_CHECKING:
     import numpy as np
 
+    from rlrp_nb.engine.explanation import Explanation
+
 
 class RLRP:
     """Attribution with Captum's calling convention.
@@ -66,21 +68,26 @@ class RLRP:
                     f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample."
                 )
             if any(isinstance(t, tuple) for t in target):
-                each = [
-                    explain(self.network, inputs[i : i + 1], [t], self.method).relevance[:, 0]
-                    for i, t in enumerate(target)
-                ]
-                return torch.cat(each)
+                each = [explain(self.network, inputs[i : i + 1], [t], self.method) for i, t in enumerate(target)]
+                _check_no_contrast(each, target)
+                return torch.cat([explanation.relevance[:, 0] for explanation in each])
             target = torch.as_tensor(target, device="cpu")
         explanation = explain(self.network, inputs, _single(target), self.method)
-        if bool((explanation.negatives >= 0).any()):
-            raise InputError(f"target {target!r} is a tuple, but the network has one axis of classes; pass an index.")
+        _check_no_contrast([explanation], target)
         if target is None and explanation.logits[0].numel() > 1:
             raise InputError(
                 f"target is None, but the network has {explanation.logits[0].numel()} outputs; accepted is the index "
                 "of one, or a tensor with one per sample."
             )
         return explanation.relevance[:, 0]
+
+
+def _check_no_contrast(explanations: list[Explanation], target: Any) -> None:  # noqa: ANN401 - as in Captum
+    """Refuse a tuple that was taken for a contrast, since in Captum it stands for one output of several axes."""
+    if any(bool((explanation.negatives >= 0).any()) for explanation in explanations):
+        raise InputError(
+            f"target {target!r} has a tuple, but the network has one axis of classes; pass an index for each sample."
+        )
 
 
 def _single(target: Any) -> Any:  # noqa: ANN401 - as in Captum

@@ -51,6 +51,8 @@ def test_one_output_needs_no_target(images):
         (torch.zeros(2, 3, 8, 8), [1], "list of 1 for 2 samples"),
         (torch.zeros(2, 3, 8, 8), 6, "out of range"),
         ((torch.zeros(2, 3), torch.zeros(2, 3)), 0, "tuple of 2"),
+        (torch.zeros(2, 3, 8, 8), (1, 2), r"\(1, 2\) has a tuple, but the network has one axis"),
+        (torch.zeros(2, 3, 8, 8), [1, (2, 1)], r"\[1, \(2, 1\)\] has a tuple, but the network has one axis"),
     ],
 )
 def test_refusals(residual, inputs, target, reason):
