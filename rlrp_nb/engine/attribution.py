@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.engine.targets import check_unmasked, tensor_of
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,13 +123,37 @@ def quantus_explain(model: nn.Module, inputs: Any, targets: Any, **options: Any)
     -------
     numpy.ndarray
         Relevance, shaped like `inputs`.
+
+    Raises
+    ------
+    InputError
+        An option is not known, or the inputs or targets are not what is accepted.
     """
     unknown = set(options) - {"method", "device"}
     if unknown:
         raise InputError(f"options {sorted(unknown)} are not known; accepted are 'method' and 'device'.")
+    explainer = RLRP(model, options.get("method", "rlrp"))
+    batch, classes = _numbers(inputs, "inputs"), _numbers(targets, "targets").reshape(-1)
+    if classes.dtype == torch.bool or len(classes) != len(batch) or bool((classes != classes.to(torch.int64)).any()):
+        raise InputError(
+            f"targets holds {len(classes)} numbers of {classes.dtype} for {len(batch)} samples; accepted is one class "
+            "index per sample."
+        )
     place = next(model.parameters(), torch.empty(0, device="cpu"))
-    batch = torch.as_tensor(inputs, device="cpu").to(place)
-    classes = torch.as_tensor(targets, device="cpu").reshape(-1).to(torch.int64)
-    relevance: Tensor = RLRP(model, options.get("method", "rlrp")).attribute(batch, classes)
+    relevance: Tensor = explainer.attribute(batch.to(place), classes.to(torch.int64))
     array: np.ndarray[Any, Any] = relevance.cpu().numpy()
     return array
+
+
+def _numbers(values: Any, name: str) -> Tensor:  # noqa: ANN401 - an array, a tensor or a list
+    """Return the numbers of what Quantus passes, or say what is wrong with them."""
+    check_unmasked(values, name)
+    try:
+        numbers = tensor_of(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} holds no numbers ({error}); accepted is an array or a tensor of them.") from error
+    if numbers.is_complex() or not numbers.dim():
+        raise InputError(
+            f"{name} is {numbers.dtype} of shape {tuple(numbers.shape)}; accepted are real numbers, (B, …)."
+        )
+    return numbers

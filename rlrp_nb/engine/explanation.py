@@ -110,6 +110,7 @@ class Explanation:
 
     def _position(self, index: int, what: str, axis: int) -> int:
         count = self.relevance.shape[axis]
+        index = index.item() if isinstance(index, Tensor) and not index.dim() else index
         if isinstance(index, bool) or not isinstance(index, Integral) or not -count <= int(index) < count:
             raise InputError(
                 f"{what} {index!r} is not there; this explanation has {count}: accepted is 0 to {count - 1}."

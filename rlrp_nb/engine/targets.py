@@ -112,6 +112,16 @@ def check_unmasked(value: object, name: str) -> None:
         )
 
 
+def tensor_of(values: Any) -> Tensor:  # noqa: ANN401 - a tensor, an array or a list
+    """Return the numbers on the CPU, wherever new tensors are put by default.
+
+    PyTorch reads no array that runs backwards, such as one sorted and reversed, or of another byte order.
+    """
+    if isinstance(values, np.ndarray):
+        values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    return torch.as_tensor(values, device="cpu")
+
+
 def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
     wanted = (logits.shape[0], "K", *logits.shape[1:])
     if (
@@ -148,7 +158,7 @@ def _count(text: str, classes: int) -> int:
 
 def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401 - a tensor or an array
     try:
-        indices = torch.as_tensor(targets, device="cpu")  # wherever new tensors are put by default
+        indices = tensor_of(targets)
     except (TypeError, ValueError) as error:
         raise InputError(f"targets is an array of {targets.dtype}; {_ACCEPTED}.") from error
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:

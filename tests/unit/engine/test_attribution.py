@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -71,3 +72,39 @@ def test_quantus_convention(residual, images):
     assert torch.equal(torch.from_numpy(found), expected)
     with pytest.raises(rn.InputError, match=r"\['nr_samples'\] are not known"):
         quantus_explain(residual, images.numpy(), [1, 2], nr_samples=3)
+
+
+@pytest.mark.parametrize(
+    "targets", [np.array([2, 1])[::-1], np.array([1, 2], dtype=">i4"), np.array([1.0, 2.0]), (1, 2)]
+)
+def test_quantus_may_pass_arrays_in_any_order(residual, images, targets):
+    expected = quantus_explain(residual, images.numpy(), [1, 2])
+    assert np.array_equal(quantus_explain(residual, images.numpy().astype(">f4"), targets), expected)
+    turned = images.flip(-1).numpy()[..., ::-1]
+    assert np.array_equal(quantus_explain(residual, turned, targets), expected)
+
+
+@pytest.mark.parametrize(
+    ("targets", "reason"),
+    [
+        (np.array([1.5, 2.0]), "targets holds 2 numbers of torch.float64 for 2 samples"),
+        (np.array([np.nan, 2.0]), "accepted is one class index per sample"),
+        ([1], "targets holds 1 numbers of torch.int64 for 2 samples"),
+        ([True, False], "torch.bool"),
+        (1, r"targets is torch.int64 of shape \(\)"),
+        (None, "targets holds no numbers"),
+        (["cat", "dog"], "targets holds no numbers"),
+        (np.ma.masked_array([1, 2], [True, False]), "targets is a masked array"),
+    ],
+)
+def test_targets_that_quantus_cannot_mean_are_refused(residual, images, targets, reason):
+    with pytest.raises(rn.InputError, match=reason):
+        quantus_explain(residual, images.numpy(), targets)
+
+
+def test_inputs_that_quantus_cannot_mean_are_refused(residual, images):
+    for wrong in (images.numpy().astype(complex), images.numpy().astype(object), np.ma.masked_less(images.numpy(), 0)):
+        with pytest.raises(rn.InputError, match=r"^inputs "):
+            quantus_explain(residual, wrong, [1, 2])
+    with pytest.raises(rn.InputError, match="network is a str"):
+        quantus_explain("network", images.numpy(), [1, 2])

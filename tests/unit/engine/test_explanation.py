@@ -1,6 +1,7 @@
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ def test_heatmap_is_the_sum_over_channels(explanation):
     assert explanation.heatmap(2, 1).shape == (8, 8)
     assert torch.equal(explanation.heatmap(2, 1), explanation.relevance[1, 2].sum(0))
     assert torch.equal(explanation.heatmap(-1, -1), explanation.heatmap(2, 1))
+    assert torch.equal(explanation.heatmap(torch.tensor(2), np.int64(1)), explanation.heatmap(2, 1))
 
 
 def test_heatmap_of_a_dense_network_is_its_relevance():

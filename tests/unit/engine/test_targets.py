@@ -27,6 +27,8 @@ def resolve(targets, logits=LOGITS):
         (range(2), [[0, 1], [0, 1]]),
         (torch.tensor([2, 3]), [[2], [3]]),
         (np.array([2, 3]), [[2], [3]]),
+        (LOGITS.numpy().argsort(1)[:, ::-1][:, :2], [[1, 2], [0, 2]]),
+        (np.array([2, 3], dtype=">i8"), [[2], [3]]),
         (np.ma.masked_array([2, 3]), [[2], [3]]),  # of which nothing is hidden
         (torch.tensor([[2, 0, 1], [3, 1, 2]], dtype=torch.int32), [[2, 0, 1], [3, 1, 2]]),
     ],
