@@ -97,7 +97,8 @@ def _lent(network: nn.Module) -> Iterator[nn.Module]:
         yield twin
     finally:
         for tensor in [*twin.parameters(), *twin.buffers()]:
-            tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+            if tensor.layout == torch.strided:  # a sparse one takes no other in its place
+                tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
 
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:

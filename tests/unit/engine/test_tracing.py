@@ -91,6 +91,12 @@ def test_what_a_network_makes_at_its_first_run_and_keeps_is_not_the_tracers(writ
     torch.testing.assert_close(network(x), logits)
 
 
+def test_a_sparse_tensor_that_a_network_holds_is_no_obstacle(residual, images):
+    expected = rn.explain(residual, images).relevance
+    residual.register_buffer("adjacency", torch.eye(3).to_sparse())
+    assert torch.equal(rn.explain(residual, images).relevance, expected)
+
+
 def test_a_network_that_returns_no_numbers_is_refused(written, images):
     with pytest.raises(UnsupportedNetworkError, match=r"shape \(2, 0\), which holds no logits"):
         rn.explain(written(lambda n, x: n.classify(n.conv(x))[:, :0]), images)
