@@ -163,9 +163,12 @@ const METHODS = /** @type {Record<string, string>} */ ({
   "gradient-x-input": "Gradient × input",
 });
 
-/** @param {string} method */
+/**
+ * A method of the user's own may be called like something that every object has.
+ * @param {string} method
+ */
 export function methodTitle(method) {
-  return METHODS[method] ?? method;
+  return (Object.hasOwn(METHODS, method) && METHODS[method]) || method;
 }
 
 /** @type {WeakMap<Packed, {categories: string[], shares: ClassShare[]}>} */

@@ -102,3 +102,8 @@ test("the stand-in tells its listeners of changes, and of nothing else", () => {
   model.set("layer", "c");
   assert.deepEqual(heard, ["b"]);
 });
+
+test("a method is shown by its title, and one of the user's own by its name, whatever that is", () => {
+  assert.equal(methodTitle("lrp-epsilon"), "LRP-ε");
+  for (const name of ["mine", "__proto__", "constructor", "toString"]) assert.equal(methodTitle(name), name);
+});
