@@ -13,10 +13,12 @@ import os
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, TypeAlias
+from unittest import mock
 
 import numpy as np
 import quantus
@@ -28,10 +30,13 @@ from benchmarks.machine import facts
 from benchmarks.marked import write
 from rlrp_nb.data.digits import split_digits
 from rlrp_nb.data.sample import available_samples, sample_image
+from rlrp_nb.evaluation import faithfulness
 from rlrp_nb.evaluation.faithfulness import flip, road
+from rlrp_nb.evaluation.respondent import respondent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from torch import nn
 
@@ -106,6 +111,32 @@ class Clock:
     def end(self, *_: object) -> None:
         """Look at it again."""
         self.seconds += time.perf_counter() - self._began
+
+    @contextmanager
+    def hooked(self, network: nn.Module) -> Iterator[None]:
+        """Look on as a network is called."""
+        hooks = network.register_forward_pre_hook(self.begin), network.register_forward_hook(self.end)
+        yield
+        for hook in hooks:
+            hook.remove()
+
+    @contextmanager
+    def asking(self, network: nn.Module) -> Iterator[None]:
+        """Look on as the respondent of a network is asked; a hook would have the network itself asked instead."""
+
+        def watched(*given: Any) -> Any:  # noqa: ANN401 - as of `respondent`
+            answer, order = respondent(*given)
+
+            def timed(inputs: Tensor) -> Tensor:
+                self.begin(network, (inputs,))
+                logits = answer(inputs)
+                self.end()
+                return logits
+
+            return timed, order
+
+        with mock.patch.object(faithfulness, "respondent", watched):
+            yield
 
 
 def flipping(patch: int, per_step: int) -> Measure:
@@ -238,13 +269,10 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def watched(network: nn.Module, call: Callable[[], object]) -> tuple[int, float]:
+def share(clock: Clock, watching: AbstractContextManager[None], call: Callable[[], object]) -> tuple[int, float]:
     """Return how many inputs the network is given during a call, and which share of its time that takes."""
-    clock = Clock()
-    hooks = network.register_forward_pre_hook(clock.begin), network.register_forward_hook(clock.end)
-    passed = seconds(call)
-    for hook in hooks:
-        hook.remove()
+    with watching:
+        passed = seconds(call)
     return clock.inputs, clock.seconds / passed
 
 
@@ -268,7 +296,9 @@ def row(work: Work, rounds: int) -> str:
 
     times = [(seconds(ours), seconds(theirs)) for _ in range(rounds)]
     ratios = [peer / own for own, peer in times]
-    (passes, inside), (peer_passes, peer_inside) = watched(given.network, ours), watched(given.network, theirs)
+    clock, peer_clock = Clock(), Clock()
+    passes, inside = share(clock, clock.asking(given.network), ours)
+    peer_passes, peer_inside = share(peer_clock, peer_clock.hooked(given.network), theirs)
     kind = "noise" if work.noise else "digits" if work.network == "simple_cnn" else "photographs"
     return _line(
         f"{work.network}, {work.pictures} {kind.removesuffix('s') if work.pictures == 1 else kind}",

@@ -44,7 +44,7 @@ class Activation(Rule):
     monotone
         True where phi never falls, so that the largest |a| is that of the smallest or of the largest z.
     in_place
-        The op in the memory of its input, where there is one.
+        The op in the memory of its input, where there is one; given all its arguments.
     """
 
     secant: Callable[..., Tensor]
@@ -52,7 +52,7 @@ class Activation(Rule):
     refuses: Callable[[Mapping[str, Any]], str | None] | None = None
     product: Callable[..., Tensor | None] = lambda *_, **__: None
     monotone: bool = False
-    in_place: Callable[[Tensor], Tensor] | None = None
+    in_place: Callable[..., Tensor] | None = None
     kind: Kind = "activation"
     new_output: bool = True
     returns: Memory = "new"
@@ -65,9 +65,9 @@ class Activation(Rule):
         """Return phi(z)/z for the values that are kept: z, or a where `reads_output`."""
         return self.secant(z, **_others(call))
 
-    def overwrite(self, arguments: dict[str, Any], name: str) -> Tensor | None:
+    def overwrite(self, arguments: dict[str, Any], name: str) -> Tensor | None:  # noqa: ARG002 - it has one input
         """Run the op in the memory of its input, where it can."""
-        return None if self.in_place is None else self.in_place(arguments[name])
+        return None if self.in_place is None else self.in_place(*arguments.values())
 
     def weighted_slope(self, call: Call, z: Tensor) -> Tensor:
         """Return ``|a| phi(z)/z``, the slope of R-LRP before it is divided by the layer's largest activation."""
@@ -163,9 +163,13 @@ ACTIVATIONS: dict[str, Rule] = {
         refuses=lambda a: _clamp_refusal(a["min_val"], a["max_val"]),
         product=lambda z, min_val=-1.0, max_val=1.0: _clamped_product(z, min_val, max_val),
         monotone=True,
+        in_place=torch.ops.aten.hardtanh_.default,
     ),
     "aten.relu6": Activation(
-        lambda z: _clamped(z, 0.0, 6.0), product=lambda z: _clamped_product(z, 0.0, 6.0), monotone=True
+        lambda z: _clamped(z, 0.0, 6.0),
+        product=lambda z: _clamped_product(z, 0.0, 6.0),
+        monotone=True,
+        in_place=torch.ops.aten.relu6_.default,
     ),
     "aten.clamp": Activation(
         lambda z, min=None, max=None: _clamped(z, min, max),  # noqa: A006 - the op's own argument names
@@ -194,9 +198,9 @@ ACTIVATIONS: dict[str, Rule] = {
     "aten.elu": Activation(_elu),
     "aten.celu": Activation(lambda z, alpha=1.0: _elu(z, alpha, 1.0, 1.0 / alpha)),
     "aten.selu": Activation(lambda z: _elu(z, 1.6732632423543772, 1.0507009873554805)),
-    "aten.silu": Activation(torch.sigmoid),
+    "aten.silu": Activation(torch.sigmoid, in_place=torch.ops.aten.silu_.default),
     "aten.gelu": Activation(_gelu),
-    "aten.hardswish": Activation(functional.hardsigmoid),
+    "aten.hardswish": Activation(functional.hardsigmoid, in_place=torch.ops.aten.hardswish_.default),
     "aten.mish": Activation(lambda z: torch.tanh(functional.softplus(z))),
     "aten.tanh": Activation(_tanh),
 }

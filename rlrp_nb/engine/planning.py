@@ -105,8 +105,8 @@ def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, l
             keep.update(receivers[index])
         if ledger or "output" in treatment.needs:
             keep.add(index)
-    frees = _frees(graph, keep)
-    return Plan(treatments, receivers, frozenset(keep), frees, _overwrites(graph, frees), wanted, ledger)
+    frees = frees_of(graph, keep)
+    return Plan(treatments, receivers, frozenset(keep), frees, overwrites_of(graph, frees), wanted, ledger)
 
 
 def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa: PLR0911 - one return per case
@@ -202,7 +202,7 @@ def _wanted(graph: Graph, layers: str | Collection[str] | None) -> dict[int, tup
     return {step.index: step.layers for step in known.values() if set(step.layers) & set(names)}
 
 
-def _frees(graph: Graph, keep: Collection[int]) -> tuple[tuple[int, ...], ...]:
+def frees_of(graph: Graph, keep: Collection[int]) -> tuple[tuple[int, ...], ...]:
     """Return for each step the values that it is the last to read and that need not be kept."""
     sized = {step.index for step in graph.steps if not step.sources}  # few and small, and rules read them too
     seen = {graph.output, *keep, *sized, *graph.constants.indices()}
@@ -214,7 +214,7 @@ def _frees(graph: Graph, keep: Collection[int]) -> tuple[tuple[int, ...], ...]:
     return tuple(reversed(frees))
 
 
-def _overwrites(graph: Graph, frees: tuple[tuple[int, ...], ...]) -> dict[int, tuple[str, ...]]:
+def overwrites_of(graph: Graph, frees: tuple[tuple[int, ...], ...]) -> dict[int, tuple[str, ...]]:
     """Return the arguments in whose memory a step could write its output.
 
     Such a value was made by the engine, is read for the last time, and none of its readers could have returned a view

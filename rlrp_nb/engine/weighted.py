@@ -105,14 +105,14 @@ class Convolution(Weighted):
     def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the convolution with respect to its input alone."""
         arguments, shape, rank, targets = call.arguments, call.shapes[0], weight.dim() - 2, s.shape[0]
-        dilation = _each(arguments["dilation"], rank)
+        dilation = each(arguments["dilation"], rank)
         padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
         flat = s.flatten(0, 1)
         windows = self._few_windows(arguments, weight, flat, shape[2:])
         if windows is not None:
             return windows.pull(flat, weight, shape[2:]).reshape(targets, *shape)
         if self._is_stem(call, weight):
-            stride = _each(arguments["stride"], rank)[0]
+            stride = each(arguments["stride"], rank)[0]
             return pull_by_phases(s, weight, stride, padding, shape[2:])
         padded = torch.Size([targets * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
         s = laid_out(flat, weight, padded.numel())
@@ -123,11 +123,11 @@ class Convolution(Weighted):
             dummy,
             weight,
             None,
-            _each(arguments["stride"], rank),
+            each(arguments["stride"], rank),
             padding,
             dilation,
             self.transposed or arguments.get("transposed", False),
-            _each(arguments.get("output_padding", 0), rank),
+            each(arguments.get("output_padding", 0), rank),
             arguments["groups"],
             [True, False, False],
         )[0]
@@ -152,7 +152,7 @@ class Convolution(Weighted):
             or not is_product(weight, arguments["groups"], device=signal.device, dtype=signal.dtype)
         ):
             return None
-        stride, padding, dilation = (tuple(_each(arguments[name], 2)) for name in ("stride", "padding", "dilation"))
+        stride, padding, dilation = (tuple(each(arguments[name], 2)) for name in ("stride", "padding", "dilation"))
         windows = Windows(weight.shape[2:], stride, padding, dilation)
         return windows if windows.are_few(len(signal), size, weight) else None
 
@@ -165,8 +165,8 @@ class Convolution(Weighted):
             and weight.dim() == PICTURE
             and weight.shape[1] <= _FEW
             and arguments["groups"] == 1
-            and _each(arguments["dilation"], 2) == [1, 1]
-            and 1 < max(stride := _each(arguments["stride"], 2)) == min(stride) < min(weight.shape[2:])
+            and each(arguments["dilation"], 2) == [1, 1]
+            and 1 < max(stride := each(arguments["stride"], 2)) == min(stride) < min(weight.shape[2:])
         )
 
 
@@ -204,7 +204,8 @@ def pull_by_phases(s: Tensor, weight: Tensor, stride: int, padding: list[int], s
     return found.reshape(*s.shape[:2], channels, *size)
 
 
-def _each(value: int | list[int], rank: int) -> list[int]:
+def each(value: int | list[int], rank: int) -> list[int]:
+    """Return a setting of a window for each of its axes, for all of which a single number can stand."""
     values = [value] if isinstance(value, int) else list(value)
     return values * rank if len(values) == 1 else values
 
@@ -216,7 +217,7 @@ def _padding(padding: Any, dilation: list[int], kernel: torch.Size) -> tuple[lis
     if padding == "same":
         total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return [t // 2 for t in total], [t % 2 for t in total]
-    return _each(padding, len(kernel)), [0] * len(kernel)
+    return each(padding, len(kernel)), [0] * len(kernel)
 
 
 @dataclass(frozen=True)

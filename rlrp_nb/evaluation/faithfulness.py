@@ -34,7 +34,8 @@ from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import check_tensors
 from rlrp_nb.evaluation.fill import broadcast, filled, impute, imputed_at_once
-from rlrp_nb.evaluation.memory import batch_size, memory_format
+from rlrp_nb.evaluation.memory import batch_size
+from rlrp_nb.evaluation.respondent import respondent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,18 +273,20 @@ def _follow(
     base = int(bounds.max()) + 1
     samples = torch.arange(len(inputs), device=inputs.device)[:, None]
     keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
-    order, together = memory_format(network, inputs), batch_size(network, inputs, batch)
+    together = batch_size(network, inputs, batch)
+    answer, order = respondent(network, inputs, together)
     scores = []
     for part in keys.tensor_split(-(-len(keys) // _flipped_at_once(inputs, fill, batch, together))):
         sample, low, high = part // base**2, part // base % base, part % base
-        rank, chosen = ranks[sample], inputs[sample]
-        hidden = (rank >= low[:, None, None]) & (rank < high[:, None, None])
+        rank, chosen = ranks.index_select(0, sample), inputs.index_select(0, sample)
+        first, end = (bound.to(rank.dtype)[:, None, None] for bound in (low, high))  # of one dtype, compared faster
+        hidden = (rank >= first) & (rank < end)
         flipped = torch.empty_like(chosen, memory_format=order)
         with torch.no_grad():
-            shown = _imagined(fill, chosen, hidden) if fixed is None else fixed[sample]
+            shown = _imagined(fill, chosen, hidden) if fixed is None else fixed.index_select(0, sample)
             torch.where(hidden[:, None], shown, chosen, out=flipped)
             parts = -(-len(flipped) // together)  # of equal size: a small last one costs more, each, than the others
-            logits = [network(few) for few in flipped.tensor_split(parts)]
+            logits = [answer(few) for few in flipped.tensor_split(parts)]
         answered = zip(logits, targets[sample].tensor_split(parts), strict=True)
         scores += [_score(*pair, score) for pair in answered]
     found = torch.cat(scores)[same]

@@ -12,7 +12,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-_BYTES = 2**16  # of inputs for each thread: what small networks make of so many stays in the cache of a processor core
+_BYTES = 2**17  # of inputs for each thread: what small networks make of so many stays in the cache of a processor core
 _GROWTH = 32  # about how many times the bytes of its input the layers of a convolutional network hold
 _AGREE = 1e-3  # of the largest logit; two orders of summation in float32 stay far below
 
@@ -73,7 +73,17 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
             found = network(last)
         except RuntimeError:
             return torch.contiguous_format
-    if not isinstance(expected, torch.Tensor) or expected.shape != found.shape or not expected.isfinite().all():
-        return torch.contiguous_format  # whoever reads the answers refuses them
-    agree = (found - expected).abs().max() <= _AGREE * expected.abs().max()
-    return torch.channels_last if agree else torch.contiguous_format
+    return torch.channels_last if agree(found, expected) else torch.contiguous_format
+
+
+def agree(found: object, expected: object) -> bool:
+    """Tell whether two answers of a network are the same but for rounding; one that is not finite agrees with none.
+
+    Parameters
+    ----------
+    found, expected : Tensor
+        Anything else is not the logits that whoever reads the answers accepts, and agrees with none either.
+    """
+    if not isinstance(expected, torch.Tensor) or not isinstance(found, torch.Tensor) or found.shape != expected.shape:
+        return False
+    return bool(expected.isfinite().all() and (found - expected).abs().max() <= _AGREE * expected.abs().max())
