@@ -36,7 +36,8 @@ def respondent(network: nn.Module, inputs: Tensor, together: int) -> tuple[Respo
     Parameters
     ----------
     network : nn.Module
-        In eval mode. Its weights are read now, and must not change while the respondent is asked.
+        In eval mode. Its weights are read now, and must not change while the respondent is asked. Where it was not
+        explained before, it is traced, which can take seconds the first time.
     inputs : Tensor
         ``(B, C, H, W)``, of which the first is tried.
     together : int
