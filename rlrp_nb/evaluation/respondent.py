@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.inference import Inference, can_infer
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 Respondent: TypeAlias = Callable[[Tensor], Tensor]
 """From inputs ``(B, C, H, W)``, into which it may write, to logits ``(B, classes)``."""
 
-_without_graph: WeakKeyDictionary[nn.Module, dict[Hashable, Any]] = WeakKeyDictionary()
-"""The structures of networks that have no graph for inputs of a shape, as it takes seconds to find out."""
+_without_graph = WeakIdKeyDictionary()
+"""The structures of networks that have no graph, by the shape of an input, as it takes seconds to find out."""
 
 
 def respondent(network: nn.Module, inputs: Tensor, together: int) -> tuple[Respondent, torch.memory_format]:
@@ -64,7 +64,7 @@ def _inference(network: nn.Module, inputs: Tensor, together: int) -> Inference |
     try:
         if unwrap(network) is not network or has_forward_hooks(network):
             return None
-        known = _without_graph.get(network, {})
+        known: dict[Hashable, Any] = _without_graph[network] if network in _without_graph else {}  # noqa: SIM401 - get has no types
         if one.shape in known and known[one.shape] == structure_of(network):
             return None
         pair = torch.cat([one, one])
@@ -73,7 +73,7 @@ def _inference(network: nn.Module, inputs: Tensor, together: int) -> Inference |
                 graph = graph_of(network, pair)
                 single = graph_of(network, one)
             except Exception:
-                _without_graph.setdefault(network, {})[one.shape] = structure_of(network)
+                _without_graph[network] = {**known, one.shape: structure_of(network)}
                 raise
             if single is not graph or graph.batch_size is not None:
                 return None
