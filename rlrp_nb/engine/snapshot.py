@@ -5,10 +5,12 @@ objects and shares only the tensors, so that the user's network is never touched
 another thread.
 """
 
-from collections import OrderedDict
-from types import MethodType
+from collections import Counter, OrderedDict, defaultdict, deque
+from copy import copy
+from types import MethodType, SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
@@ -246,17 +248,24 @@ def separate(network: nn.Module) -> nn.Module:
     return twin
 
 
-def _twin_value(value: Any, twins: dict[int, nn.Module]) -> Any:  # noqa: ANN401 - an attribute can be of any type
-    """Return an attribute for the twin: it must lead to the twin's modules, and to lists that only the twin extends."""
+def _twin_value(value: Any, twins: dict[int, nn.Module]) -> Any:  # noqa: ANN401, PLR0911 - of any type; one return per kind
+    """Return an attribute for the twin: it leads to the twin's modules and to containers that only the twin changes."""
     if isinstance(value, nn.Module):
         return twins.get(id(value), value)
     if isinstance(value, MethodType) and id(value.__self__) in twins:
         return MethodType(value.__func__, twins[id(value.__self__)])
     if type(value) in {list, tuple, set}:
         return type(value)(_twin_value(v, twins) for v in value)
-    if type(value) in {dict, OrderedDict}:
-        return type(value)((k, _twin_value(v, twins)) for k, v in value.items())
-    return value
+    if type(value) is deque:
+        return deque((_twin_value(v, twins) for v in value), value.maxlen)
+    if type(value) in {dict, OrderedDict, defaultdict, Counter}:
+        own = copy(value)
+        for key, held in value.items():
+            own[key] = _twin_value(held, twins)
+        return own
+    if type(value) is SimpleNamespace:
+        return SimpleNamespace(**_twin_value(vars(value), twins))
+    return copy(value) if type(value) in {bytearray, np.ndarray} else value
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -1,3 +1,7 @@
+import collections
+import types
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -158,3 +162,31 @@ def test_quantised_layers_are_refused_by_name():
     network = nn.Sequential(nn.ReLU(), torch.ao.nn.quantized.dynamic.Linear(2, 2))
     with pytest.raises(UnsupportedNetworkError, match=r"1 \(Linear\) is quantised.*floating point"):
         check_mode(network)
+
+
+@pytest.mark.parametrize(
+    ("store", "keep"),
+    [
+        (collections.deque(maxlen=3), lambda store, found: store.append(found)),
+        (collections.defaultdict(list), lambda store, found: store["features"].append(found)),
+        (collections.Counter(), lambda store, _: store.update(["runs"])),
+        (types.SimpleNamespace(last=None), lambda store, found: setattr(store, "last", found)),
+        (np.zeros(1), lambda store, _: store.fill(1)),
+        (bytearray(), lambda store, _: store.append(1)),
+    ],
+)
+def test_what_a_network_keeps_in_its_own_containers_is_left_as_it_was(store, keep):
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.store = store
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, x):
+            found = self.head(x)
+            keep(self.store, found)
+            return found
+
+    before = repr(store)
+    rn.explain(Keeping().eval(), torch.ones(1, 3), 0)
+    assert repr(store) == before
