@@ -72,7 +72,7 @@ class RLRP:
                 each = [explain(self.network, inputs[i : i + 1], [t], self.method) for i, t in enumerate(target)]
                 _check_no_contrast(each, target)
                 return torch.cat([explanation.relevance[:, 0] for explanation in each])
-            target = torch.as_tensor(target, device="cpu")
+            target = _numbers(target, "target")
         explanation = explain(self.network, inputs, _single(target), self.method)
         _check_no_contrast([explanation], target)
         if target is None and explanation.logits[0].numel() > 1:
@@ -93,8 +93,10 @@ def _check_no_contrast(explanations: list[Explanation], target: Any) -> None:  #
 
 def _single(target: Any) -> Any:  # noqa: ANN401 - as in Captum
     """Return a target that stands for one class of each sample, or refuse it."""
+    if getattr(target, "ndim", 0) > 0 and not isinstance(target, Tensor):
+        target = _numbers(target, "target")
     if isinstance(target, Tensor):
-        if target.is_floating_point() or target.dim() > 1:
+        if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool or target.dim() > 1:
             raise InputError(
                 f"target is a tensor of {target.dtype} and shape {tuple(target.shape)}; accepted is one integer class "
                 "per sample, (B,). For several targets or seeds use rlrp_nb.explain."

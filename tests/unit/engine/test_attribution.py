@@ -108,3 +108,20 @@ def test_inputs_that_quantus_cannot_mean_are_refused(residual, images):
             quantus_explain(residual, wrong, [1, 2])
     with pytest.raises(rn.InputError, match="network is a str"):
         quantus_explain("network", images.numpy(), [1, 2])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        np.array([[0, 1], [1, 0]]),
+        torch.ones((), dtype=torch.bool),
+        torch.tensor(1j),
+        ["a", "b"],
+        [None, None],
+        [2**80, 0],
+    ],
+)
+def test_a_target_that_is_not_one_class_per_sample_is_refused(target):
+    network = nn.Linear(3, 2).eval()
+    with pytest.raises(rn.InputError, match="target"):
+        rn.RLRP(network).attribute(torch.ones(2, 3), target)
