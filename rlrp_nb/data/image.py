@@ -180,6 +180,9 @@ def _from_integers(image: Image.Image, source_format: str | None, what: str) -> 
                 f"{what} has 32-bit integer pixels from {low} to {high}, and what is white is not known: give an array "
                 "of type uint8 (255 is white), uint16 (65535 is white), or float in [0, 1]."
             )
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):  # one grey that lets white through
+        values = np.where(values == transparent, np.iinfo(np.uint16).max, values)
     return Image.fromarray(_scale_uint16(values)).convert("RGB")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from rlrp_nb.engine.explainer import explain
+from rlrp_nb.engine.explainer import check_inputs, explain
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.targets import check_unmasked, tensor_of
 from rlrp_nb.errors import InputError
@@ -63,7 +63,7 @@ class RLRP:
                 )
             return (self.attribute(inputs[0], target),)
         if isinstance(target, list):
-            count = len(inputs)
+            count = len(check_inputs(self.network, inputs))
             if len(target) != count:
                 raise InputError(
                     f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample."

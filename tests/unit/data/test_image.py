@@ -143,8 +143,10 @@ def test_modes(mode, colour, expected):
 def test_transparent_colour_of_a_grey_and_an_rgb_png(tmp_path):
     Image.new("L", (1, 1), 9).save(tmp_path / "grey.png", transparency=9)
     Image.new("RGB", (1, 1), RED).save(tmp_path / "rgb.png", transparency=RED)
+    Image.fromarray(np.array([[300, 301]], np.uint16)).save(tmp_path / "deep.png", transparency=300)
     assert pixels(load_image(tmp_path / "grey.png")) == [[list(WHITE)]]
     assert pixels(load_image(tmp_path / "rgb.png")) == [[list(WHITE)]]
+    assert pixels(load_image(tmp_path / "deep.png")) == [[list(WHITE), [1, 1, 1]]]
 
 
 def test_cmyk_jpeg(tmp_path):

@@ -125,3 +125,9 @@ def test_a_target_that_is_not_one_class_per_sample_is_refused(target):
     network = nn.Linear(3, 2).eval()
     with pytest.raises(rn.InputError, match="target"):
         rn.RLRP(network).attribute(torch.ones(2, 3), target)
+
+
+@pytest.mark.parametrize("inputs", [None, torch.tensor(1.0), [[1.0, 2.0, 3.0]]])
+def test_an_input_that_is_no_batch_is_refused_beside_a_list_of_targets(inputs):
+    with pytest.raises(rn.InputError, match="inputs"):
+        rn.RLRP(nn.Linear(3, 2).eval()).attribute(inputs, [0])
