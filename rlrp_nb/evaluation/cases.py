@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,7 +27,9 @@ from rlrp_nb.evaluation.identity import bytes_of, identity_of_network
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
 
+_PLANE = 2
 _CHANNELS_PLANE = 3
+_CHANNELS = (1, 3, 4)  # of a picture
 _INTEGER_BITS = 64  # of int64, its sign among them
 
 
@@ -245,6 +248,11 @@ def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[
     else:
         items = list(images)
         picture = preprocess is not None
+        if picture and _is_one_picture(images):
+            raise InputError(
+                f"images is a {type(images).__name__} that looks like one picture, not like several: give [picture] "
+                "for one, and list(pictures) for several grey ones."
+            )
     if len(items) == 0:
         raise InputError("images is empty: give at least one, and some hundred for narrow intervals.")
     if not picture:
@@ -263,6 +271,14 @@ def _loader(images: Any, preprocess: Any, place: Tensor) -> tuple[int, Callable[
         return one.detach().to(place.device, place.dtype)
 
     return len(items), load
+
+
+def _is_one_picture(images: object) -> bool:
+    """Tell one picture, whose rows or channels would be taken for pictures, from several grey ones."""
+    shape = tuple(images.shape) if isinstance(images, Tensor | np.ndarray) else ()
+    if len(shape) == _CHANNELS_PLANE:
+        return shape[0 if isinstance(images, Tensor) else -1] in _CHANNELS
+    return len(shape) == _PLANE
 
 
 def _is_plain(value: object) -> bool:

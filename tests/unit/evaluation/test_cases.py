@@ -139,6 +139,17 @@ def test_images_that_are_none_are_named(images, words):
         take_in(small(), images)
 
 
+@pytest.mark.parametrize("picture", [np.zeros((9, 7, 3), np.uint8), np.zeros((9, 7)), torch.rand(3, 9, 7)])
+def test_one_picture_is_not_taken_for_its_rows_or_channels(picture):
+    with pytest.raises(InputError, match="looks like one picture"):
+        take_in(classifier(), picture)
+    assert take_in(classifier(), [picture]).count == 1
+
+
+def test_an_array_of_grey_pictures_is_several():
+    assert take_in(classifier(), np.zeros((3, 9, 7), np.uint8)).count == 3
+
+
 def test_images_that_the_network_cannot_take_are_refused_by_their_shape():
     with pytest.raises(InputError, match=r"cannot take images of shape \(2, 8, 8\): .*to have 3 channels"):
         take_in(small(), INPUTS[:, :2])
