@@ -26,6 +26,7 @@ from rlrp_nb.evaluation.comparison import Comparison, Statistics
 from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.fill import FILLS
+from rlrp_nb.evaluation.identity import identity
 from rlrp_nb.evaluation.metric import METRICS, Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.state import State
 from rlrp_nb.evaluation.store import Failure, Store
@@ -192,7 +193,7 @@ class _Run:
             return
         inputs, unread = self.cases.inputs(positions)
         targets = self.cases.targets[positions].to(inputs.device)
-        own = str(getattr(contender.attribute, "__module__", "")).startswith(_PACKAGE)
+        own = _is_own(contender.attribute)
         with nullcontext() if own else self._watching(f"the method {contender.name!r}", inputs):
             heatmaps, reasons, cost = self._explain(contender, inputs, targets, positions[0])
         reasons |= unread
@@ -474,7 +475,18 @@ def _versions() -> str:
 
 
 def _description(thing: Contender | Metric) -> str:
-    return thing.description if isinstance(thing, Contender) else thing.measures
+    """Say how a method or metric is set; of a user's own its code says so, since no description can be relied on."""
+    said, function = (
+        (thing.description, thing.attribute) if isinstance(thing, Contender) else (thing.measures, thing.family)
+    )
+    if _is_own(function) or said == (code := identity(function)):
+        return said
+    return f"{said} ({code})"
+
+
+def _is_own(function: object) -> bool:
+    """Tell the package's own functions, which are known, from those of its users."""
+    return str(getattr(function, "__module__", "")).startswith(_PACKAGE)
 
 
 def _check_whole(**numbers: int | None) -> None:

@@ -7,7 +7,9 @@ from torch.nn import functional
 
 from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
+from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.contender import (
+    Contender,
     available_contenders,
     last_spatial_layer,
     occlusion,
@@ -235,3 +237,15 @@ def test_relevance_that_explodes_is_an_error():
     (contender,) = resolve_contenders("zennit-epsilon-plus-flat", DOMAIN)
     with pytest.raises(InputError, match=r"relevance explodes: from 1 at the logit to 2\.0e\+09 at the input"):
         contender.attribute(network, torch.ones(2, 3, 12, 12), TARGETS)
+
+
+def test_saved_values_are_not_those_of_another_method_under_the_same_words(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(200, 5)).eval()
+
+    def asked(power):
+        method = Contender("mine", "Mine", "the inputs", lambda _network, inputs, _targets: inputs.sum(1) ** power)
+        return compare(network, INPUTS, methods=method, metrics="gini", path=tmp_path / "values.jsonl", progress=False)
+
+    assert asked(1)["mine", "gini"].tolist() == asked(1)["mine", "gini"].tolist()
+    with pytest.raises(InputError, match="has values of the method 'mine' as 'the inputs"):
+        asked(8)

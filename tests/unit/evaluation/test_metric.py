@@ -8,9 +8,10 @@ from torch import nn
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import engine_attribute
+from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.complexity import entropy, gini
 from rlrp_nb.evaluation.conservation import conservation_error
-from rlrp_nb.evaluation.contender import resolve_contenders
+from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import flip, road
 from rlrp_nb.evaluation.localisation import mass_accuracy, pointing_game, rank_accuracy
@@ -202,3 +203,17 @@ gini_of_mine.__name__ = "gini"
 def test_what_is_no_metric_is_named(metrics, words):
     with pytest.raises(InputError, match=words):
         resolve_metrics(metrics)
+
+
+def test_saved_values_are_not_those_of_another_function_under_the_same_words(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(72, 4)).eval()
+
+    def asked(factor):
+        metric = Metric("mine", "Mine", "the sum", None, "1", "me", lambda t: {"mine": factor * t.heatmaps.sum((1, 2))})
+        method = Contender("ours", "Ours", "the inputs", lambda _network, inputs, _targets: inputs.sum(1))
+        inputs = torch.ones(2, 3, 8, 8)
+        return compare(network, inputs, methods=[method], metrics=metric, path=tmp_path / "v.jsonl", progress=False)
+
+    assert asked(1)["ours", "mine"].tolist() == asked(1)["ours", "mine"].tolist() == [192, 192]
+    with pytest.raises(InputError, match="has values of the metric 'mine' as 'the sum"):
+        asked(2)
