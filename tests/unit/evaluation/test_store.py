@@ -47,6 +47,17 @@ def test_metrics_are_added_and_the_first_value_stays(path):
         assert one.failures["rlrp", 0] == LOST
 
 
+def test_what_failed_is_there_until_its_line_is_deleted(path):
+    filled(path).add("lrp-0", 0, {"gini": [None]}, [Failure("lrp-0", None, 0, "out of memory")])
+    assert Store(path, FINGERPRINT).find("lrp-0", 0, 1) == {"gini": [None]}
+    path.write_bytes(
+        b"".join(line for line in path.read_bytes().splitlines(keepends=True) if b"out of memory" not in line)
+    )
+    again = Store(path, FINGERPRINT)
+    assert again.find("lrp-0", 0, 1) == again.failures.get(("lrp-0", 0), {}) == {}
+    assert again.find("rlrp", 0, 2) == VALUES
+
+
 def test_a_file_cut_anywhere_keeps_its_whole_lines(path):
     filled(path).add("rlrp", 2, {"gini": [0.5, 0.5]}, [])
     content = path.read_bytes()
