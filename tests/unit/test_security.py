@@ -237,7 +237,7 @@ def test_what_a_terminal_would_obey_is_escaped():
 
 def test_a_file_that_cannot_be_written_is_an_error_in_words(tmp_path):
     with pytest.raises(rn.InputError, match="cannot be written"):
-        write_whole(tmp_path / ("x" * 250 + ".html"), lambda file: file.write(b""))
+        write_whole(tmp_path / ("x" * 251 + ".html"), lambda file: file.write(b""))
     assert list(tmp_path.iterdir()) == []
 
 
