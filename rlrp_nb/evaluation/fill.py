@@ -221,7 +221,7 @@ def _solve(known: Tensor, hidden: Tensor) -> Tensor:
     residual = _binomial(known, first, second).mul(hidden)
     solved = torch.zeros_like(known)
     solution, direction = torch.zeros_like(known), residual.clone()
-    energy = residual.square().sum((1, 2), keepdim=True)
+    energy = _energy(residual)
     limit = energy * _RESIDUAL**2
     places = torch.arange(len(known), device=known.device)
     # In exact arithmetic as many steps are enough as there are pixels. Numbers that are not finite end it at once.
@@ -244,11 +244,17 @@ def _solve(known: Tensor, hidden: Tensor) -> Tensor:
         step = torch.where(unsolved, energy / curvature, 0)
         solution.addcmul_(direction, step)
         residual.addcmul_(product, step)
-        renewed = torch.mul(residual, residual, out=first).sum((1, 2), keepdim=True)
+        renewed = _energy(residual)
         torch.addcmul(residual, direction, torch.where(unsolved, renewed / energy, 0), out=direction)
         energy = renewed
     solved[places] = solution
     return solved
+
+
+def _energy(planes: Tensor) -> Tensor:
+    """Return the sum of squares of each plane, ``(N, 1, 1)``; a norm reads them once and writes nothing large."""
+    norm: Tensor = torch.linalg.vector_norm(planes, dim=(1, 2), keepdim=True)
+    return norm.square_()
 
 
 def _binomial(planes: Tensor, rows: Tensor, sums: Tensor) -> Tensor:
