@@ -15,9 +15,9 @@ from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
-from rlrp_nb.engine.registry import constants_of, graph_of
+from rlrp_nb.engine.registry import constants_of, look_up
 from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.engine.snapshot import has_forward_hooks, outdated_weights, twin_of, unwrap
+from rlrp_nb.engine.snapshot import outdated_weights, twin_of, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.engine.tracing import run_twin
 from rlrp_nb.engine.transforms import check_untransformed
@@ -88,9 +88,10 @@ def explain(
     chosen = resolve(method)
     inputs = check_inputs(network, inputs)
     with undisturbed(inputs):
-        graph = graph_of(network, inputs)
+        graph, constants, hooked = look_up(network, inputs)
         steps = plan(graph, chosen, layers, ledger=layers is not None)
-        record = forward(graph, steps, constants_of(network, graph), inputs)
+        record = forward(graph, steps, constants, inputs)
+        del constants  # the record keeps those that are read again
         # of a network without weights it could be the input itself
         logits = record.logits.clone(memory_format=torch.contiguous_format)
         if len(logits) != len(inputs):
@@ -98,7 +99,9 @@ def explain(
                 f"the network returns {len(logits)} rows for {len(inputs)} samples; accepted is one row of logits per "
                 f"sample."
             )
-        _check_logits(network, graph, logits, inputs)
+        _check_finite(network, graph, logits, inputs)
+        if hooked:
+            _check_hooks(network, hooked, logits, inputs)
         dtype = torch.float32 if inputs.dtype in _HALF else inputs.dtype
         asked = resolve_targets(targets, logits, dtype)
         relevance = walk_back(graph, steps, record, inputs, asked.seeds.reshape(-1, *logits.shape))
@@ -221,14 +224,12 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
     return inputs.detach()
 
 
-def _check_logits(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tensor) -> None:
+def _check_finite(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tensor) -> None:
     if not bool(torch.isfinite(logits).all()):
         raise UnsupportedNetworkError(
             f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
             "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
-    if hooked := has_forward_hooks(network):
-        _check_hooks(network, hooked, logits, inputs)
 
 
 def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
-from rlrp_nb.engine.snapshot import check_mode, modules_of
-from rlrp_nb.engine.structure import structure_of
+from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
+from rlrp_nb.engine.structure import survey, tensor_names
 from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -33,7 +33,10 @@ class _Entry:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     structure: tuple[Any, ...] = ()
+    names: list[str] = field(default_factory=list)
+    hooked: list[str] = field(default_factory=list)
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
+    places: dict[Graph, list[tuple[int, int]]] = field(default_factory=dict)
     checked: set[tuple[Any, ...]] = field(default_factory=set)
 
 
@@ -49,19 +52,45 @@ def _entry(network: nn.Module) -> _Entry:
         return entry
 
 
-def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
-    """Return the graph of `network` for inputs of this shape, dtype and device, tracing it the first time.
+class Known(NamedTuple):
+    """A network as it is now.
 
-    A network whose layers were changed since is traced again. The first time, the graph is compared with the network,
-    once for a single sample and once for several: a trace takes the batch for one of several.
+    Attributes
+    ----------
+    graph
+        For inputs of a shape, dtype and device.
+    constants
+        Those of the graph, of the network's present weights, by value index.
+    hooked
+        Names of the modules that carry a forward hook.
+    """
+
+    graph: Graph
+    constants: dict[int, Any]
+    hooked: list[str]
+
+
+def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
+    """Return the graph of `network` for inputs of this shape, dtype and device, tracing it the first time."""
+    return look_up(network, inputs).graph
+
+
+def look_up(network: nn.Module, inputs: Tensor) -> Known:
+    """Return the graph of `network` for inputs of this shape, dtype and device with its weights.
+
+    A network is traced the first time, and again where its layers were changed since. The first time, the graph is
+    compared with the network, once for a single sample and once for several: a trace takes the batch for one of
+    several.
     """
     entry = _entry(network)
     with entry.lock:
-        structure = structure_of(network)
+        structure, tensors = survey(network)
         if structure != entry.structure:
             check_mode(network)
             entry.graphs.clear()
+            entry.places.clear()
             entry.checked.clear()
+            entry.names, entry.hooked = tensor_names(network), has_forward_hooks(network)
             entry.structure = structure
         key = (inputs.shape[1:], inputs.dtype, inputs.device)
         single = (*key, 1)
@@ -83,7 +112,11 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
                     "alone."
                 )
             entry.checked.add(checked)
-        return graph
+        if graph not in entry.places:
+            position = {name: n for n, name in enumerate(entry.names)}
+            entry.places[graph] = [(index, position[name]) for index, name in graph.constants.state.items()]
+        state = {index: tensors[n] for index, n in entry.places[graph]}
+        return Known(graph, _computed(graph, state), entry.hooked)
 
 
 def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
@@ -176,20 +209,19 @@ def _check_axes(network: nn.Module, graph: Graph, inputs: Tensor, changed: Tenso
             )
 
 
-def constants_of(network: nn.Module, graph: Graph) -> dict[int, Tensor]:
-    """Return the constants of `graph` with the network's present weights.
+def constants_of(network: nn.Module, graph: Graph) -> dict[int, Any]:
+    """Return the constants of `graph` with the network's present weights, by value index."""
+    named = dict(zip(tensor_names(network), survey(network).tensors, strict=True))
+    return _computed(graph, {index: named[name] for index, name in graph.constants.state.items()})
 
-    Parameters and buffers are the network's own tensors. What is computed from them (folded batch-norm) is computed at
-    every run: PyTorch does not count every way of writing into a tensor, and old weights would go unnoticed.
+
+def _computed(graph: Graph, state: dict[int, Tensor]) -> dict[int, Any]:
+    """Return all constants of a graph, given those of them that are parameters and buffers of the network.
+
+    What is computed from them (folded batch-norm) is computed at every run: PyTorch does not count every way of writing
+    into a tensor, and old weights would go unnoticed.
     """
-    modules = dict(modules_of(network))
-    values: dict[int, Any] = {}
-    for index, name in graph.constants.state.items():
-        path, _, leaf = name.rpartition(".")
-        own = modules[path].__dict__
-        tensor = own["_parameters"].get(leaf)
-        tensor = own["_buffers"][leaf] if tensor is None else tensor
-        values[index] = tensor.detach() if tensor.requires_grad else tensor
+    values: dict[int, Any] = {i: tensor.detach() if tensor.requires_grad else tensor for i, tensor in state.items()}
     values |= graph.constants.tensors
     for step in graph.constants.steps:
         values[step.index] = step.invoke(step.filled(values.__getitem__))

@@ -7,8 +7,9 @@ it: a graph fetches them from the network at each run. But which of them are the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rlrp_nb.engine.marks import PLAIN, Marks, slots_of
@@ -17,18 +18,34 @@ from rlrp_nb.engine.snapshot import FORWARD_HOOKS, INTERNAL, global_hooks, modul
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor, nn
+_ROWS, _NUMBERS = frozenset({tuple, list}), frozenset({int})
+_EAGER = frozenset({Tensor, nn.Parameter})
 
 
-_NUMBERS = frozenset({int})
+class Survey(NamedTuple):
+    """What one walk over a network's modules finds.
+
+    Attributes
+    ----------
+    structure
+        What decides the graph apart from the values of tensors: modules, what their code reads, mode and hooks. Two
+        equal structures trace to the same graph, so that a layer that was replaced, a stride that was changed or a
+        function that was exchanged after the first explanation is noticed.
+    tensors
+        Parameters and buffers, in the order of `tensor_names`.
+    """
+
+    structure: tuple[Any, ...]
+    tensors: list[Tensor]
 
 
 def structure_of(network: nn.Module) -> tuple[Any, ...]:
-    """Return what decides the graph apart from the values of tensors: modules, what their code reads, mode and hooks.
+    """Return the structure that a survey finds."""
+    return survey(network).structure
 
-    Two equal structures trace to the same graph, so that a layer that was replaced, a stride that was changed or a
-    function that was exchanged after the first explanation is noticed.
-    """
+
+def survey(network: nn.Module) -> Survey:
+    """Look at all of a network's modules; this is done for every explanation, whatever is known of the network."""
     modules = modules_of(network)
     marks = Marks([module for _, module in modules])
     tensors: list[Tensor] = []
@@ -37,7 +54,11 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
         held = module.__dict__
         # a plain value is its own mark; this runs for every explanation
         own = {
-            k: v if (kind := type(v)) in PLAIN or (kind is tuple and _NUMBERS.issuperset(map(type, v))) else marks.of(v)
+            k: v
+            if (kind := type(v)) in PLAIN
+            else kind(v)
+            if kind in _ROWS and _NUMBERS.issuperset(map(type, v))
+            else marks.of(v)
             for k, v in held.items()
             if k not in INTERNAL
         }
@@ -52,13 +73,25 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
             *forms,
             [len(held[hooks]) for hooks in FORWARD_HOOKS],
         )
-    return (
+    structure = (
         [marks.of_type(kind) for kind in dict.fromkeys(type(module) for _, module in modules)],
         global_hooks(),
         parts,
         _shared(tensors),
         _shared([module for _, module in modules]),
     )
+    return Survey(structure, tensors)
+
+
+def tensor_names(network: nn.Module) -> list[str]:
+    """Return the names of all parameters and buffers, one that is registered twice under both."""
+    return [
+        f"{name}.{key}" if name else key
+        for name, module in modules_of(network)
+        for held in (module.__dict__["_parameters"], module.__dict__["_buffers"])
+        for key, tensor in held.items()
+        if tensor is not None
+    ]
 
 
 def _forms(named: Mapping[str, Tensor | None], tensors: list[Tensor]) -> list[Any]:
@@ -69,7 +102,9 @@ def _forms(named: Mapping[str, Tensor | None], tensors: list[Tensor]) -> list[An
     return [
         part
         for k, t in named.items()
-        for part in ((k,) if t is None else (k, type(t), t.dtype, None if is_lazy(t) else t.shape))
+        for part in (
+            (k,) if t is None else (k, type(t), t.dtype, t.shape if type(t) in _EAGER or not is_lazy(t) else None)
+        )
     ]
 
 

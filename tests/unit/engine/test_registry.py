@@ -9,7 +9,7 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.engine import registry
-from rlrp_nb.engine.registry import graph_of
+from rlrp_nb.engine.registry import constants_of, graph_of, look_up
 
 
 @pytest.fixture
@@ -26,6 +26,28 @@ def test_a_network_is_traced_once_per_shape(residual, images, traces):
     assert len(traces) == 1
     rn.explain(residual, torch.randn(1, 3, 10, 12))
     assert traces[1:] == [(1, 3, 10, 12)]
+
+
+def test_what_is_known_of_a_network_holds_its_present_weights(residual, images):
+    before = look_up(residual, images)
+    residual[4].weight.data = residual[4].weight.detach() * 2
+    residual[4].bias = nn.Parameter(torch.ones_like(residual[4].bias))
+    after = look_up(residual, images)
+    assert after.graph is before.graph
+    expected = constants_of(residual, after.graph)
+    assert expected.keys() == after.constants.keys() == before.constants.keys()
+    # of the constants some are the lists from which others are taken
+    tensors = {i: value for i, value in expected.items() if isinstance(value, torch.Tensor)}
+    assert all(torch.equal(after.constants[i], value) for i, value in tensors.items())
+    assert sum(not torch.equal(before.constants[i], value) for i, value in tensors.items()) == 2
+
+
+def test_hooks_that_come_and_go_are_known(residual, images):
+    assert look_up(residual, images).hooked == []
+    hook = residual[1].register_forward_hook(lambda *_: None)
+    assert look_up(residual, images).hooked == ["1"]
+    hook.remove()
+    assert look_up(residual, images).hooked == []
 
 
 def test_weights_die_with_their_network_and_do_not_wait_until_cycles_are_collected(images):
