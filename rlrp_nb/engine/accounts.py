@@ -35,9 +35,9 @@ class Account:
     op: str
     figures: Tensor
 
-    def scaled(self, exponents: Tensor) -> Account:
+    def scaled(self, exponents: Tensor | None) -> Account:
         """Return the row with its sums multiplied by ``2 ** exponents``, ``(K, B)``; shares stay as they are."""
-        if not bool(exponents.any()):
+        if exponents is None:
             return self
         factor = torch.exp2(exponents.double())
         return Account(self.layer, self.op, torch.cat([self.figures[:3] * factor, self.figures[3:]]))

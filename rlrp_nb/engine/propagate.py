@@ -12,8 +12,9 @@ from torch import Tensor
 from rlrp_nb.engine.accounts import Account, account, joined
 from rlrp_nb.engine.heap import LARGEST, keep_heap
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
-from rlrp_nb.engine.scaling import CHECK_EVERY, rescale, unscale
+from rlrp_nb.engine.scaling import UNSCALED, activated, exponents_or_zeros, unscale
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
+from rlrp_nb.engine.under_way import Parcel, UnderWay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,8 +131,8 @@ def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: T
     ]
     found = {}
     for index in walks[0].found:
-        relevance, exponents = (_joined([walk.found[index][part] for walk in walks]) for part in (0, 1))
-        found[index] = unscale(relevance, exponents, batch_dims[index])
+        relevance, exponents = zip(*(walk.found[index] for walk in walks), strict=True)
+        found[index] = unscale(_joined(relevance), _exponents(exponents, portions), batch_dims[index])
     accounts = tuple(joined(rows) for rows in zip(*(walk.accounts for walk in walks), strict=True))
     return Relevance(found.pop(graph.input), found, accounts)
 
@@ -148,6 +149,14 @@ def _joined(parts: Sequence[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat([*parts])
 
 
+def _exponents(parts: Sequence[Tensor | None], portions: Sequence[Tensor]) -> Tensor | None:
+    """Return the exponents ``(K, B)`` of the targets of all walks; None where all are 0."""
+    if all(exponents is None for exponents in parts):
+        return None
+    samples = [portion.reshape(*portion.shape[:2], -1)[..., 0] for portion in portions]  # (K, B)
+    return _joined([exponents_or_zeros(*pair) for pair in zip(parts, samples, strict=True)])
+
+
 @dataclass(frozen=True)
 class _Walk:
     """What a walk of some targets brings back.
@@ -156,56 +165,55 @@ class _Walk:
     ----------
     found
         Relevance ``(K, B, …)`` of the input and the wanted layers by value index, and the exponents ``(K, B)`` of the
-        powers of two that it has to be multiplied with.
+        powers of two that it has to be multiplied with, None where all are 0.
     accounts
         Rows of the ledger.
     """
 
-    found: dict[int, tuple[Tensor, Tensor]]
+    found: dict[int, tuple[Tensor, Tensor | None]]
     accounts: tuple[Account, ...]
 
 
 def _walk(  # noqa: PLR0917 - private, and called once
     graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor, batch_dims: Mapping[int, int]
 ) -> _Walk:
-    sensitivities: dict[int, Tensor] = {graph.output: seeds}
-    spare: set[int] = set()  # those of the sensitivities that nothing else reads
-    carried: dict[int, Tensor] = {}  # relevance on its way from a flat first layer to the input
-    found, accounts, passes = {}, [], 0
-    exponents = torch.zeros(seeds.shape[:2], dtype=torch.int32, device=seeds.device)
+    sensitivities, carried = UnderWay(batch_dims), UnderWay(batch_dims)  # from a flat first layer on it is relevance
+    sensitivities.send([graph.output], [seeds], UNSCALED, own=False)
+    found, accounts = {}, []
     record.values[graph.input] = inputs
     for step in reversed(graph.steps):
         treatment = plan.treatments.get(step.index)
-        s, r = sensitivities.pop(step.index, None), carried.pop(step.index, None)
+        s, r = sensitivities.take(step.index), carried.take(step.index)
         if treatment is None or (s is None and r is None):
             continue
         call = call_of(step, plan, record, seeds.dtype, inputs.device)
-        call.spare = step.index in spare and not plan.ledger
         if step.index in plan.wanted:
-            found[step.index] = _relevance(record.values[step.index], s, r), exponents
+            found[step.index] = _relevance(record.values[step.index], s, r, batch_dims[step.index])
         receivers = plan.receivers[step.index]
         if s is not None:
-            messages = treatment.back(call, s)
+            call.spare = s.own and not plan.ledger
+            messages = treatment.back(call, s.tensor)
             if plan.ledger:
-                entry = account(treatment, call, s, messages, [batch_dims[i] for i in receivers])
-                accounts.append(entry.scaled(exponents))
+                entry = account(treatment, call, s.tensor, messages, [batch_dims[i] for i in receivers])
+                accounts.append(entry.scaled(s.scale.exponents))
             if isinstance(treatment, Flatten):
-                carried[receivers[0]] = _sum(carried.get(receivers[0]), messages[0])
+                carried.send(receivers, messages, s.scale, own=False)
+            elif isinstance(treatment, Activate | ActivatePicked):
+                (index,), (message,) = receivers, messages
+                message, scale = activated(message, s.scale, batch_dims[index])
+                sensitivities.send([index], [message], scale, own=True)
             else:
                 memory = _memory(step, treatment)
                 own = memory == "new" or (memory == "parts" and call.spare)
-                _send((sensitivities, spare), receivers, messages, own=own)
+                sensitivities.send(receivers, messages, s.scale, own=own)
             del messages
         if r is not None:
-            carried[receivers[0]] = _sum(carried.get(receivers[0]), _carry(call, r))
+            carried.send(receivers[:1], [_carry(call, r.tensor)], r.scale, own=False)
         del s, r
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
-        active = isinstance(treatment, Activate | ActivatePicked)
-        passes += active
-        if active and passes % CHECK_EVERY == 0:
-            exponents = rescale((sensitivities, carried), batch_dims, exponents)
-    found[graph.input] = _relevance(inputs, sensitivities.get(graph.input), carried.get(graph.input)), exponents
+    s, r = sensitivities.take(graph.input), carried.take(graph.input)
+    found[graph.input] = _relevance(inputs, s, r, 0)
     return _Walk(found, tuple(accounts))
 
 
@@ -214,35 +222,6 @@ def _memory(step: Step, treatment: Treatment) -> Memory:
     if isinstance(treatment, Skip):
         return "parts"
     return "new" if isinstance(treatment, Differentiate) else rule_of(step).returns
-
-
-def _send(
-    under_way: tuple[dict[int, Tensor], set[int]], receivers: Sequence[int], messages: Sequence[Tensor], *, own: bool
-) -> None:
-    """Add what one use of a value sends back to that of its other uses, in memory that nothing else reads.
-
-    Parameters
-    ----------
-    under_way
-        The sensitivities by value index, and those of them that lie in such memory.
-    own
-        Whether each message does.
-    """
-    sensitivities, spare = under_way
-    for index, message in zip(receivers, messages, strict=True):
-        there = sensitivities.get(index)
-        if there is None:
-            sensitivities[index] = message
-            (spare.add if own else spare.discard)(index)
-        elif index in spare:
-            there.add_(message)
-        else:
-            sensitivities[index] = message.add_(there) if own else there + message
-            spare.add(index)
-
-
-def _sum(one: Tensor | None, other: Tensor) -> Tensor:
-    return other if one is None else one + other
 
 
 def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:
@@ -269,9 +248,14 @@ def _carry(call: Call, relevance: Tensor) -> Tensor:
     return rule.transpose(call, relevance)[0] if rule.kind == "shape" else unbroadcast(relevance, call.shapes[0])
 
 
-def _relevance(value: Tensor, s: Tensor | None, carried: Tensor | None) -> Tensor:
-    """Return ``a * s`` plus relevance that was carried, ``(K, *shape)``, in the usual order of memory."""
-    if s is None:
-        return torch.zeros_like(value)[None] if carried is None else carried
-    product = value.to(s.dtype) * s
-    return (product if carried is None else product + carried).contiguous()
+def _relevance(value: Tensor, s: Parcel | None, r: Parcel | None, batch_dim: int) -> tuple[Tensor, Tensor | None]:
+    """Return ``a * s`` plus relevance that was carried, in the usual order of memory, and the exponents of both."""
+    parts = UnderWay({0: batch_dim})
+    if s is not None:
+        parts.send([0], [value.to(s.tensor.dtype) * s.tensor], s.scale, own=True)
+    if r is not None:
+        parts.send([0], [r.tensor], r.scale, own=False)
+    total = parts.take(0)
+    return (
+        (torch.zeros_like(value)[None], None) if total is None else (total.tensor.contiguous(), total.scale.exponents)
+    )

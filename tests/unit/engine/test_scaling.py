@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.engine.scaling import rescale, unscale
+from rlrp_nb.engine.scaling import CHECK_EVERY, UNSCALED, Scale, activated, added, unscale
 
 
 def chain(depth, gain):
@@ -39,11 +39,37 @@ def test_depth_neither_makes_relevance_vanish_nor_explode(depth, gain):
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
 
 
+class Pair(nn.Module):
+    """Two chains side by side: while one is walked back, the other's sensitivity waits."""
+
+    def __init__(self, one, other):
+        super().__init__()
+        self.one, self.other = one, other
+
+    def forward(self, x):
+        return self.one(x) + self.other(x)
+
+
+@pytest.mark.parametrize("depths", [(500, 499), (499, 500), (500, 2)])
+@pytest.mark.parametrize("layers", [None, "all"])
+def test_a_branch_that_waits_and_one_that_is_deep_are_added_as_they_are(depths, layers):
+    network, x = Pair(*(chain(depth, 0.5) for depth in depths)).eval(), torch.rand(2, 4) + 0.1
+    found = rn.explain(network, x, [0, 1], layers=layers)
+    exact = rn.explain(network.double(), x.double(), [0, 1], layers=layers)
+    assert exact.relevance.abs().max() < 1e-40 or 2 in depths  # nothing that float32 could hold
+    for one, other in [
+        (found.relevance, exact.relevance),
+        *zip(*(e.layers.values() for e in (found, exact)), strict=True),
+    ]:
+        # of a sample both targets are scaled by one factor
+        near = one.double() / one.double().abs().amax((1, 2), keepdim=True)
+        torch.testing.assert_close(near, other / other.abs().amax((1, 2), keepdim=True), rtol=1e-3, atol=1e-4)
+
+
 def test_rescaling_changes_no_digit(residual, images, monkeypatch):
     expected = rn.explain(residual, images, [0, 1], layers="all")
     for name, value in (("_COMFORT", 0), ("CHECK_EVERY", 1)):
         monkeypatch.setattr(f"rlrp_nb.engine.scaling.{name}", value)
-    monkeypatch.setattr("rlrp_nb.engine.propagate.CHECK_EVERY", 1)
     found = rn.explain(residual, images, [0, 1], layers="all")
     assert torch.equal(found.relevance, expected.relevance)
     for name in expected.layers:
@@ -51,16 +77,77 @@ def test_rescaling_changes_no_digit(residual, images, monkeypatch):
     assert found.ledger() == expected.ledger()
 
 
+TIME_TO_LOOK = Scale(None, CHECK_EVERY - 1)
+
+
 @given(exponent=st.integers(-90, 90), batch_dim=st.integers(0, 2))
-def test_rescale_and_unscale_are_inverse(exponent, batch_dim):
+def test_what_is_brought_into_range_can_be_brought_back(exponent, batch_dim):
     shape = [3, 4, 5]
     shape[batch_dim] = 2
     tensor = torch.randn(2, *shape) * 2.0**exponent
-    none = torch.zeros(2, 2, dtype=torch.int32)
-    under_way = {7: tensor}
-    exponents = rescale((under_way, {}), {7: batch_dim}, none)
-    assert under_way[7].abs().max() <= 2.0**41
-    assert torch.equal(unscale(under_way[7], exponents, batch_dim), tensor)
+    scaled, scale = activated(tensor, TIME_TO_LOOK, batch_dim)
+    assert scaled.abs().max() < 2.0**30
+    assert scale.passed == 0
+    assert (scale.exponents is None) == (scaled is tensor)
+    assert torch.equal(unscale(scaled, scale.exponents, batch_dim), tensor)
+
+
+def test_a_tensor_is_looked_at_after_so_many_activations():
+    tensor, scale = torch.full((1, 1, 2), 2.0**-60), UNSCALED
+    for passed in range(1, CHECK_EVERY):
+        same, scale = activated(tensor, scale, 0)
+        assert same is tensor
+        assert scale == (None, passed)
+    scaled, scale = activated(tensor, scale, 0)
+    assert torch.equal(scaled, torch.full((1, 1, 2), 0.5))
+    assert scale.passed == 0
+    assert torch.equal(scale.exponents, torch.full((1, 1), -59, dtype=torch.int32))
+
+
+def test_exponents_add_up():
+    tensor, before = torch.full((1, 2, 1), 2.0**50), torch.tensor([[100, -7]], dtype=torch.int32)
+    scaled, scale = activated(tensor, Scale(before, CHECK_EVERY - 1), 0)
+    assert torch.equal(scaled, torch.full((1, 2, 1), 0.5))
+    assert torch.equal(scale.exponents, before + 51)
+
+
+@given(
+    first=st.integers(-400, 400),
+    second=st.integers(-400, 400),
+    sizes=st.tuples(st.integers(-30, 30), st.integers(-30, 30)),
+    batch_dim=st.integers(0, 1),
+)
+def test_tensors_of_different_scale_add_to_the_true_sum(first, second, sizes, batch_dim):
+    shape = [3, 3]
+    shape[batch_dim] = 2
+    tensors = [torch.randn(2, *shape) * 2.0**size for size in sizes]
+    exponents = [
+        torch.full((2, 2), e, dtype=torch.int32) + torch.tensor([[0, 1], [2, 3]]).int() for e in (first, second)
+    ]
+    (one, other), (e_one, e_other) = tensors, exponents
+    total, scale = added((one, Scale(e_one, 2)), (other, Scale(e_other, 1)), batch_dim)
+    assert scale.passed == 2
+    assert total.abs().max() <= 2
+    spread = [2, 1, 1]
+    spread[1 + batch_dim] = 2
+    true = [t.double() * torch.exp2(e.double()).reshape(spread) for t, e in zip(tensors, exponents, strict=True)]
+    found = total.double() * torch.exp2(scale.exponents.double()).reshape(spread)
+    torch.testing.assert_close(found, true[0] + true[1], rtol=1e-6, atol=1e-6 * float((true[0] + true[1]).abs().max()))
+
+
+def test_nothing_has_no_scale():
+    nothing, something = torch.zeros(1, 1, 2), torch.tensor([[[0.5, 0.25]]])
+    far, near = (torch.full((1, 1), e, dtype=torch.int32) for e in (300, -300))
+    for pair in (
+        ((nothing, Scale(far, 0)), (something, Scale(near, 0))),
+        ((something, Scale(near, 0)), (nothing, UNSCALED)),
+    ):
+        total, scale = added(*pair, 0)
+        assert torch.equal(total, something)
+        assert scale.exponents == -300
+    total, scale = added((nothing, Scale(far, 0)), (nothing, UNSCALED), 0)
+    assert not total.any()
+    assert scale.exponents == 0
 
 
 def test_what_lies_beyond_the_range_is_given_up_to_a_power_of_two():
@@ -72,7 +159,6 @@ def test_what_lies_beyond_the_range_is_given_up_to_a_power_of_two():
 
 
 def test_zero_stays_zero():
-    under_way = {0: torch.zeros(1, 2, 3)}
-    for before in (torch.zeros(1, 2, dtype=torch.int32), torch.tensor([[7, -99]], dtype=torch.int32)):
-        assert torch.equal(rescale((under_way,), {0: 0}, before), before)
-    assert not unscale(torch.zeros(1, 2, 3), torch.full((1, 2), 99, dtype=torch.int32), 0).any()
+    zeros = torch.zeros(1, 2, 3)
+    assert activated(zeros, TIME_TO_LOOK, 0) == (zeros, UNSCALED)
+    assert not unscale(zeros, torch.full((1, 2), 99, dtype=torch.int32), 0).any()
