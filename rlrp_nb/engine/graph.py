@@ -77,6 +77,8 @@ class Step:
         A unique name for people.
     layers
         The names under which its output can be asked for, the one to show first.
+    memo
+        What its rule works out once, from arguments that are the same in every run.
     """
 
     index: int
@@ -97,6 +99,7 @@ class Step:
     self_gated: bool = False
     name: str = ""
     layers: tuple[str, ...] = ()
+    memo: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def rule(self) -> Rule | None:

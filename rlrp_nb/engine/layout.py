@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -29,16 +31,21 @@ def laid_out(signal: Tensor, weight: Tensor, count: int) -> Tensor:
     is the weight that is copied, and slowly where it is large. So a large weight decides, if it is larger than the
     signal. Only float32 on the CPU gains; anything else is returned as it is.
     """
-    if (
-        signal.dim() != PICTURE
-        or signal.dtype != torch.float32
-        or signal.device.type != "cpu"
-        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    ):
+    if signal.dim() != PICTURE or not is_single(signal):
         return signal
     if weight.numel() >= max(_MANY, count):
         return signal.contiguous()
     return channels_last(signal)
+
+
+def is_single(tensor: Tensor) -> bool:
+    """Tell a tensor of float32 on the CPU, where oneDNN is at work."""
+    return tensor.dtype == torch.float32 and tensor.device.type == "cpu" and _has_onednn()
+
+
+@cache
+def _has_onednn() -> bool:
+    return bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
 def channels_last(tensor: Tensor) -> Tensor:

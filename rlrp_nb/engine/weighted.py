@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.layout import PICTURE, laid_out, order_of
+from rlrp_nb.engine.layout import PICTURE, is_single, laid_out, order_of
 from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
-from rlrp_nb.engine.windows import Windows, is_product
+from rlrp_nb.engine.windows import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from rlrp_nb.engine.graph import Step
 
@@ -76,6 +77,61 @@ class Weighted(Rule):
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """How a convolution's kernel moves.
+
+    Attributes
+    ----------
+    stride, padding, dilation, output_padding
+        For each axis of its pictures.
+    extra
+        Zeros that ``same`` puts at the far side, for each axis.
+    transposed, groups
+        As of the convolution.
+    windows
+        The windows through which it looks, where it could be a product of what they show and the weight.
+    is_stem
+        Whether it is the strided convolution of few channels with which networks begin.
+    """
+
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    output_padding: list[int]
+    extra: list[int]
+    transposed: bool
+    groups: int
+    windows: Windows | None
+    is_stem: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], weight: Tensor, *, transposed: bool) -> Geometry:
+        """Read the arguments of a convolution of any rank."""
+        rank, kernel, groups = weight.dim() - 2, weight.shape[2:], arguments["groups"]
+        stride, dilation = each(arguments["stride"], rank), each(arguments["dilation"], rank)
+        padding, extra = _padding(arguments["padding"], dilation, kernel)
+        plain = not transposed and groups == 1 and weight.dim() == PICTURE
+        windows = Windows(kernel, tuple(stride), tuple(padding), tuple(dilation)) if plain and not any(extra) else None
+        return cls(
+            stride,
+            padding,
+            dilation,
+            each(arguments.get("output_padding", 0), rank),
+            extra,
+            transposed,
+            groups,
+            windows,
+            is_stem=plain
+            and weight.shape[1] <= _FEW
+            and dilation == [1, 1]
+            and 1 < max(stride) == min(stride) < min(kernel),
+        )
+
+
+_GEOMETRY = ("stride", "padding", "dilation", "output_padding", "groups", "transposed")
+
+
+@dataclass(frozen=True)
 class Convolution(Weighted):
     """Convolution of any rank, with stride, padding (numbers or ``same``), dilation and groups; transposed too."""
 
@@ -86,8 +142,8 @@ class Convolution(Weighted):
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Convolve in the way and the order of memory that is faster."""
         signal, weight = arguments["input"], arguments["weight"]
-        windows = self._few_windows(arguments, weight, signal, signal.shape[2:])
-        if windows is not None:
+        windows = self._geometry(step, arguments, weight).windows
+        if windows is not None and windows.serve(signal, signal.shape[2:], weight):
             run: Callable[[Mapping[str, Any]], Tensor] = lambda a: windows.convolve(signal, a["weight"], a["bias"])  # noqa: E731
             return step.invoke(arguments, run), None
         return step.invoke({**arguments, "input": laid_out(signal, weight, signal.numel())}), None
@@ -104,70 +160,46 @@ class Convolution(Weighted):
 
     def pull(self, call: Call, s: Tensor, weight: Tensor) -> Tensor:
         """Return the gradient of the convolution with respect to its input alone."""
-        arguments, shape, rank, targets = call.arguments, call.shapes[0], weight.dim() - 2, s.shape[0]
-        dilation = each(arguments["dilation"], rank)
-        padding, extra = _padding(arguments["padding"], dilation, weight.shape[2:])
-        flat = s.flatten(0, 1)
-        windows = self._few_windows(arguments, weight, flat, shape[2:])
-        if windows is not None:
-            return windows.pull(flat, weight, shape[2:]).reshape(targets, *shape)
-        if self._is_stem(call, weight):
-            stride = each(arguments["stride"], rank)[0]
-            return pull_by_phases(s, weight, stride, padding, shape[2:])
-        padded = torch.Size([targets * shape[0], shape[1], *(n + e for n, e in zip(shape[2:], extra, strict=True))])
-        s = laid_out(flat, weight, padded.numel())
+        shape, targets, flat = call.shapes[0], s.shape[0], s.flatten(0, 1)
+        geometry, size = self._geometry(call.step, call.arguments, weight), shape[2:]
+        windows = geometry.windows
+        if windows is not None and windows.serve(flat, size, weight):
+            return windows.pull(flat, weight, size).reshape(targets, *shape)
+        if geometry.is_stem:
+            return pull_by_phases(s, weight, geometry.stride[0], geometry.padding, size)
+        padded = [flat.shape[0], shape[1], *(n + e for n, e in zip(size, geometry.extra, strict=True))]
+        s = laid_out(flat, weight, prod(padded))
+        if windows is not None and is_single(s):
+            missing = windows.missing(size)
+            pulled = torch.conv_transpose2d(
+                s, weight, None, geometry.stride, geometry.padding, missing, 1, geometry.dilation
+            )
+            return pulled.reshape(targets, *shape)
         # only its shape and order are read, since no weight gradient is asked for
         dummy = torch.empty(padded, dtype=s.dtype, device=s.device, memory_format=order_of(s))
-        pulled: Tensor = torch.ops.aten.convolution_backward(
-            s,
-            dummy,
-            weight,
-            None,
-            each(arguments["stride"], rank),
-            padding,
-            dilation,
-            self.transposed or arguments.get("transposed", False),
-            each(arguments.get("output_padding", 0), rank),
-            arguments["groups"],
-            [True, False, False],
-        )[0]
-        for axis, n in enumerate(shape[2:], start=2):
+        moves = geometry.stride, geometry.padding, geometry.dilation
+        kind = geometry.transposed, geometry.output_padding, geometry.groups
+        backward: Callable[..., tuple[Tensor, ...]] = torch.ops.aten.convolution_backward.default
+        pulled = backward(s, dummy, weight, None, *moves, *kind, [True, False, False])[0]
+        for axis, n in enumerate(size, start=2):
             pulled = pulled.narrow(axis, 0, n) if pulled.shape[axis] != n else pulled
         return pulled.reshape(targets, shape[0], *pulled.shape[1:])
 
-    def _few_windows(
-        self, arguments: Mapping[str, Any], weight: Tensor, signal: Tensor, size: Sequence[int]
-    ) -> Windows | None:
-        """Return the windows of a convolution of pictures of a size, where it is faster as a product.
+    def _geometry(self, step: Step, arguments: Mapping[str, Any], weight: Tensor) -> Geometry:
+        """Return how the kernel moves, noted where that is the same in every run."""
+        known: Geometry | None = step.memo.get("geometry")
+        if known is None:
+            transposed = self.transposed or arguments.get("transposed", False)
+            known = Geometry.of(arguments, weight, transposed=transposed)
+            if all(_is_fixed(step.arguments.get(name)) for name in _GEOMETRY):
+                step.memo["geometry"] = known
+        return known
 
-        Parameters
-        ----------
-        signal
-            Its input or output.
-        """
-        if (
-            self.transposed
-            or arguments.get("transposed", False)
-            or isinstance(arguments["padding"], str)
-            or not is_product(weight, arguments["groups"], device=signal.device, dtype=signal.dtype)
-        ):
-            return None
-        stride, padding, dilation = (tuple(each(arguments[name], 2)) for name in ("stride", "padding", "dilation"))
-        windows = Windows(weight.shape[2:], stride, padding, dilation)
-        return windows if windows.are_few(len(signal), size, weight) else None
 
-    def _is_stem(self, call: Call, weight: Tensor) -> bool:
-        """Tell the strided convolution of few channels with which networks begin."""
-        arguments = call.arguments
-        return (
-            not self.transposed
-            and not arguments.get("transposed", False)
-            and weight.dim() == PICTURE
-            and weight.shape[1] <= _FEW
-            and arguments["groups"] == 1
-            and each(arguments["dilation"], 2) == [1, 1]
-            and 1 < max(stride := each(arguments["stride"], 2)) == min(stride) < min(weight.shape[2:])
-        )
+def _is_fixed(value: Any) -> bool:  # noqa: ANN401 - an argument can be of any type
+    """Tell an argument that is the same in every run from one that holds a size computed in it."""
+    values = value if isinstance(value, list) else [value]
+    return all(isinstance(v, int | str | None) for v in values)
 
 
 def pull_by_phases(s: Tensor, weight: Tensor, stride: int, padding: list[int], size: torch.Size) -> Tensor:

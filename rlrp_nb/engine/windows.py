@@ -9,14 +9,14 @@ few windows and many channels, as in the last layers of a network.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.engine.layout import PICTURE, channels_last
+from rlrp_nb.engine.layout import channels_last
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,23 +28,19 @@ _LARGE = 2**18
 """From so many weights on, the copy takes longer than that writing."""
 
 
-def is_product(weight: Tensor, groups: int, *, device: torch.device, dtype: torch.dtype) -> bool:
-    """Tell whether a convolution with this weight can be computed as a product of what lies in memory as it is.
+def is_product(signal: Tensor, weight: Tensor) -> bool:
+    """Tell whether a convolution can be computed as a product of what lies in memory as it is.
 
     Parameters
     ----------
+    signal
+        Its input, or its output on the way back.
     weight
-        ``(channels out, channels in, height, width)``; convolutions of other ranks are none.
-    groups
-        Of the convolution.
-    device, dtype
-        Of the input.
+        ``(channels out, channels in, height, width)``.
     """
     return (
-        weight.dim() == PICTURE
-        and groups == 1
-        and dtype == weight.dtype == torch.float32
-        and device.type == "cpu"
+        signal.dtype == weight.dtype == torch.float32
+        and signal.device.type == "cpu"
         and weight.is_contiguous()
         and _has_product()
     )
@@ -73,23 +69,40 @@ class Windows:
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
         """Return how many windows a picture of a size has below and beside each other."""
-        rows, columns = (
-            (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, k, s, p, d in zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        )
+        moves = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        rows, columns = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in moves]
         return rows, columns
 
-    @property
+    def missing(self, size: Sequence[int]) -> list[int]:
+        """Return how many rows and columns at the end of a picture of a size no window reaches, for lack of a next."""
+        moves = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        return [(n + 2 * p - d * (k - 1) - 1) % s for n, k, s, p, d in moves]
+
+    @cached_property
     def are_pixels(self) -> bool:
         """Whether each window shows one pixel of the picture."""
         return max(*self.kernel, *(p + 1 for p in self.padding)) == 1
 
+    def serve(self, signal: Tensor, size: Sequence[int], weight: Tensor) -> bool:
+        """Tell whether a convolution of pictures of a size is to be computed as a product.
+
+        Parameters
+        ----------
+        signal
+            Its input, or its output on the way back.
+        size
+            Height and width of its input.
+        weight
+            ``(channels out, channels in, *kernel)``.
+        """
+        return self.are_few(signal.shape[0], size, weight) and is_product(signal, weight)
+
     def are_few(self, samples: int, size: Sequence[int], weight: Tensor) -> bool:
         """Tell whether the convolution of pictures of a size is faster as a product."""
+        if not self.are_pixels and weight.numel() < _LARGE:
+            return False
         rows, columns = self.grid(size)
-        if self.are_pixels:
-            return samples * rows * columns <= _FEW_PIXELS
-        return samples * rows * columns <= _FEW_WINDOWS and weight.numel() >= _LARGE
+        return samples * rows * columns <= (_FEW_PIXELS if self.are_pixels else _FEW_WINDOWS)
 
     def convolve(self, signal: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of ``(B, channels in, H, W)``, with channels last."""
@@ -101,7 +114,7 @@ class Windows:
         matrix = weight.flatten(1)
         # the numbers of a bias are read one after the other, whatever its strides
         found = _product(shown.reshape(-1, matrix.shape[1]), matrix, None if bias is None else bias.contiguous())
-        return found.view(len(signal), rows, columns, len(matrix)).permute(0, 3, 1, 2)
+        return found.view(signal.shape[0], rows, columns, matrix.shape[0]).permute(0, 3, 1, 2)
 
     def pull(self, s: Tensor, weight: Tensor, size: Sequence[int]) -> Tensor:
         """Return the transpose of the convolution, with channels last.
@@ -149,5 +162,5 @@ class Windows:
 
 def _product(rows: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
     """Return ``rows matrix^T + bias``."""
-    found: Tensor = torch.ops.mkldnn._linear_pointwise(rows, matrix, bias, "none", [], "")  # noqa: SLF001 - see above
+    found: Tensor = torch.ops.mkldnn._linear_pointwise.default(rows, matrix, bias, "none", [], "")  # noqa: SLF001 - see above
     return found

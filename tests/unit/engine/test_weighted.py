@@ -1,3 +1,5 @@
+import copy
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +39,31 @@ def test_convolution_of_any_kind_hands_back_its_transpose(
     for k in range(2):
         (gradient,) = torch.autograd.grad(output, x, seeds[:, k], retain_graph=True)
         torch.testing.assert_close(relevance[:, k], (x * gradient).detach(), rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=50)
+@given(
+    kernel=st.tuples(small, small),
+    stride=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    padding=st.one_of(st.sampled_from(["valid", "same"]), st.tuples(st.integers(0, 2), st.integers(0, 2))),
+    dilation=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    size=st.tuples(st.integers(5, 11), st.integers(5, 11)),
+    groups=st.sampled_from([1, 1, 5]),
+    last=st.booleans(),
+)
+def test_a_convolution_of_pictures_in_single_precision_hands_back_its_transpose(
+    kernel, stride, padding, dilation, size, groups, last
+):
+    stride = (1, 1) if padding == "same" else stride
+    layer = nn.Conv2d(5, 10, kernel, stride, padding, dilation, groups)
+    x = torch.randn(2, 5, *size).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    exact = x.double().requires_grad_()
+    output = copy.deepcopy(layer).double()(exact)
+    seeds = torch.randn(2, 3, *output.shape[1:])
+    relevance = rn.explain(layer, x, seeds).relevance
+    for k in range(3):
+        (gradient,) = torch.autograd.grad(output, exact, seeds[:, k].double(), retain_graph=True)
+        torch.testing.assert_close(relevance[:, k].double(), (exact * gradient).detach(), rtol=1e-4, atol=1e-4)
 
 
 @given(
