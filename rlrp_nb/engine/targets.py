@@ -88,13 +88,26 @@ def resolve_targets(targets: Any, logits: Tensor, dtype: torch.dtype) -> Targets
             raise InputError(f"targets is empty; {_ACCEPTED}.")
         pairs = [_item(item, shape) for item in items]
         positive = torch.tensor([p for p, _ in pairs], device="cpu").expand(samples, -1)
-        negative = torch.tensor([n for _, n in pairs], device="cpu").expand(samples, -1)
-    positive = positive.to("cpu", torch.int64).contiguous()
-    negative = torch.full_like(positive, -1) if negative is None else negative.contiguous()
-    seeds = torch.zeros(samples, positive.shape[1], max(1, prod(shape)), dtype=dtype, device="cpu")
-    seeds.scatter_(2, positive[..., None], 1.0)
-    seeds -= torch.zeros_like(seeds).scatter_(2, negative.clamp(min=0)[..., None], (negative >= 0)[..., None].to(dtype))
+        if any(n >= 0 for _, n in pairs):
+            negative = torch.tensor([n for _, n in pairs], device="cpu").expand(samples, -1)
+    return _named(positive.to("cpu", torch.int64).contiguous(), negative, logits, dtype)
+
+
+def _named(positive: Tensor, negative: Tensor | None, logits: Tensor, dtype: torch.dtype) -> Targets:
+    """Return the targets for classes ``(B, K)`` and those that they are contrasted with, -1 where there is none."""
+    seeds = _ones(positive, max(1, prod(logits.shape[1:])), dtype)
+    if negative is None:
+        negative = torch.full_like(positive, -1)
+    else:
+        negative = negative.contiguous()
+        seeds -= _ones(negative.clamp(min=0), seeds.shape[2], dtype) * (negative >= 0)[..., None]
     return Targets(positive, negative, seeds.transpose(0, 1).reshape(-1, *logits.shape).to(logits.device))
+
+
+def _ones(indices: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Return ``(B, K, classes)`` with a 1 at each of the indices ``(B, K)``."""
+    zeros = torch.zeros(*indices.shape, classes, dtype=dtype, device="cpu")
+    return zeros.scatter_(2, indices[..., None], 1.0)
 
 
 def check_unmasked(value: object, name: str) -> None:
