@@ -138,6 +138,7 @@ class ExplainPictures:
         if place != self._device:
             model = replace(model, network=copy.deepcopy(model.network).to(self._device))
         self._model, self._target, self._method = model, target, resolve(method)
+        self._tried = False
 
     def __call__(self, columns: Columns) -> pa.Table:
         """Explain a batch.
@@ -159,6 +160,12 @@ class ExplainPictures:
               row-major order; ``height``, ``width`` (int32); ``scale`` (float64): the largest absolute relevance, or
               1 where all is zero. :func:`heatmap_of` reads them;
             - one column (float64) for each measure.
+
+        Raises
+        ------
+        UnsupportedNetworkError, InputError
+            No picture at all can be explained and scored: the network has a part without a rule, or a measure was
+            given an option that it does not have.
         """
         import pyarrow as pa  # noqa: PLC0415 - optional package, asked for above
 
@@ -175,9 +182,17 @@ class ExplainPictures:
         try:
             return list(self._explained_together(pictures))
         except RlrpError as error:
+            self._try_noise()
             if len(pictures) == 1:
                 return [str(error)]
             return [outcome for i in range(len(pictures)) for outcome in self._explained(pictures[i : i + 1])]
+
+    def _try_noise(self) -> None:
+        """Stop the job when faint noise is refused too: then no picture is to blame, but the network or a setting."""
+        if not self._tried:
+            shape = 1, *self._model.preprocess.shape[1:], 3
+            self._explained_together(np.random.default_rng(0).integers(112, 144, shape, np.uint8))
+            self._tried = True
 
     def _explained_together(self, pictures: np.ndarray[Any, Any]) -> list[_Explained]:
         preprocess, network = self._model.preprocess, self._model.network

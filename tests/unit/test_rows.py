@@ -14,7 +14,8 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.digits import load_digits
-from rlrp_nb.errors import InputError
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.faithfulness import flip
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.rows import ExplainPictures, ReadPictures, heatmap_of
 
@@ -142,6 +143,24 @@ def test_a_picture_that_is_refused_does_not_take_the_others_with_it(model, paths
 def test_a_mistake_in_a_measure_stops_the_job(model, paths):
     with pytest.raises(ZeroDivisionError):
         ExplainPictures(model, measures={"wrong": lambda *_: 1 / 0})(read(model, paths))
+
+
+def test_a_mistake_that_is_refused_in_words_stops_the_job_too(model, paths):
+    def mistaken(network, inputs, heatmaps, targets):
+        return flip(network, inputs, heatmaps, targets, score="probabilty").aopc
+
+    with pytest.raises(InputError, match="'probabilty' is not known"):
+        ExplainPictures(model, measures={"aopc": mistaken})(read(model, paths))
+
+
+def test_a_network_without_a_rule_stops_the_job(paths):
+    class Sums(nn.Module):
+        def forward(self, x):
+            return x.flatten(1).cumsum(1)[:, -2:]
+
+    model = rn.Classifier("sums", Sums().eval(), ("a", "b"), Preprocess(size=8), "without weights")
+    with pytest.raises(UnsupportedNetworkError, match=r"aten\.cumsum"):
+        ExplainPictures(model)(read(model, paths))
 
 
 @pytest.mark.parametrize(
