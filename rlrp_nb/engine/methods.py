@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Literal
 
@@ -57,6 +57,10 @@ class Method:
         return f"<Method {self.name}>"
 
 
+_USUAL = 0.25  # epsilon and gamma
+_FAINT = 1e-6  # epsilon of the composite, whose dense layers are only kept from dividing by 0
+
+
 def rlrp() -> Method:
     """Return R-LRP: ReLU's derivative is replaced by the relative activation; there is nothing to set."""
     return Method("rlrp", "R-LRP", "relative")
@@ -67,7 +71,7 @@ def lrp_0() -> Method:
     return Method("lrp-0", "LRP-0", "secant")
 
 
-def lrp_epsilon(epsilon: float = 0.25) -> Method:
+def lrp_epsilon(epsilon: float = _USUAL) -> Method:
     """Return LRP-epsilon for all layers.
 
     Parameters
@@ -76,10 +80,10 @@ def lrp_epsilon(epsilon: float = 0.25) -> Method:
         Added to every denominator with its sign, in units of the pre-activation.
     """
     rule = Epsilon(epsilon)
-    return Method("lrp-epsilon", f"LRP-ε ({epsilon:g})", "secant", rule, rule, rule)
+    return Method(_named("lrp-epsilon", epsilon, _USUAL), f"LRP-ε ({epsilon:g})", "secant", rule, rule, rule)
 
 
-def lrp_gamma(gamma: float = 0.25) -> Method:
+def lrp_gamma(gamma: float = _USUAL) -> Method:
     """Return LRP-gamma for all layers.
 
     Parameters
@@ -88,7 +92,7 @@ def lrp_gamma(gamma: float = 0.25) -> Method:
         How much more the contributions of the output's own sign count.
     """
     rule = Gamma(gamma)
-    return Method("lrp-gamma", f"LRP-γ ({gamma:g})", "secant", rule, rule, rule)  # noqa: RUF001 - Greek is meant
+    return Method(_named("lrp-gamma", gamma, _USUAL), f"LRP-γ ({gamma:g})", "secant", rule, rule, rule)  # noqa: RUF001 - Greek is meant
 
 
 def alpha1beta0() -> Method:
@@ -97,7 +101,7 @@ def alpha1beta0() -> Method:
     return Method("alpha1beta0", "LRP-α1β0", "secant", rule, rule, rule)  # noqa: RUF001 - Greek is meant
 
 
-def epsilon_plus_flat(epsilon: float = 1e-6) -> Method:
+def epsilon_plus_flat(epsilon: float = _FAINT) -> Method:
     """Return the composite: flat at the input, z-plus on convolutions, epsilon on dense layers.
 
     Parameters
@@ -105,13 +109,18 @@ def epsilon_plus_flat(epsilon: float = 1e-6) -> Method:
     epsilon
         Of the dense layers.
     """
-    plus = AlphaBeta()
-    return Method("epsilon-plus-flat", "LRP-ε+flat", "secant", plus, Epsilon(epsilon), plus, Flat())
+    plus, dense = AlphaBeta(), Epsilon(epsilon)
+    return Method(_named("epsilon-plus-flat", epsilon, _FAINT), "LRP-ε+flat", "secant", plus, dense, plus, Flat())
 
 
 def gradient_x_input() -> Method:
     """Return gradient x input."""
     return Method("gradient-x-input", "Gradient × input", "derivative")  # noqa: RUF001 - a product is meant
+
+
+def _named(name: str, parameter: float, usual: float) -> str:
+    """Add a parameter that is not the usual one to a name, so that neither result is taken for the other."""
+    return name if parameter == usual else f"{name}({float(parameter)!r})"
 
 
 METHODS = {
@@ -140,9 +149,15 @@ def resolve(method: str | Method) -> Method:
     Raises
     ------
     InputError
-        There is none of that name.
+        There is none of that name, or a method of one's own has the name of another.
     """
     if isinstance(method, Method):
+        known = METHODS.get(method.name)
+        if known is not None and replace(method, title=known.title) != known:
+            raise InputError(
+                f"a method of your own is called {method.name!r}, the name of another one, for which its results would "
+                "be taken: give it a name of its own."
+            )
         return method
     if isinstance(method, str) and method in METHODS:
         return METHODS[method]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rlrp_nb.errors import InputError
-from rlrp_nb.widgets.buffers import Dtype, pack
+from rlrp_nb.widgets.buffers import Dtype, Packed, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -273,10 +273,15 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
                 f"Two explanations by {explanation.method!r} of one image have seeds as targets, and nothing tells one "
                 "from the other; give all seeds to one call of explain."
             )
-        result["targets"][key] = {
-            "pieces": [_piece(explanation, name, target, sample, dtype) for name in names],
-            "ledger": ledger,
-        }
+        pieces = [_piece(explanation, name, target, sample, dtype) for name in names]
+        if key in result["targets"] and not _is_same_map(
+            _array(explanation.heatmap(target, sample)), result["targets"][key]["pieces"][0]
+        ):
+            raise InputError(
+                f"Two explanations by {explanation.method!r} of one image for {explanation.label(target, sample)!r} "
+                "are different maps, as by two methods of one name; give each Method a name of its own."
+            )
+        result["targets"][key] = {"pieces": pieces, "ledger": ledger}
         if all(each["key"] != key for each in image["targets"]):
             image["targets"].append(
                 {
@@ -362,6 +367,11 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
         "positive": float(values.clip(min=0).sum()),
         "negative": float(-values.clip(max=0).sum()),
     }
+
+
+def _is_same_map(heatmap: Floats, held: Packed) -> bool:
+    """Tell whether rounding can be all that a map differs by from the one that is there."""
+    return bool(np.abs(heatmap - unpack(held)).max() <= _SAME_IN_HALF * np.abs(heatmap).max())
 
 
 def _ledger(explanation: "Explanation", target: int, sample: int) -> dict[str, Tree]:

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 import rlrp_nb as rn
-from rlrp_nb.engine.methods import METHODS, resolve
+from rlrp_nb.engine.classic import Epsilon
+from rlrp_nb.engine.methods import METHODS, epsilon_plus_flat, lrp_epsilon, lrp_gamma, resolve
+from rlrp_nb.plots.caption import method_title
 
 
 def test_names():
@@ -50,3 +52,26 @@ def test_every_method_explains_a_residual_network(residual, images, method):
 
 def test_repr_is_short():
     assert repr(METHODS["rlrp"]) == "<Method rlrp>"
+
+
+@pytest.mark.parametrize(
+    ("make", "usual", "name"),
+    [
+        (lrp_epsilon, 0.25, "lrp-epsilon"),
+        (lrp_gamma, 0.25, "lrp-gamma"),
+        (epsilon_plus_flat, 1e-6, "epsilon-plus-flat"),
+    ],
+)
+def test_another_parameter_is_another_name_and_is_never_called_by_the_usual_one(make, usual, name):
+    assert make(usual) == make() == METHODS[name]
+    assert make(0.5).name == f"{name}(0.5)"
+    assert make(1).name == make(1.0).name
+    assert make(0.1).name != make(0.1 + 1e-9).name
+    assert method_title(make(0.5).name) == f"{name}(0.5)"  # and not the title with the usual parameter
+
+
+def test_a_method_of_ones_own_has_a_name_of_its_own():
+    assert resolve(rn.Method("rlrp", "with a title of its own", "relative")).title == "with a title of its own"
+    for method in (rn.Method("rlrp", "R-LRP", "secant"), rn.Method("lrp-0", "LRP", "secant", dense=Epsilon(0.1))):
+        with pytest.raises(rn.InputError, match=f"called '{method.name}', the name of another one"):
+            resolve(method)

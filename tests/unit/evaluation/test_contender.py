@@ -168,7 +168,7 @@ def test_methods_of_every_kind_are_understood():
         return inputs.sum(1)
 
     listed = resolve_contenders(["rlrp", lrp_epsilon(0.5), occlusion(), mine], DOMAIN)
-    assert [one.name for one in listed] == ["rlrp", "lrp-epsilon", "occlusion", "mine"]
+    assert [one.name for one in listed] == ["rlrp", "lrp-epsilon(0.5)", "occlusion", "mine"]
     assert "epsilon 0.5" in listed[1].description
     assert [one.method is not None for one in listed] == [True, True, False, False]
     named = resolve_contenders({"a": lrp_epsilon(0.5), "b": lrp_epsilon(1.0), "c": mine}, DOMAIN)
@@ -206,7 +206,7 @@ def test_titles_that_would_be_the_same_are_told_apart_by_the_names():
         ({}, "methods is empty"),
         ("rlpr", "method 'rlpr' is not known. Did you mean 'rlrp'"),
         (["rlrp", "rlrp"], "methods has rlrp twice"),
-        ([lrp_epsilon(0.1), "lrp-epsilon"], "methods has lrp-epsilon twice"),
+        ([lrp_epsilon(0.25), "lrp-epsilon"], "methods has lrp-epsilon twice"),
         ([3], "a method is a int"),
         (3, "methods is a int"),
         ({None: "rlrp"}, "methods has a method called None: its name has to be a text"),

@@ -10,6 +10,8 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.classic import Epsilon
+from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
 from rlrp_nb.models.preprocess import Preprocess
@@ -123,6 +125,22 @@ def test_methods_of_one_image_stand_together(classifier):
     (image,) = scene["images"]
     assert [result["method"] for result in image["results"]] == ["rlrp", "gradient-x-input"]
     assert len(image["targets"]) == 5
+
+
+def test_methods_set_differently_stand_together(classifier):
+    explained = [rn.explain(classifier, sample_image("coffee"), method=lrp_epsilon(size)) for size in (0.25, 0.5, 1)]
+    scene = build_scene(explained)
+    assert scene["methods"] == ["lrp-epsilon", "lrp-epsilon(0.5)", "lrp-epsilon(1.0)"]
+    results = scene["images"][0]["results"]
+    assert len({result["targets"]["967"]["pieces"][0]["data"] for result in results}) == 3
+
+
+def test_two_methods_of_one_name_are_refused_since_one_would_replace_the_other(classifier):
+    mine = [rn.Method("mine", "Mine", "secant", dense=Epsilon(size), convolution=Epsilon(size)) for size in (0.1, 0.5)]
+    first, second = (rn.explain(classifier, sample_image("coffee"), method=method) for method in mine)
+    assert len(build_scene([first, first])["images"][0]["results"]) == 1
+    with pytest.raises(InputError, match=r"by 'mine' of one image for 'espresso' are different maps"):
+        build_scene([first, second])
 
 
 def test_images_of_a_batch_stand_apart(classifier):
