@@ -62,13 +62,27 @@ def done(tmp_path_factory):
     return folder, first
 
 
-def test_a_folder_without_images_is_said(tmp_path, monkeypatch):
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Return the page's script as a module."""
     (tmp_path / "explain_folder.py").write_text(SCRIPT, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     script = importlib.import_module("explain_folder")
     monkeypatch.delitem(sys.modules, "explain_folder")
+    return script
+
+
+def test_a_folder_without_images_is_said(tmp_path, script):
     with pytest.raises(SystemExit, match="pictuers holds no image, or is not there: nothing was done"):
         script.explain_folder(tmp_path / "pictuers", tmp_path / "out", 1, "simple_cnn")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_name_that_no_table_can_hold_is_said(tmp_path, script):
+    (tmp_path / "ü.png").touch()
+    (tmp_path / os.fsdecode(b"\xfc.png")).touch()
+    with pytest.raises(SystemExit, match=r"\.png' is no UTF-8, so that no table can hold it: rename it"):
+        script.explain_folder(tmp_path, tmp_path / "out", 1, "simple_cnn")
     assert not (tmp_path / "out").exists()
 
 
