@@ -84,9 +84,10 @@ class Store:
             self._append({"declare": what, "as": description})
             self._declared[what] = description
         if self._declared[what] != description:
+            read = " What a function reads counts too, such as a counter or a cache outside of it."
             raise InputError(
                 f"{str(self._path)!r} has values of the {what} as {self._declared[what]!r}, which is now "
-                f"{description!r}: choose another path, or set it as it was."
+                f"{description!r}: choose another path, or set it as it was.{read if '(code ' in description else ''}"
             )
 
     def find(self, method: str, start: int, count: int) -> Mapping[str, Sequence[float | None]]:

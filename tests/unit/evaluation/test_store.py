@@ -99,6 +99,13 @@ def test_a_method_that_is_set_in_another_way_is_refused(path):
     assert path.read_bytes() == before
 
 
+def test_of_a_function_it_is_said_that_what_it_reads_counts_too(path):
+    store = Store(path, FINGERPRINT)
+    store.declare("method 'mine'", "the callable __main__.mine (code 1)")
+    with pytest.raises(InputError, match=r"What a function reads counts too, such as a counter or a cache outside"):
+        store.declare("method 'mine'", "the callable __main__.mine (code 2)")
+
+
 @pytest.mark.parametrize("content", [b"my thesis", b"my thesis\n", b"{}\n", b"[]\n", b'{"format": "another"}\n1\n'])
 def test_a_file_of_another_kind_is_refused_and_left_alone(path, content):
     path.write_bytes(content)
