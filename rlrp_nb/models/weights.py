@@ -153,7 +153,7 @@ def _hash_in_name(path: Path) -> str:
 
 
 def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
-    """Read a state dict from a file; its tensors stay in the file until they are used.
+    """Read a state dict from a file into memory, so that the file may be written anew at any time.
 
     Parameters
     ----------
@@ -174,12 +174,12 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
         raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(path.absolute())!r}).")
     try:
         if path.suffix == ".safetensors":
-            return OrderedDict(load_file(path))
-        # files from before torch 1.6 are no zip archives and cannot be mapped: they are read into memory
-        archive = zipfile.is_zipfile(path)
-        if archive:
+            # what load_file returns is the file itself
+            return OrderedDict((key, tensor.clone()) for key, tensor in load_file(path).items())
+        if zipfile.is_zipfile(path):  # files from before torch 1.6 are no archives
             _check_stored(path)
-        state = torch.load(path, map_location="cpu", mmap=archive, weights_only=True)
+        # mapped, the weights would change with the file, and saving them to it again would end the process
+        state = torch.load(path, map_location="cpu", mmap=False, weights_only=True)
     except WeightsError:
         raise
     except SafetensorError as error:
@@ -224,7 +224,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 def _check_stored(path: Path) -> None:
-    """Refuse an archive that somebody compressed: mapped into memory, its bytes would be taken for the weights."""
+    """Refuse an archive that somebody compressed: a small one could fill the memory."""
     with zipfile.ZipFile(path) as archive:
         packed = [record.filename for record in archive.infolist() if record.compress_type != zipfile.ZIP_STORED]
     if packed:
