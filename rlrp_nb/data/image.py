@@ -30,6 +30,11 @@ _ACCEPTED = (
     "accepted are a path to a picture file, a PIL image, a NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
     "and a torch tensor (H, W) or (C, H, W)"
 )
+# What a grey TIFF says of itself, of which Pillow heeds only a part.
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
+_WHITE_IS_ZERO, _SIGNED = 0, 2
+_STEPS = {"L;2": 85, "L;4": 17}
+"""From one grey of a PNG of two or four bits to the next, of 255."""
 _FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
 
 
@@ -157,11 +162,21 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     """Convert what Pillow opened; every mode that Pillow knows is either converted with a stated rule or refused."""
     _check_size(image.width, image.height, what, max_pixels)
     source_format = image.format  # forgotten by every operation below
+    transparent = _transparent(image)
+    tags = getattr(image, "tag_v2", {})
+    bits = max(tags.get(_BITS, (0,)))
+    if bits in {8, 16} and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise InputError(f"{what} has signed {bits}-bit pixels, and what is black is not known: save it unsigned.")
     upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        return _from_integers(upright, source_format, what)
-    if upright.mode == "F":
-        return Image.fromarray(_scale_float(np.asarray(upright), f"{what} with floating-point pixels")).convert("RGB")
+    if upright.mode.startswith("I") or upright.mode == "F":
+        if upright.mode == "F":
+            grey = _scale_float(np.asarray(upright), f"{what} with floating-point pixels")
+        else:
+            grey = _from_integers(upright, source_format, what, bits)
+        # of up to eight bits Pillow heeds it
+        return Image.fromarray(255 - grey if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else grey).convert("RGB")
+    if transparent is not None:
+        upright.info["transparency"] = transparent
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         white = Image.new("RGBA", rgba.size, "white")
@@ -169,9 +184,25 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _from_integers(image: Image.Image, source_format: str | None, what: str) -> Image.Image:
-    """16-bit grey: modes I;16, I;16L, I;16B, I;16N, and mode I (32-bit) that holds 16-bit values."""
+def _transparent(image: Image.Image) -> "int | bytes | tuple[int, ...] | None":
+    """Return the colour that lets white through, in the eight bits of the pixels; Pillow leaves it as in the file."""
+    transparent: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
+    tiles = getattr(image, "tile", None)
+    layout = str(tiles[0].args) if tiles and image.format == "PNG" else ""  # of the pixels in the file
+    if isinstance(transparent, int):
+        return transparent * _STEPS.get(layout, 1)
+    if isinstance(transparent, tuple) and layout == "RGB;16B":
+        return tuple(value >> 8 for value in transparent)
+    return transparent
+
+
+def _from_integers(
+    image: Image.Image, source_format: str | None, what: str, bits: int
+) -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """12 and 16-bit grey: modes I;16, I;16L, I;16B, I;16N, and mode I (32-bit) that holds 16-bit values."""
     values = np.asarray(image)
+    if bits == 12:  # noqa: PLR2004 - as many as Pillow puts into mode I;16 as they are
+        values = values.astype(np.uint32) * 65535 // 4095
     if image.mode == "I":
         low, high = int(values.min()), int(values.max())
         sixteen = source_format in {"PNG", "PPM"}  # these decoders put 16-bit pixels into mode I, scaled to 65535
@@ -183,7 +214,7 @@ def _from_integers(image: Image.Image, source_format: str | None, what: str) -> 
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):  # one grey that lets white through
         values = np.where(values == transparent, np.iinfo(np.uint16).max, values)
-    return Image.fromarray(_scale_uint16(values)).convert("RGB")
+    return _scale_uint16(values)
 
 
 def _from_array(array: "np.ndarray[Any, Any]", what: str, max_pixels: int) -> Image.Image:

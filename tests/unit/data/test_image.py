@@ -19,7 +19,7 @@ from rlrp_nb.data.image import load_image
 from rlrp_nb.errors import InputError
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
-ORIENTATION = 0x0112
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339
 
 
 def corners():
@@ -173,11 +173,12 @@ def png_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def write_png(path, size, depth, colour, rows):
+def write_png(path, size, depth, colour, rows, *chunks):
     header = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
         + png_chunk(b"IHDR", header)
+        + b"".join(png_chunk(*chunk) for chunk in chunks)
         + png_chunk(b"IDAT", zlib.compress(rows))
         + png_chunk(b"IEND", b"")
     )
@@ -189,6 +190,23 @@ def test_48_bit_rgb_png(tmp_path):
     assert pixels(load_image(path)) == [[[255, 128, 0]]]
 
 
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "transparent", "expected"),
+    [
+        (1, 0, b"\x80", (0,), [WHITE, WHITE]),
+        (2, 0, b"\x60", (1,), [WHITE, (170,) * 3]),
+        (4, 0, b"\x3f", (3,), [WHITE, WHITE]),
+        (4, 0, b"\x3a", (10,), [(51,) * 3, WHITE]),
+        (16, 2, struct.pack(">6H", 2305, 515, 770, 0, 0, 65535), (2305, 515, 770), [WHITE, BLUE]),
+    ],
+)
+def test_the_transparent_colour_of_a_png_of_other_than_eight_bits(tmp_path, depth, colour, row, transparent, expected):
+    path = tmp_path / "transparent.png"
+    chunk = b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)
+    write_png(path, (2, 1), depth, colour, b"\0" + row, chunk)
+    assert pixels(load_image(path)) == [[list(pixel) for pixel in expected]]
+
+
 def test_32_bit_integers(tmp_path):
     sixteen = Image.fromarray(np.array([[0, 65535, 25700]], dtype=np.int32))
     assert [grey for grey, _, _ in pixels(load_image(sixteen))[0]] == [0, 255, 100]
@@ -197,6 +215,41 @@ def test_32_bit_integers(tmp_path):
         Image.fromarray(np.array(values, dtype=np.int32)).save(path)
         with pytest.raises(InputError, match=rf"deep.tiff.*from {values[0][0]} to {values[0][1]}.*white is not known"):
             load_image(path)
+
+
+def write_tiff(path, values, tag, before, after):
+    """Write a grey TIFF, and put another number in the place of one of its tags, which Pillow would not write."""
+    Image.fromarray(values).save(path, tiffinfo={SAMPLE_FORMAT: before} if tag == SAMPLE_FORMAT else {})
+    entry, other = (struct.pack("<HHIHH", tag, 3, 1, number, 0) for number in (before, after))
+    content = path.read_bytes()
+    assert content.count(entry) == 1
+    path.write_bytes(content.replace(entry, other))
+
+
+@pytest.mark.parametrize(
+    ("values", "greys"),
+    [
+        (np.array([[0, 64, 255]], np.uint8), [255, 191, 0]),
+        (np.array([[0, 257 * 64, 65535]], np.uint16), [255, 191, 0]),
+        (np.array([[0, 0.25, 1]], np.float32), [255, 191, 0]),
+    ],
+)
+def test_a_tiff_whose_white_is_0(tmp_path, values, greys):
+    write_tiff(tmp_path / "inverted.tiff", values, PHOTOMETRIC, 1, 0)
+    assert [grey for grey, _, _ in pixels(load_image(tmp_path / "inverted.tiff"))[0]] == greys
+
+
+def test_a_12_bit_tiff_is_scaled(tmp_path):
+    packed = np.frombuffer(bytes([0xFF, 0xF8, 0x00, 0]), np.uint16)[None]  # 4095 and 2048, side by side
+    write_tiff(tmp_path / "deep.tiff", packed, BITS, 16, 12)
+    assert [grey for grey, _, _ in pixels(load_image(tmp_path / "deep.tiff"))[0]] == [255, 128]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_of_signed_pixels_is_refused(tmp_path, dtype):
+    write_tiff(tmp_path / "signed.tiff", np.ones((1, 1), dtype), SAMPLE_FORMAT, 1, 2)
+    with pytest.raises(InputError, match=r"signed.tiff.* has signed .*-bit pixels.*save it unsigned"):
+        load_image(tmp_path / "signed.tiff")
 
 
 def test_float_tiff_outside_0_to_1_is_refused(tmp_path):
