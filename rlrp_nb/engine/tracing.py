@@ -10,6 +10,7 @@ import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from contextvars import copy_context
+from functools import cache
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
@@ -63,6 +64,7 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
 
 
 def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  # noqa: FBT001 - through a thread
+    _start_autograd()
     # two samples, since a batch of one would be traced as the constant 1
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
     # folding rounds once more in half precision, where it would show
@@ -83,6 +85,17 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
         except Exception as error:  # noqa: BLE001 - likewise
             raise _untraceable(failure or error) from (failure or error)
         return build(program, batch_size=len(inputs), fold=fold)
+
+
+@cache
+def _start_autograd() -> None:
+    """Start autograd before the first trace.
+
+    When it starts it counts the devices, and starts a thread for each. Behind a trace, PyTorch counts devices that are
+    not there, and with such threads no process that is forked later, such as a loader of data, could use autograd.
+    """
+    leaf = torch.ones((), dtype=torch.float32, device="cpu", requires_grad=True)
+    torch.autograd.grad(leaf * 1, leaf)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
 import functools
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -135,3 +137,36 @@ def under_autocast(n, x):
 def test_a_mode_within_the_network_is_refused_in_words(written, images):
     with pytest.raises(UnsupportedNetworkError, match=r"mode or under a condition.*autocast"):
         trace(written(under_autocast), images)
+
+
+FORKED = """
+import multiprocessing
+import torch
+from torch import nn
+
+{setup}
+
+def work(_):
+    return {work}
+
+before = work(0)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    print(pool.map(work, [0]) == [before])
+"""
+PLAIN = FORKED.format(
+    setup="leaf = torch.ones(3, requires_grad=True)", work="torch.autograd.grad((leaf * 2).sum(), leaf)[0].tolist()"
+)
+EXPLAINING = FORKED.format(
+    setup="import rlrp_nb as rn\n"
+    "network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()\n"
+    "images = torch.rand(1, 3, 6, 6)",
+    work="rn.explain(network, images, 1).relevance.tolist()",
+)
+
+
+def test_a_process_forked_after_an_explanation_explains_where_it_could_use_autograd():
+    plain, explaining = (
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+        for code in (PLAIN, EXPLAINING)
+    )
+    assert explaining.stdout == plain.stdout, explaining.stderr
