@@ -71,6 +71,21 @@ class Linear(Rule):
 
 
 @dataclass(frozen=True)
+class Pick(Linear):
+    """Indexing by lists of places, such as ``x[:, [2, 1, 0]]``."""
+
+    kind: Kind = "shape"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse places that depend on the input, and picking samples."""
+        if len(step.sources) > 1 or "self" not in step.roles_by_name():
+            return "which places it picks depends on the input"
+        axis, places = step.source_batch_dim, step.arguments["indices"]
+        alone = axis is not None and (axis >= len(places) or places[axis] is None)
+        return None if alone else "it mixes the samples of the batch by picking among them"
+
+
+@dataclass(frozen=True)
 class Reshape(Homogeneous):
     """View, reshape, flatten, squeeze, clone, dropout in eval mode: the same numbers in the same order."""
 
@@ -441,9 +456,10 @@ RULES: dict[str, Rule] = {
         f"aten.{name}": Linear(kind="shape")
         for name in (
             *("split", "split_with_sizes", "chunk", "unbind", "slice", "select", "narrow", "index_select"),
-            *("expand", "repeat", "stack", "flip", "roll", "diagonal", "slice_scatter", "select_scatter"),
+            *("unfold", "expand", "repeat", "stack", "flip", "roll", "diagonal", "slice_scatter", "select_scatter"),
         )
     },
+    "aten.index": Pick(),
     # gates and constants
     "aten.sigmoid": Gate(),
     "aten.hardsigmoid": Gate(),
