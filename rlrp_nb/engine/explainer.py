@@ -187,10 +187,10 @@ def check_inputs(network: nn.Module, inputs: Any) -> Tensor:  # noqa: ANN401 - a
             f"inputs is a {type(inputs).__name__}; accepted for a network is a torch tensor (batch, …). Pictures are "
             "accepted with a classifier from rlrp_nb.load_model, or use torch.from_numpy(array)."
         )
-    if not inputs.is_floating_point():
+    if not inputs.is_floating_point() or inputs.dtype.itemsize == 1:  # PyTorch hardly computes with eight bits
         raise InputError(
-            f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor, prepared as in the network's "
-            "training (for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
+            f"inputs has dtype {inputs.dtype}; accepted is a floating-point tensor of 16 bits or more, prepared as in "
+            "the network's training (for pictures of integers 0 to 255 usually inputs.float() / 255, then normalised)."
         )
     if inputs.is_nested:
         raise InputError("inputs is a nested tensor; accepted is a dense one, of samples that have the same shape.")

@@ -170,7 +170,11 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     WeightsError
         There is no such file, it is damaged, or it holds something else than a state dict.
     """
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except OSError as error:  # of a name that is too long
+        raise WeightsError(f"the weights file {str(path)!r} cannot be looked for: {error.strerror}.") from error
+    if not there:
         raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(path.absolute())!r}).")
     try:
         if path.suffix == ".safetensors":

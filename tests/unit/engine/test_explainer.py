@@ -164,6 +164,10 @@ def test_half_precision_accumulates_in_float32(residual, images, dtype):
     [
         ("cat.jpg", "inputs is a str; accepted for a network is a torch tensor"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"dtype torch\.uint8; accepted is a floating-point tensor"),
+        (
+            torch.zeros(2, 3, 8, 8, dtype=torch.float8_e5m2),
+            r"dtype torch\.float8_e5m2; accepted is a floating-point tensor",
+        ),
         (torch.zeros(0, 3, 8, 8), r"shape \(0, 3, 8, 8\); accepted is .*at least one sample"),
         (torch.tensor(1.0), r"shape \(\)"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.float64), r"float64 on cpu, the network is torch\.float32 on cpu"),

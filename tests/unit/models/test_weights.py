@@ -317,6 +317,7 @@ def test_only_the_first_few_keys_are_named(network):
     ("file", "make", "message"),
     [
         ("none.pth", lambda _: None, "there is no weights file"),
+        (f"{'long' * 64}.pth", lambda _: None, "cannot be looked for: File name too long"),
         ("empty.pth", lambda path: path.write_bytes(b""), "damaged"),
         ("text.pth", lambda path: path.write_text("<html>not found</html>"), "damaged"),
         ("text.safetensors", lambda path: path.write_text("<html>not found</html>"), "safetensors"),
