@@ -59,7 +59,7 @@ _MIXED = "it mixes the samples of the batch or moves them into another axis, so 
 
 
 def build(  # noqa: C901, PLR0912 - one branch per kind of node
-    program: ExportedProgram, *, batch_size: int | None, fold: bool
+    program: ExportedProgram, *, batch_size: int | None, norms_apart: bool
 ) -> Graph:
     """Turn a traced program into a checked graph.
 
@@ -69,8 +69,8 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         A functional program of ATen ops.
     batch_size
         The batch size for which it was traced, or None where it was traced as a symbol.
-    fold
-        Whether batch-norm is folded into the map before it.
+    norms_apart
+        Whether a batch-norm that is folded into the map before it is computed behind it on the way forward.
 
     Raises
     ------
@@ -127,7 +127,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         )
     named = assign_roles(name_steps(steps, output), input_index)
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
-    graph = _prune(fold_batch_norm(graph) if fold else graph)
+    graph = _prune(fold_batch_norm(graph, apart=norms_apart))
     check(graph)
     return graph
 

@@ -14,9 +14,16 @@ from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense, scale_and_shi
 _NORM = ("weight", "bias", "running_mean", "running_var", "eps")
 
 
-def fold_batch_norm(graph: Graph) -> Graph:
+def fold_batch_norm(graph: Graph, *, apart: bool) -> Graph:
     """Return the graph with every batch-norm that directly follows a convolution or dense layer folded into it.
 
+    Parameters
+    ----------
+    apart
+        Whether such a batch-norm is computed behind the layer on the way forward all the same, as the network does.
+
+    Notes
+    -----
     The factors are constants computed from the network's own at each run. A batch-norm that stands
     before a convolution (DenseNet), or whose input is used elsewhere too, stays an affine map of its own.
     """
@@ -48,6 +55,8 @@ def fold_batch_norm(graph: Graph) -> Graph:
             fresh += 1
             parts[fresh] = (together, 2 * len(pairs) + part)
             arguments[name] = Ref(fresh)
+        if apart:
+            arguments["norm"] = list(given.values())
         pairs.append(list(given.values()))
         folded[before.index] = norm
         folded[norm.index] = replace(
@@ -58,7 +67,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
         for step in graph.steps
         if not (step.index in folded and isinstance(folded[step.index].rule, BatchNorm))
     )
-    fold = Step(together, "fold", _fold, {"pairs": pairs}, 0, None, (), None, 0, name="all folded")
+    fold = Step(together, "fold", _fold, {"pairs": pairs, "apart": apart}, 0, None, (), None, 0, name="all folded")
     computed = [*graph.constants.steps, fold] if pairs else graph.constants.steps
     return replace(graph, steps=steps, constants=replace(graph.constants, steps=computed, parts=parts))
 
@@ -76,7 +85,7 @@ def _output_axis(step: Step) -> int | None:
     return None
 
 
-def _fold(pairs: list[list[Any]]) -> list[Tensor]:
+def _fold(pairs: list[list[Any]], apart: bool) -> list[Tensor]:  # noqa: FBT001 - as an op is called
     """Compute all factors and all shifts, each in a few ops for the whole network, which is run for every explanation.
 
     Parameters
@@ -84,13 +93,16 @@ def _fold(pairs: list[list[Any]]) -> list[Tensor]:
     pairs
         For each map and the batch-norm after it: the bias of the map, then weight, bias, mean, variance and eps of the
         norm; weight and biases can be None.
+    apart
+        Whether they are for the way back alone, where sensitivities are of float32 at least.
 
     Returns
     -------
     list
         The factor and the shift of each pair in turn. They are computed in float64, so that folding costs no precision.
     """
-    dtypes, counts = [norm[3].dtype for norm in pairs], [norm[3].numel() for norm in pairs]
+    dtypes = [torch.promote_types(norm[3].dtype, torch.float32) if apart else norm[3].dtype for norm in pairs]
+    counts = [norm[3].numel() for norm in pairs]
     bias, weight, norm_bias = (_joined(pairs, part, default) for part, default in ((0, 0.0), (1, 1.0), (2, 0.0)))
     mean, variance = (torch.cat([norm[part] for norm in pairs]).double() for part in (3, 4))
     eps = {norm[5] for norm in pairs}.pop()

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch.nn.functional import batch_norm
 
 from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import RULES
@@ -162,11 +163,17 @@ class Step:
     def _invoke_folded(self, arguments: dict[str, Any], run: Callable[[Mapping[str, Any]], Any]) -> Tensor:
         """Call a map into which a batch-norm was folded, scaling its weight or its output, whichever is smaller.
 
+        Where the norm is given, it is computed as it is.
+
         A scaled weight lives no longer than the op: those of all layers would be a second network in memory.
         """
         scale, weight, bias = arguments.pop("scale"), arguments["weight"], arguments["bias"]
+        norm = arguments.pop("norm", None)
         if scale is None:
             output: Tensor = run(arguments)
+        elif norm is not None:
+            own, factor, shift, mean, variance, eps = norm
+            output = batch_norm(run({**arguments, "bias": own}), mean, variance, factor, shift, eps=eps)
         elif weight.numel() <= arguments["input"].numel():
             output = run({**arguments, "weight": along(scale, weight, self.folded or 0)})
         else:

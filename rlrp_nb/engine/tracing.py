@@ -67,8 +67,8 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
     _start_autograd()
     # two samples, since a batch of one would be traced as the constant 1
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
-    # folding rounds once more in half precision, where it would show
-    fold = inputs.dtype not in _HALF
+    # a folded batch-norm rounds otherwise, which shows in half precision
+    apart = inputs.dtype in _HALF
     failure: Exception | None = None
     if for_any_batch:
         with _lent(network) as twin:
@@ -78,13 +78,13 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
                 failure = error
                 run_twin(network, inputs, guarded=True)  # again, now that the tracer has run it with two samples
             else:
-                return build(program, batch_size=None, fold=fold)
+                return build(program, batch_size=None, norms_apart=apart)
     with _lent(network) as twin:
         try:
             program = _export(twin, torch.zeros_like(inputs), dynamic=False)
         except Exception as error:  # noqa: BLE001 - likewise
             raise _untraceable(failure or error) from (failure or error)
-        return build(program, batch_size=len(inputs), fold=fold)
+        return build(program, batch_size=len(inputs), norms_apart=apart)
 
 
 @cache

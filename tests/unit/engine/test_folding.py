@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -83,11 +85,30 @@ def test_a_norm_whose_input_is_used_elsewhere_stays_apart(images):
     assert "aten.batch_norm" in ops(Forked().eval(), images)
 
 
-def test_half_precision_is_not_folded(residual, images):
+def test_half_precision_is_folded_on_the_way_back_alone(residual, images):
     half = residual.bfloat16()
-    assert "aten.batch_norm" in ops(half, images.bfloat16())
+    assert "aten.batch_norm" not in ops(half, images.bfloat16())
     explanation = rn.explain(half, images.bfloat16())
     assert torch.equal(explanation.logits, half(images.bfloat16()))
+
+
+@pytest.mark.parametrize("method", ["lrp-epsilon", "lrp-gamma", "alpha1beta0", "epsilon-plus-flat"])
+@pytest.mark.parametrize("name", FOLDED)
+def test_a_network_of_half_precision_is_explained_by_the_same_rule(name, method):
+    """Of more than one layer these methods are another rule where the batch-norm is a layer of its own."""
+    torch.manual_seed(0)
+    modules, shape = FOLDED[name]
+    before, norm = copy.deepcopy(modules)
+    before.reset_parameters()
+    norm.running_mean.normal_()
+    images = torch.randn(16, *shape).half()
+    network = nn.Sequential(before, norm, nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval().float()
+    network(images.float())
+    half = network.half()
+    expected = rn.explain(copy.deepcopy(half).float(), images.float(), 1, method).relevance
+    found = rn.explain(half, images, 1, method)
+    assert (found.relevance - expected).abs().max() < 0.02 * expected.abs().max()
+    assert found.ledger().worst_residual < 1e-2
 
 
 def test_two_norms_in_a_row(images):
