@@ -26,7 +26,7 @@ from rlrp_nb.evaluation.comparison import Comparison, Statistics
 from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.fill import FILLS
-from rlrp_nb.evaluation.identity import identity
+from rlrp_nb.evaluation.identity import identity, settings_of
 from rlrp_nb.evaluation.metric import METRICS, Metric, Settings, Trial, resolve_metrics
 from rlrp_nb.evaluation.state import State
 from rlrp_nb.evaluation.store import Failure, Store
@@ -480,9 +480,10 @@ def _description(thing: Contender | Metric) -> str:
     said, function = (
         (thing.description, thing.attribute) if isinstance(thing, Contender) else (thing.measures, thing.family)
     )
-    if _is_own(function) or said == (code := identity(function)):
-        return said
-    return f"{said} ({code})"
+    if _is_own(function):
+        # a text rounds, and does not say every number
+        return f"{said} ({settings})" if isinstance(thing, Contender) and (settings := settings_of(function)) else said
+    return said if said == (code := identity(function)) else f"{said} ({code})"
 
 
 def _is_own(function: object) -> bool:

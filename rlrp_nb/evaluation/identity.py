@@ -32,6 +32,12 @@ def identity(function: Callable[..., object]) -> str:
     return f"the callable {'.'.join(place)} (code {_digest(function)[:8]})"
 
 
+def settings_of(function: Callable[..., object]) -> str:
+    """Return a digest of the variables around a function that was made with them; empty where there are none."""
+    held = enclosed(function) if isinstance(function, FunctionType) else []
+    return f"settings {_digest(held)[:8]}" if held else ""
+
+
 def identity_of_network(network: nn.Module) -> str:
     """Say which network this is: a digest of its layers, weights, code and settings."""
     digest = hashlib.sha256(repr(network).encode())

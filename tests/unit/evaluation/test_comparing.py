@@ -24,6 +24,8 @@ from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkEr
 from rlrp_nb.evaluation.attribute import engine_attribute
 from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.complexity import gini
+from rlrp_nb.evaluation.contender import occlusion, smoothgrad, zennit_epsilon_gamma_box
+from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import flip
 from rlrp_nb.models.preprocess import Preprocess
 
@@ -355,6 +357,26 @@ def test_a_file_keeps_everything_and_grows(tmp_path):
     np.testing.assert_array_equal(again.values, first.values)
     more = run(metrics=("abpc", "gini"), path=path)
     np.testing.assert_array_equal(more.values, plain.values)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (smoothgrad(Range(torch.zeros(1), torch.ones(1)), 2), smoothgrad(Range(torch.zeros(1), torch.ones(1) * 2), 2)),
+        (occlusion(0.5, 0.2500001), occlusion(0.5, 0.2500002)),
+        (
+            zennit_epsilon_gamma_box(Range(-torch.ones(1), torch.ones(1))),
+            zennit_epsilon_gamma_box(Range(-torch.ones(1) * 3, torch.ones(1))),
+        ),
+    ],
+)
+def test_a_method_set_by_numbers_that_its_description_rounds_or_leaves_out_does_not_fit_a_file(before, after, tmp_path):
+    path = tmp_path / "values.jsonl"
+    assert before.description == after.description
+    first = run(metrics=("gini",), methods=before, path=path)
+    np.testing.assert_array_equal(run(metrics=("gini",), methods=before, path=path).values, first.values)
+    with pytest.raises(InputError, match=f"{before.name}.*choose another path"):
+        run(metrics=("gini",), methods=after, path=path)
 
 
 def test_another_setting_method_network_or_image_does_not_fit_a_file(tmp_path):

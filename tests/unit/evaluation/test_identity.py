@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.evaluation.identity import identity, identity_of_network
+from rlrp_nb.evaluation.identity import identity, identity_of_network, settings_of
 
 settings = ModuleType("settings_of_the_test")
 settings.FACTOR = 1.0
@@ -137,3 +137,8 @@ def test_a_comparison_does_not_go_on_with_values_of_another_callable(tmp_path):
     compare(1.0)
     with pytest.raises(rn.InputError, match="has values of the method 'mine'"):
         compare(-1.0)
+
+
+def test_settings_are_the_variables_around_a_function():
+    assert settings_of(enclosing(1.0)) == settings_of(enclosing(1.0)) != settings_of(enclosing(2.0))
+    assert settings_of(scaled) == settings_of(Scale(2)) == ""
