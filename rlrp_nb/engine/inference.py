@@ -7,7 +7,6 @@ it writes each activation into new memory. Here the first two are done once, and
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
@@ -19,7 +18,7 @@ from torch import Tensor
 from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.engine.layout import PICTURE, channels_last
-from rlrp_nb.engine.planning import frees_of, overwrites_of
+from rlrp_nb.engine.planning import frees_of, overwrites_of, relus_before_pools
 from rlrp_nb.engine.registry import constants_of
 from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import MaxPool
@@ -147,10 +146,9 @@ def _run(step: Step, overwrites: tuple[str, ...], *, by_rule: bool) -> Run:
         return step.invoke
 
     def run(arguments: dict[str, Any]) -> Any:  # noqa: ANN401 - an op can return anything
-        for name in overwrites:
-            output = rule.overwrite(arguments, name)
-            if output is not None:
-                return output
+        output = rule.overwrite_any(arguments, overwrites)
+        if output is not None:
+            return output
         return rule.forward(step, arguments)[0] if by_rule else step.invoke(arguments)
 
     return run
@@ -161,12 +159,9 @@ def _pools_first(steps: tuple[Step, ...]) -> list[Step]:
 
     The largest of what is left of several numbers is what is left of the largest: not even rounding differs.
     """
-    readers = Counter(index for step in steps for index in step.reads())
-    by_index = {step.index: step for step in steps}
     moved: dict[int, Step] = {}
-    for pool in steps:
-        relu = by_index.get(pool.sources[0]) if isinstance(pool.rule, MaxPool) and pool.item is None else None
-        if relu is not None and relu.op == "aten.relu" and readers[relu.index] == 1:
+    for relu, pool in relus_before_pools(steps):
+        if pool.item is None:
             # each takes the other's place, and number: who reads the pool reads the ReLU now
             before = relu.arguments["self"]
             pooled = {**pool.arguments, "self": before}

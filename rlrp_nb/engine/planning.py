@@ -16,7 +16,7 @@ from rlrp_nb.engine.weighted import BatchNorm, Weighted
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator, Sequence
 
     from rlrp_nb.engine.graph import Graph, Step
     from rlrp_nb.engine.methods import Method
@@ -137,17 +137,24 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
 
 def _picked(graph: Graph, treatments: dict[int, Treatment], wanted: Collection[int]) -> dict[int, Treatment]:
     """Return other treatments for each ReLU that a max-pool alone reads, and for these pools."""
-    readers = Counter(index for step in graph.steps for index in step.reads())
-    by_index = {step.index: step for step in graph.steps}
     others: dict[int, Treatment] = {}
-    for pool in graph.steps:
-        before = by_index.get(pool.sources[0]) if isinstance(pool.rule, MaxPool) and pool.index in treatments else None
-        if before is None or readers[before.index] > 1 or before.index in {*wanted, graph.output}:
+    for relu, pool in relus_before_pools(graph.steps):
+        treatment = treatments.get(relu.index)
+        if pool.index not in treatments or relu.index in {*wanted, graph.output}:
             continue
-        treatment = treatments[before.index]
-        if before.op == "aten.relu" and isinstance(treatment, Activate) and treatment.slope == "relative":
-            others |= {before.index: Skip(), pool.index: ActivatePicked()}
+        if isinstance(treatment, Activate) and treatment.slope == "relative":
+            others |= {relu.index: Skip(), pool.index: ActivatePicked()}
     return others
+
+
+def relus_before_pools(steps: Sequence[Step]) -> Iterator[tuple[Step, Step]]:
+    """Yield each ReLU whose output a max-pool alone reads, and this pool."""
+    readers = Counter(index for step in steps for index in step.reads())
+    by_index = {step.index: step for step in steps}
+    for pool in steps:
+        relu = by_index.get(pool.sources[0]) if isinstance(pool.rule, MaxPool) else None
+        if relu is not None and relu.op == "aten.relu" and readers[relu.index] == 1:
+            yield relu, pool
 
 
 def _first(graph: Graph) -> frozenset[int]:

@@ -96,11 +96,8 @@ def _run(step: Step, treatment: Treatment, overwrites: tuple[str, ...], argument
     if isinstance(treatment, ActivatePicked):
         return treatment.run(step, arguments)
     rule = rule_of(step)
-    for name in overwrites:
-        output = rule.overwrite(arguments, name)
-        if output is not None:
-            return output, None
-    return rule.forward(step, arguments)
+    output = rule.overwrite_any(arguments, overwrites)
+    return rule.forward(step, arguments) if output is None else (output, None)
 
 
 def walk_back(graph: Graph, plan: Plan, record: Record, inputs: Tensor, seeds: Tensor) -> Relevance:

@@ -152,6 +152,14 @@ class Rule:
         """Run the op in the memory of the argument `name` and return it, or None where it cannot."""
         return None
 
+    def overwrite_any(self, arguments: dict[str, Any], names: Sequence[str]) -> Tensor | None:
+        """Run the op in the memory of the first of some arguments in which it can."""
+        for name in names:
+            output = self.overwrite(arguments, name)
+            if output is not None:
+                return output
+        return None
+
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:  # noqa: ARG002 - affine rules look at both
         """Return the sensitivity of every tensor that receives one, shape ``(K, *shape)`` each."""
         raise TypeError(f"{call.step.op} has no transpose: the method handles an op of kind {self.kind!r}")
