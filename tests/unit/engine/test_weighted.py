@@ -1,9 +1,11 @@
 import copy
 
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 import rlrp_nb as rn
 from rlrp_nb.engine.weighted import pull_by_phases
@@ -41,6 +43,7 @@ def test_convolution_of_any_kind_hands_back_its_transpose(
         torch.testing.assert_close(relevance[:, k], (x * gradient).detach(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @settings(max_examples=50)
 @given(
     kernel=st.tuples(small, small),
@@ -51,6 +54,8 @@ def test_convolution_of_any_kind_hands_back_its_transpose(
     groups=st.sampled_from([1, 1, 5]),
     last=st.booleans(),
 )
+@example(kernel=(2, 3), stride=(1, 1), padding="same", dilation=(1, 1), size=(7, 6), groups=1, last=False)
+@example(kernel=(3, 2), stride=(3, 4), padding=(2, 0), dilation=(1, 2), size=(11, 10), groups=1, last=True)
 def test_a_convolution_of_pictures_in_single_precision_hands_back_its_transpose(
     kernel, stride, padding, dilation, size, groups, last
 ):
@@ -110,3 +115,25 @@ def test_weights_in_other_memory_formats(images):
         images.transpose(2, 3).contiguous().transpose(2, 3),
     ):
         torch.testing.assert_close(rn.explain(network, x, 1).relevance, expected)
+
+
+class ByBatch(nn.Module):
+    """A convolution of which one setting is the number of samples."""
+
+    def __init__(self, setting):
+        super().__init__()
+        self.conv, self.head, self.setting = nn.Conv2d(5, 6, 3), nn.Linear(6, 3), setting
+
+    def forward(self, x):
+        found = functional.conv2d(x, self.conv.weight, self.conv.bias, **{self.setting: x.shape[0]})
+        return self.head(found.relu().mean((2, 3)))
+
+
+@pytest.mark.parametrize(("setting", "size"), [("padding", 6), ("stride", 9), ("stride", 3), ("dilation", 9)])
+def test_a_setting_that_depends_on_the_batch_is_not_kept_for_the_next(setting, size):
+    network = ByBatch(setting).eval()
+    for samples in (2, 3, 1, 2):
+        x = torch.randn(samples, 5, size, size)
+        found = rn.explain(network, x, [0, 1]).relevance
+        exact = rn.explain(copy.deepcopy(network).double(), x.double(), [0, 1]).relevance
+        torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-6)
