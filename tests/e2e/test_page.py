@@ -241,7 +241,7 @@ def test_the_cursor_reads_position_value_and_share(visit, scene):
 def as_number(text):
     text = text.replace("−", "-").replace(" ", "").replace("\N{NO-BREAK SPACE}", "")  # noqa: RUF001 - the page writes a true minus sign
     digits = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-    mantissa, _, power = text.split("%")[0].replace("<", "").partition("\N{MULTIPLICATION SIGN}10")
+    mantissa, _, power = text.split("%")[0].strip("<>").partition("\N{MULTIPLICATION SIGN}10")
     return float(mantissa) * 10.0 ** int(power.translate(digits) or 0)
 
 

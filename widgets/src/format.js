@@ -28,15 +28,17 @@ function raised(exponent) {
 }
 
 /**
- * A share as a percentage: 94 %, 3.1 %, 0.02 %, < 0.01 %.
+ * A share as a percentage, which rounding makes neither none nor all: 94 %, 3.1 %, 0.02 %, < 0.01 %, 99.6 %, > 99.9 %.
  * @param {number} share
  */
 export function percent(share) {
-  const hundred = Math.abs(share) * 100;
+  const size = Math.abs(share);
+  const hundred = size * 100;
   const sign = share < 0 ? MINUS : "";
   if (hundred === 0) return `0${NO_BREAK}%`;
-  if (hundred < 0.01) return `${sign}<${NO_BREAK}0.01${NO_BREAK}%`;
-  const digits = hundred < 0.1 ? 2 : hundred < 10 ? 1 : 0;
+  if (hundred < 0.01) return `${share < 0 ? ">" : "<"}${NO_BREAK}${sign}0.01${NO_BREAK}%`;
+  if (size > 0.999 && size < 1) return `${share < 0 ? "<" : ">"}${NO_BREAK}${sign}99.9${NO_BREAK}%`;
+  const digits = hundred < 0.1 ? 2 : hundred < 10 || (hundred >= 99.5 && size < 1) ? 1 : 0;
   return `${sign}${hundred.toFixed(digits)}${NO_BREAK}%`;
 }
 

@@ -27,6 +27,21 @@ test("percentages keep small shares apart from none", () => {
   assert.equal(percent(0), "0\u00a0%");
 });
 
+test("a percentage never claims certainty by rounding; the pictures drawn in Python say the same", () => {
+  assert.equal(percent(0.9949), "99\u00a0%");
+  assert.equal(percent(0.9963), "99.6\u00a0%");
+  assert.equal(percent(0.999), "99.9\u00a0%");
+  for (const share of [0.9991, 0.99951, 0.9998, 1 - Number.EPSILON]) assert.equal(percent(share), ">\u00a099.9\u00a0%");
+  assert.equal(percent(1), "100\u00a0%");
+  assert.equal(percent(-1), "−100\u00a0%");
+});
+
+test("what a negative percentage is said to be beyond is so", () => {
+  assert.equal(percent(-0.9963), "−99.6\u00a0%");
+  assert.equal(percent(-0.9998), "<\u00a0−99.9\u00a0%");
+  assert.equal(percent(-1e-9), ">\u00a0−0.01\u00a0%");
+});
+
 test("extents and file names", () => {
   assert.equal(extents([256, 14, 14]), "256 × 14 × 14");
   assert.equal(slug("Egyptian cat − cup/../x"), "egyptian-cat-cup-..-x");
