@@ -14,7 +14,7 @@ from rlrp_nb.widgets.scene import Tree, build_scene, choices
 
 try:
     import anywidget
-    from traitlets import CFloat, Dict, Enum, Int, TraitError, Unicode, validate
+    from traitlets import CFloat, Dict, Enum, Int, List, TraitError, Unicode, validate
 except ImportError as error:
     raise MissingPackageError(
         f"The widgets need a package that is not installed ({error}). Install it with: pip install 'rlrp-nb[lab]'"
@@ -52,12 +52,18 @@ class SceneWidget(anywidget.AnyWidget):
     method = Unicode().tag(sync=True)
     target = Unicode().tag(sync=True)
     layer = Unicode("input").tag(sync=True)
+    categories = List(Unicode()).tag(sync=True)
 
     def __init__(self, explanations: "Explanation | Sequence[Explanation]", *, title: str | None = None) -> None:
         listed = explanations if isinstance(explanations, Sequence) else [explanations]
         scene = build_scene(listed, title=title)
         first = scene["images"][0]
-        super().__init__(scene=scene, method=first["results"][0]["method"], target=first["targets"][0]["key"])
+        super().__init__(
+            scene=scene,
+            method=first["results"][0]["method"],
+            target=first["targets"][0]["key"],
+            categories=list(listed[0].categories or ()),
+        )
         self._png = _still(listed[0])
 
     @validate("image", "method", "layer")

@@ -1,16 +1,10 @@
 """ClassSelector: probability bars of the classes, one to be chosen; a second one for a contrast."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from traitlets import Int, List, Unicode
+from traitlets import Int
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.base import SceneWidget
 from rlrp_nb.widgets.bundle import asset
-
-if TYPE_CHECKING:
-    from rlrp_nb.engine.explanation import Explanation
 
 
 class ClassSelector(SceneWidget):
@@ -30,12 +24,6 @@ class ClassSelector(SceneWidget):
     _esm = asset("class_selector.js")
 
     k = Int(5, min=1, max=20).tag(sync=True)
-    categories = List(Unicode()).tag(sync=True)
-
-    def __init__(self, explanations: "Explanation | Sequence[Explanation]", *, title: str | None = None) -> None:
-        super().__init__(explanations, title=title)
-        first = explanations[0] if isinstance(explanations, Sequence) else explanations
-        self.categories = list(first.categories or ())
 
     @property
     def indices(self) -> int | tuple[int, int]:

@@ -70,7 +70,6 @@ class Explorer(AnsweringWidget):
     across = Enum(("methods", "classes", "both", "images", "pinned"), "classes").tag(sync=True)
     scale = Enum(("own", "shared"), "own").tag(sync=True)
     offered = List(Unicode()).tag(sync=True)
-    categories = List(Unicode()).tag(sync=True)
     max_bytes = Float(MAX_BYTES).tag(sync=True)
 
     def __init__(
@@ -96,7 +95,6 @@ class Explorer(AnsweringWidget):
         position = self._session.add(image)
         super().__init__(self._session.explain(position, targets, method), model)
         self.offered = list(available_methods())
-        self.categories = list(model.categories)
 
     @validate("target")
     def _check_target(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it

@@ -14,7 +14,8 @@ model = rn.load_model("efficientnet_lite0")
 found = [rn.explain(model, sample_image("camera"), "top5", m, ["_blocks.8"]) for m in ("rlrp", "gradient-x-input")]
 selector, slider, overlay = (kind(found) for kind in (ClassSelector, LayerSlider, Overlay))
 grid = ComparisonGrid(found, model=model)
-traitlets.link((selector, "target"), (overlay, "target"))
+for linked in (overlay, slider, grid):
+    traitlets.link((selector, "target"), (linked, "target"))
 ipywidgets.jslink((slider, "layer"), (overlay, "layer"))
 ipywidgets.VBox([selector, slider, overlay, grid])""",
 )
@@ -85,7 +86,27 @@ def test_the_number_of_bars_is_adjustable_and_any_class_can_be_chosen(page):
     absent = options.nth(7).inner_text().split("\n")[0]
     options.nth(7).click()
     wait_until_python(page, "model.categories[selector.indices]", repr(absent))
+    assert options.nth(7).get_attribute("aria-selected") == "true"
     options.nth(0).click()
+
+
+def test_a_class_that_was_not_explained_is_named_with_the_one_that_is_shown(page):
+    notes = page.get_by_role("status").filter(has_text="was not explained; shown is tripod.")
+    assert notes.count() == 0
+    search = page.get_by_label("Explain any class by its name")
+    search.fill("teapot")
+    search.press("Enter")
+    for part in (".rl-overlay", ".rl-layers"):
+        page.locator(part).get_by_text("teapot was not explained; shown is tripod.").wait_for()
+    assert notes.count() == 2
+    chosen = page.get_by_role("listbox", name="Class").get_by_role("option", selected=True)
+    assert chosen.inner_text().split("\n")[0] == "teapot"
+    page.get_by_label("Contrast with").select_option("binoculars")
+    wait_until_python(page, "selector.target == f'{model.categories.index(\"teapot\")}-447'", "True")
+    options = page.get_by_role("listbox", name="Class").get_by_role("option")
+    options.nth(0).click()
+    wait_until_python(page, "grid.target", "'872'")
+    notes.first.wait_for(state="detached")
 
 
 def test_the_layer_reaches_the_overlay_in_the_browser_and_python(page):

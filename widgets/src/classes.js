@@ -14,9 +14,10 @@ const MAX_BARS = 20;
 /**
  * @param {Model} model
  * @param {import("./ask.js").Ask} ask
+ * @param {() => Row | null} chosen the class on show, unless it can be one that was not explained
  * @returns {import("./dom.js").View}
  */
-export function createClasses(model, ask) {
+export function createClasses(model, ask, chosen = () => current(model)?.target ?? null) {
   const label = fresh("classes");
   /** @type {Row[]} */
   let rows = [];
@@ -97,7 +98,7 @@ export function createClasses(model, ask) {
   }
 
   function contrast() {
-    const now = current(model)?.target;
+    const now = chosen();
     const negative = Number(against.value);
     if (!now || negative === now.negative) return;
     const name = against.selectedOptions[0]?.textContent ?? "";
@@ -107,33 +108,36 @@ export function createClasses(model, ask) {
 
   function fill() {
     const now = current(model);
-    if (!now) return;
+    const target = chosen();
+    if (!now || !target) return;
     const { picture, result } = now;
     const explained = picture.targets.filter(({ key }) => result.targets[key]);
     const keys = new Set(explained.map(({ key }) => key));
     const likeliest = classShares(picture, model.get("categories") ?? []);
     const top = likeliest.slice(0, model.get("k") ?? explained.length).map((each) => ({ ...each, key: String(each.index), negative: -1 }));
     rows = ask.live ? [...top, ...picture.targets.filter(({ key }) => !top.some((row) => row.key === key))] : explained;
+    if (!rows.some(({ key }) => key === target.key)) rows = [...rows, target];
     const rest = ask.live ? [] : likeliest.filter(({ index }) => !keys.has(String(index))).slice(0, Math.max(0, 5 - rows.length));
     others.hidden = rest.length === 0;
-    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...bar(each.label, each.probability))));
+    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...bar({ ...each, negative: -1 }))));
     at = Math.max(
       0,
-      rows.findIndex(({ key }) => key === now.target.key),
+      rows.findIndex(({ key }) => key === target.key),
     );
     bars.value = String(model.get("k") ?? rows.length);
-    const seconds = likeliest.slice(0, MAX_BARS).filter(({ index }) => index !== now.target.index);
+    const seconds = likeliest.slice(0, MAX_BARS).filter(({ index }) => index !== target.index);
     against.replaceChildren(
       h("option", { value: -1, text: "nothing" }),
       ...seconds.map(({ index, label: text }) => h("option", { value: index, text })),
     );
-    against.value = String(now.target.negative);
+    against.value = String(target.negative);
     draw();
   }
 
   function draw() {
     const now = current(model);
-    if (!now) return;
+    const target = chosen();
+    if (!now || !target) return;
     const ids = rows.map(() => fresh("class"));
     list.replaceChildren(
       ...rows.map((row, i) =>
@@ -143,12 +147,12 @@ export function createClasses(model, ask) {
             id: ids[i],
             class: ask.computed(now.result.method, row.key) ? "rl-class" : "rl-class rl-absent",
             role: "option",
-            "aria-selected": row.key === now.target.key ? "true" : "false",
+            "aria-selected": row.key === target.key ? "true" : "false",
             "data-at": i === at,
             title: ask.computed(now.result.method, row.key) ? null : "Click or press Enter to explain this class",
             onclick: () => pick(row),
           },
-          ...bar(row.label, row.probability),
+          ...bar(row),
         ),
       ),
     );
@@ -164,16 +168,14 @@ export function createClasses(model, ask) {
   return { el, destroy: () => stops.forEach((stop) => stop()) };
 }
 
-/**
- * @param {string} label
- * @param {number | null} probability null for a contrast
- */
-function bar(label, probability) {
+/** @param {{label: string, negative: number, probability: number | null}} row a contrast and a seed have no probability */
+function bar({ label, negative, probability }) {
+  const without = negative < 0 ? "–" : "contrast";
   const part = h("span", { class: "rl-class-bar", "aria-hidden": "true" });
   part.style.setProperty("--share", String(probability ?? 0));
   return [
     h("span", { class: "rl-class-name", text: label }),
-    h("span", { class: "rl-class-share", text: probability === null ? "contrast" : percent(probability) }),
+    h("span", { class: "rl-class-share", text: probability === null ? without : percent(probability) }),
     part,
   ];
 }

@@ -4,9 +4,10 @@ import { createAsk } from "./ask.js";
 import { bridge } from "./bridge.js";
 import { createPictures, createTold, framed, localState } from "./explorer.js";
 import { createGrid } from "./grid.js";
+import { createInstead } from "./instead.js";
 import { current } from "./overlay.js";
 
-const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale live busy progress status error".split(" ");
+const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale live busy progress status error categories".split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
@@ -14,9 +15,10 @@ function render({ model, el }) {
   const state = bridge(model, KEYS, ["image", "method", "target"]);
   const grid = createGrid(state, local, createAsk(state, () => current(state)));
   const told = createTold(state);
+  const instead = createInstead(state, { keys: ["across"], applies: () => state.get("across") === "methods" });
   const pictures = createPictures(state);
   pictures.el.hidden = state.get("scene").images.length < 2;
-  const view = framed(local, [told, grid, pictures], told.el, pictures.el, grid.el);
+  const view = framed(local, [told, instead, grid, pictures], told.el, pictures.el, instead.el, grid.el);
   el.append(view.el);
   return view.destroy;
 }

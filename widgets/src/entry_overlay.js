@@ -3,19 +3,21 @@
 import { bridge } from "./bridge.js";
 import { h } from "./dom.js";
 import { createSmooth, framed, localState } from "./explorer.js";
+import { createInstead } from "./instead.js";
 import { createDisplay, createOverlay } from "./overlay.js";
 
-const KEYS = "scene image method target layer opacity view sign clip smooth palette".split(" ");
+const KEYS = "scene image method target layer opacity view sign clip smooth palette categories".split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const local = localState();
   const state = bridge(model, KEYS);
-  const overlay = createOverlay(state, local);
+  const instead = createInstead(state);
+  const overlay = createOverlay(state, local, instead.el);
   const display = createDisplay(state);
   const smooth = createSmooth(state);
   const side = h("div", { class: "rl-side" }, h("section", { class: "rl-panel", "aria-label": "Display" }, display.el, smooth.el));
-  const view = framed(local, [overlay, display, smooth], h("div", { class: "rl-main" }, overlay.el, side));
+  const view = framed(local, [instead, overlay, display, smooth], h("div", { class: "rl-main" }, overlay.el, side));
   el.append(view.el);
   return view.destroy;
 }

@@ -14,9 +14,10 @@ const SVG = "http://www.w3.org/2000/svg";
 /**
  * @param {Model} model
  * @param {Model} local
+ * @param {HTMLElement | null} [note] what the figures begin with
  * @returns {import("./dom.js").View}
  */
-export function createLayers(model, local) {
+export function createLayers(model, local, note = null) {
   const id = fresh("layers");
   const chart = document.createElementNS(SVG, "svg");
   chart.setAttribute("class", "rl-layers-chart");
@@ -49,6 +50,7 @@ export function createLayers(model, local) {
     ),
     track,
     h("div", { class: "rl-layers-ends", "aria-hidden": "true" }, h("span", { text: "input" }), h("span", { text: "logits" })),
+    note,
     ledger,
   );
 

@@ -39,9 +39,10 @@ export function schemeOf(model, local) {
  * The stage, colour bar and read-out.
  * @param {Model} model
  * @param {Model} local what only this view knows: theme, viewport, cursor
+ * @param {HTMLElement | null} [note] what the read-out begins with
  * @returns {View}
  */
-export function createOverlay(model, local) {
+export function createOverlay(model, local, note = null) {
   /** @type {import("./photo.js").Plates | null} */
   let plates = null;
   /** The photograph that the plates are of. @type {import("./scene.js").Photo | null} */
@@ -69,7 +70,7 @@ export function createOverlay(model, local) {
   );
   const empty = h("p", { class: "rl-empty", text: "Nothing has been explained yet." });
   const frame = h("div", { class: "rl-frame" }, stage.el, units.el, zoom, empty);
-  const el = h("div", { class: "rl-overlay" }, frame, bar.el, readout);
+  const el = h("div", { class: "rl-overlay" }, frame, bar.el, note, readout);
 
   function draw() {
     const now = current(model);

@@ -54,6 +54,7 @@ import { resample } from "./resample.js";
  * @property {Layer} layer
  * @property {number} depth position of the layer, 0 being the input
  * @property {Packed | Units} piece
+ * @property {string | null} wished key of the class that was asked for, where another stands in for it
  */
 
 export const FORMAT = 1;
@@ -78,7 +79,45 @@ export function choose(scene, wish) {
   );
   const layer = result.layers[depth];
   const piece = explained.pieces[depth];
-  return layer && piece ? { picture, result, target, explained, layer, depth, piece } : null;
+  const wished = wish.target && wish.target !== target.key ? wish.target : null;
+  return layer && piece ? { picture, result, target, explained, layer, depth, piece, wished } : null;
+}
+
+/**
+ * The class or contrast that a key names, whether it was explained or not; null where it names none.
+ * @param {string} key
+ * @param {Picture} picture
+ * @param {string[]} categories
+ * @returns {Target | null}
+ */
+export function targetOf(key, picture, categories) {
+  const known = picture.targets.find((each) => each.key === key);
+  const [, first, second] = /^(\d+)(?:-(\d+))?$/.exec(key) ?? [];
+  if (known || first === undefined) return known ?? null;
+  const name = (/** @type {number} */ index) =>
+    categories[index] ?? picture.classes.find((each) => each.index === index)?.label ?? `class ${index}`;
+  const index = Number(first);
+  if (second !== undefined) {
+    const negative = Number(second);
+    return { key, index, negative, label: `${name(index)} − ${name(negative)}`, probability: null };
+  }
+  const probability = (picture.probabilities && numbers(picture.probabilities)[index]) ?? null;
+  return { key, index, negative: -1, label: name(index), probability };
+}
+
+/**
+ * The names of the class that was asked for and of the one that is shown in its place; null where it is itself shown.
+ * @param {Choice} choice
+ * @param {string[]} categories
+ */
+export function insteadOf({ picture, result, target, wished }, categories) {
+  if (wished === null) return null;
+  const byOthers = picture.targets.some(({ key }) => key === wished);
+  return {
+    wished: targetOf(wished, picture, categories)?.label ?? wished,
+    method: byOthers ? methodTitle(result.method) : "",
+    shown: target.label,
+  };
 }
 
 /** @param {Packed | Units} piece @returns {piece is Units} */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { cells, columnsThatFit } from "../src/layout.js";
-import { choose, laidOver, limitOf, massesOf, methodTitle, numbers } from "../src/scene.js";
+import { choose, insteadOf, laidOver, limitOf, massesOf, methodTitle, numbers, targetOf } from "../src/scene.js";
 import { StandIn } from "../src/standin.js";
 
 /** @param {...number} values @returns {import("../src/scene.js").Packed} */
@@ -55,6 +55,30 @@ test("a wish that cannot be met gives the nearest thing that is there", () => {
   const now = choose(scene, { image: 5, method: "lrp-0", target: "8", layer: "gone" });
   assert.deepEqual([now?.picture.name, now?.result.method, now?.target.key, now?.layer.name], ["Image 1", "lrp-0", "7", "input"]);
   assert.equal(choose({ ...scene, images: [] }, {}), null);
+});
+
+test("what stands in for a class that was not explained is said by name", () => {
+  const about = (/** @type {string} */ method, /** @type {string} */ key, /** @type {string[]} */ categories = []) => {
+    const now = choose(scene, { method, target: key });
+    return now && insteadOf(now, categories);
+  };
+  assert.equal(about("rlrp", "8"), null);
+  assert.equal(about("rlrp", ""), null);
+  assert.deepEqual(about("rlrp", "3", ["a", "b", "c", "d"]), { wished: "d", method: "", shown: "class 7" });
+  assert.deepEqual(about("rlrp", "3-0", ["a", "b", "c", "d"]), { wished: "d − a", method: "", shown: "class 7" });
+  assert.deepEqual(about("rlrp", "3"), { wished: "class 3", method: "", shown: "class 7" });
+  assert.deepEqual(about("lrp-0", "8"), { wished: "class 8", method: "LRP-0", shown: "class 7" });
+  assert.deepEqual(about("rlrp", "mug"), { wished: "mug", method: "", shown: "class 7" });
+});
+
+test("a key is the class or the contrast that it names, explained or not", () => {
+  const [first] = scene.images;
+  const picture = { ...(first ?? assert.fail()), probabilities: { ...packed(10, 20, 30, 67), shape: [4] } };
+  assert.equal(targetOf("8", picture, []), picture.targets[1]);
+  assert.deepEqual(targetOf("3", picture, ["a", "b", "c", "d"]), { key: "3", index: 3, negative: -1, label: "d", probability: 67 });
+  assert.deepEqual(targetOf("3-1", picture, ["a", "b", "c", "d"]), { key: "3-1", index: 3, negative: 1, label: "d − b", probability: null });
+  assert.deepEqual(targetOf("9", picture, []), { key: "9", index: 9, negative: -1, label: "class 9", probability: null });
+  assert.equal(targetOf("mug", picture, []), null);
 });
 
 test("numbers are decoded once, and limits and sums come from them", () => {
