@@ -1,13 +1,14 @@
 """What all widgets share: the scene, how it is looked at, a stable repr, and a picture for where no script runs."""
 
 import base64
+import inspect
 import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
 from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.errors import MissingPackageError
+from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots.colormap import Palette
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.scene import Tree, build_scene, choices
@@ -29,7 +30,24 @@ SIGNS = ("both", "positive", "negative")
 _NAMED = 12
 
 
-class SceneWidget(anywidget.AnyWidget):
+class _CheckedWidget(anywidget.AnyWidget):
+    """A widget that says itself which arguments it takes; Python would name the class that has the constructor.
+
+    Not in the class that has the constructor: help shows the arguments of ``__new__`` where one class has both.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as traitlets declares it
+        known = inspect.signature(cls).parameters
+        takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())  # as a subclass of the user's own may
+        if not takes_any and (unknown := [name for name in kwargs if name not in known]):
+            settable = [name for name in unknown if name in cls.class_trait_names(sync=True)]
+            later = f" Set it once the widget is there: widget.{settable[0]} = ..." if settable else ""
+            listed = ", ".join(map(repr, unknown))
+            raise InputError(f"{cls.__name__} takes no {listed}; accepted are {', '.join(known)}.{later}")
+        return super().__new__(cls, *args, **kwargs)
+
+
+class SceneWidget(_CheckedWidget):
     """A view of one scene. Everything but the scene is a choice that the browser makes by itself.
 
     Parameters

@@ -319,8 +319,6 @@ def test_repr_is_stable_and_a_picture_stands_in_for_the_widget(explorer):
 def test_what_is_no_classifier_is_refused(classifier):
     with pytest.raises(InputError, match="got a EfficientNet"):
         Explorer(classifier.network, sample_image("coffee"))
-    with pytest.raises(TypeError, match="colour"):
-        Explorer(classifier, sample_image("coffee"), colour="red")
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The widgets that stand alone: what they send, and that their choices can be linked."""
 
+import inspect
+
 import numpy as np
 import pytest
 import traitlets
@@ -104,9 +106,37 @@ def test_what_the_scene_does_not_have_is_refused_by_name(widget, trait, value, a
     assert (widget.layer, widget.method) == ("_blocks.8._project_conv", "gradient-x-input")
 
 
-def test_unknown_arguments_are_refused(explanations):
-    with pytest.raises(TypeError, match="colour"):
-        widgets.Overlay(explanations[0], colour="red")
+@pytest.mark.parametrize(
+    ("name", "accepted"),
+    [
+        ("ClassSelector", "explanations, title"),
+        ("ComparisonGrid", "explanations, model, title"),
+        ("LayerSlider", "explanations, title"),
+        ("Overlay", "explanations, title"),
+        ("Explorer", "model, image, targets, method, layers"),
+    ],
+)
+def test_unknown_arguments_are_refused_with_what_is_accepted(explanations, name, accepted):
+    kind = getattr(widgets, name)
+    assert ", ".join(inspect.signature(kind).parameters) == accepted
+    with pytest.raises(InputError, match=f"^{name} takes no 'colour', 'sparkle'; accepted are {accepted}\\.$"):
+        kind(explanations[0], colour="red", title="Why?", sparkle=1) if name != "Explorer" else kind(
+            colour=1, sparkle=1
+        )
+
+
+def test_what_is_set_on_a_widget_is_no_argument_and_the_message_says_where_it_goes(explanations):
+    with pytest.raises(InputError, match=r"^Overlay takes no 'opacity'; .* Set it .*: widget\.opacity = "):
+        widgets.Overlay(explanations[0], opacity=0.3)
+
+
+def test_a_subclass_may_take_any_argument(explanations):
+    class Opaque(widgets.Overlay):
+        def __init__(self, *args, **looks):
+            super().__init__(*args)
+            self.set_trait("opacity", looks["opacity"])
+
+    assert Opaque(explanations[0], opacity=0.3).opacity == 0.3
 
 
 def test_the_package_names_its_widgets():
