@@ -205,7 +205,7 @@ def _walk(  # noqa: PLR0917 - private, and called once
                 sensitivities.send(receivers, messages, s.scale, own=own)
             del messages
         if r is not None:
-            carried.send(receivers[:1], [_carry(call, r.tensor)], r.scale, own=False)
+            carried.send(receivers, _carry(call, r.tensor), r.scale, own=False)
         del s, r
         record.values.pop(step.index, None)
         record.states.pop(step.index, None)
@@ -239,10 +239,10 @@ def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: 
     )
 
 
-def _carry(call: Call, relevance: Tensor) -> Tensor:
+def _carry(call: Call, relevance: Tensor) -> tuple[Tensor, ...]:
     """Move relevance of a flat first layer towards the input: views by their transpose, element-wise maps unchanged."""
     rule = rule_of(call.step)
-    return rule.transpose(call, relevance)[0] if rule.kind == "shape" else unbroadcast(relevance, call.shapes[0])
+    return rule.transpose(call, relevance) if rule.kind == "shape" else (unbroadcast(relevance, call.shapes[0]),)
 
 
 def _relevance(value: Tensor, s: Parcel | None, r: Parcel | None, batch_dim: int) -> tuple[Tensor, Tensor | None]:

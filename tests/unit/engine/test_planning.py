@@ -90,6 +90,32 @@ def test_flat_walks_through_the_preprocessing_of_the_input(images):
     torch.testing.assert_close(rn.explain(network, images, 1, "epsilon-plus-flat").relevance, expected)
 
 
+@pytest.mark.parametrize(
+    "prepared",
+    [
+        lambda x: torch.stack([x[:, 0] / 2, x[:, 1] - 1, x[:, 2]], 1),
+        lambda x: torch.select_scatter(x, x[:, 2] * 3, 1, 0),
+        lambda x: torch.slice_scatter(x, x[:, 1:] - 1, 1, 1),
+    ],
+    ids=["stack", "select-scatter", "slice-scatter"],
+)
+def test_flat_walks_through_preprocessing_in_parts(prepared, images):
+    torch.manual_seed(0)
+
+    class Prepared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2))
+
+        def forward(self, x):
+            return self.body(prepared(x))
+
+    network = Prepared().eval()
+    found = rn.explain(network, images, 1, "epsilon-plus-flat").relevance
+    expected = rn.explain(network.body, prepared(images), 1, "epsilon-plus-flat").relevance
+    torch.testing.assert_close(found.sum(2), expected.sum(2))
+
+
 def test_a_plan_is_made_once_for_what_is_asked(residual, images):
     graph = trace(residual, images)
     made = plan(graph, METHODS["rlrp"], ["1.0", "4"], ledger=False)
