@@ -12,7 +12,7 @@ from torch import Tensor
 from rlrp_nb.engine.accounts import Account, account, joined
 from rlrp_nb.engine.heap import LARGEST, keep_heap
 from rlrp_nb.engine.rule import Call, Slot, unbroadcast
-from rlrp_nb.engine.scaling import UNSCALED, activated, exponents_or_zeros, unscale
+from rlrp_nb.engine.scaling import UNSCALED, exponents_or_zeros, passed_on, unscale
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
 from rlrp_nb.engine.under_way import Parcel, UnderWay
 
@@ -195,14 +195,13 @@ def _walk(  # noqa: PLR0917 - private, and called once
                 accounts.append(entry.scaled(s.scale.exponents))
             if isinstance(treatment, Flatten):
                 carried.send(receivers, messages, s.scale, own=False)
-            elif isinstance(treatment, Activate | ActivatePicked):
-                (index,), (message,) = receivers, messages
-                message, scale = activated(message, s.scale, batch_dims[index])
-                sensitivities.send([index], [message], scale, own=True)
             else:
-                memory = _memory(step, treatment)
+                memory, scale = _memory(step, treatment), s.scale
+                if len(messages) == 1 and _can_leave_range(step, treatment):
+                    message, scale = passed_on(messages[0], scale, batch_dims[receivers[0]])
+                    messages = (message,)
                 own = memory == "new" or (memory == "parts" and call.spare)
-                sensitivities.send(receivers, messages, s.scale, own=own)
+                sensitivities.send(receivers, messages, scale, own=own)
             del messages
         if r is not None:
             carried.send(receivers, _carry(call, r.tensor), r.scale, own=False)
@@ -218,7 +217,13 @@ def _memory(step: Step, treatment: Treatment) -> Memory:
     """Return whose memory a treatment returns."""
     if isinstance(treatment, Skip):
         return "parts"
-    return "new" if isinstance(treatment, Differentiate) else rule_of(step).returns
+    computed = isinstance(treatment, Activate | ActivatePicked | Differentiate)
+    return "new" if computed else rule_of(step).returns
+
+
+def _can_leave_range(step: Step, treatment: Treatment) -> bool:
+    """Tell a step after some of which, one behind another, a sensitivity can be far larger or smaller."""
+    return not isinstance(treatment, Skip) and (step.rule is None or step.rule.kind != "shape")
 
 
 def call_of(step: Step, plan: Plan, record: Record, dtype: torch.dtype, device: torch.device) -> Call:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHECK_EVERY = 6
-"""Activations between two looks at the range."""
+CHECK_EVERY = 12
+"""Maps and activations between two looks at the range."""
 _COMFORT = 30
 """Exponents (of two) up to this size are left alone; float32 ends at 126."""
 _EDGE = {torch.float32: 100, torch.float64: 1000}
@@ -31,7 +31,7 @@ class Scale(NamedTuple):
     exponents
         int32 ``(K, B)``: powers of two that it has to be multiplied with to get the true numbers; None where all are 0.
     passed
-        How many activations it has passed since its range was looked at.
+        How many maps and activations it has passed since its range was looked at.
     """
 
     exponents: Tensor | None
@@ -41,15 +41,15 @@ class Scale(NamedTuple):
 UNSCALED = Scale(None, 0)
 
 
-def activated(tensor: Tensor, scale: Scale, batch_dim: int) -> tuple[Tensor, Scale]:
-    """Return what has passed an activation, in a comfortable range again if it is time to look.
+def passed_on(tensor: Tensor, scale: Scale, batch_dim: int) -> tuple[Tensor, Scale]:
+    """Return what has passed a map or an activation, in a comfortable range again if it is time to look.
 
     Parameters
     ----------
     tensor
         ``(K, *shape)``.
     scale
-        Before the activation.
+        Before it passed.
     batch_dim
         The axis of the value that counts the samples.
     """

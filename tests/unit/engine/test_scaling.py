@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.engine.scaling import CHECK_EVERY, UNSCALED, Scale, activated, added, unscale
+from rlrp_nb.engine.scaling import CHECK_EVERY, UNSCALED, Scale, added, passed_on, unscale
 
 
 def chain(depth, gain):
@@ -37,6 +37,29 @@ def test_depth_neither_makes_relevance_vanish_nor_explode(depth, gain):
     expected = expected / expected.abs().amax(2, keepdim=True)
     found = relevance.double() / relevance.double().abs().amax(2, keepdim=True)
     torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-3)
+
+
+class Gated(nn.Module):
+    """A layer whose only nonlinearity is a gate."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.signal, self.gate = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.signal(x) * self.gate(x).sigmoid()
+
+
+@pytest.mark.parametrize("block", [Gated, lambda width: nn.Linear(width, width)], ids=["gates", "maps"])
+def test_depth_without_activations_does_not_make_relevance_vanish(block):
+    torch.manual_seed(0)
+    network, x = nn.Sequential(*(block(6) for _ in range(200))).eval(), torch.rand(2, 6) + 0.1
+    found = rn.explain(network, x, [0, 1], layers="all")
+    exact = rn.explain(network.double(), x.double(), [0, 1])
+    assert exact.relevance.abs().max() < 1e-40  # nothing that float32 could hold
+    near, true = (e.relevance.double() / e.relevance.double().abs().amax((1, 2), keepdim=True) for e in (found, exact))
+    torch.testing.assert_close(near, true, rtol=1e-3, atol=1e-4)
+    assert found.ledger().worst_residual < 1e-4
 
 
 class Pair(nn.Module):
@@ -85,20 +108,20 @@ def test_what_is_brought_into_range_can_be_brought_back(exponent, batch_dim):
     shape = [3, 4, 5]
     shape[batch_dim] = 2
     tensor = torch.randn(2, *shape) * 2.0**exponent
-    scaled, scale = activated(tensor, TIME_TO_LOOK, batch_dim)
+    scaled, scale = passed_on(tensor, TIME_TO_LOOK, batch_dim)
     assert scaled.abs().max() < 2.0**30
     assert scale.passed == 0
     assert (scale.exponents is None) == (scaled is tensor)
     assert torch.equal(unscale(scaled, scale.exponents, batch_dim), tensor)
 
 
-def test_a_tensor_is_looked_at_after_so_many_activations():
+def test_a_tensor_is_looked_at_after_so_many_steps():
     tensor, scale = torch.full((1, 1, 2), 2.0**-60), UNSCALED
     for passed in range(1, CHECK_EVERY):
-        same, scale = activated(tensor, scale, 0)
+        same, scale = passed_on(tensor, scale, 0)
         assert same is tensor
         assert scale == (None, passed)
-    scaled, scale = activated(tensor, scale, 0)
+    scaled, scale = passed_on(tensor, scale, 0)
     assert torch.equal(scaled, torch.full((1, 1, 2), 0.5))
     assert scale.passed == 0
     assert torch.equal(scale.exponents, torch.full((1, 1), -59, dtype=torch.int32))
@@ -106,7 +129,7 @@ def test_a_tensor_is_looked_at_after_so_many_activations():
 
 def test_exponents_add_up():
     tensor, before = torch.full((1, 2, 1), 2.0**50), torch.tensor([[100, -7]], dtype=torch.int32)
-    scaled, scale = activated(tensor, Scale(before, CHECK_EVERY - 1), 0)
+    scaled, scale = passed_on(tensor, Scale(before, CHECK_EVERY - 1), 0)
     assert torch.equal(scaled, torch.full((1, 2, 1), 0.5))
     assert torch.equal(scale.exponents, before + 51)
 
@@ -160,5 +183,5 @@ def test_what_lies_beyond_the_range_is_given_up_to_a_power_of_two():
 
 def test_zero_stays_zero():
     zeros = torch.zeros(1, 2, 3)
-    assert activated(zeros, TIME_TO_LOOK, 0) == (zeros, UNSCALED)
+    assert passed_on(zeros, TIME_TO_LOOK, 0) == (zeros, UNSCALED)
     assert not unscale(zeros, torch.full((1, 2), 99, dtype=torch.int32), 0).any()
