@@ -18,8 +18,8 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     """Return the index of the class that a text names.
 
     Tried in this order: an index (that is no other class's name, or has a plus sign); the name as it is; the name in
-    any case; the beginning of exactly one name; a part of exactly one name. Spaces, hyphens and underscores count as
-    the same, and an apostrophe as none.
+    any case; the beginning or whole words of exactly one name; a part of exactly one name. Spaces, hyphens and
+    underscores count as the same, and an apostrophe as none.
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     attempts = (
         [k for k, category in enumerate(categories) if category == wanted],
         [k for k, other in enumerate(keys) if other == key],
-        [k for k, other in enumerate(keys) if other.startswith(key)],
+        # a beginning goes before no word: of ImageNet's names catamaran alone begins with "cat", which five cats have
+        [k for k, other in enumerate(keys) if other.startswith(key) or f" {key} " in f" {other} "],
         [k for k, other in enumerate(keys) if key in other],
     )
     found = next((indices for indices in attempts if indices), [])

@@ -41,8 +41,13 @@ def test_every_class_answers_to_its_own_name(index):
 def test_several_classes_are_listed_with_their_indices():
     with pytest.raises(InputError, match=r"'crane' fits 2 classes: 1 \(crane\), 2 \(crane\)"):
         find_class("crane", ["dog", "crane", "crane"])
-    with pytest.raises(InputError, match=r"'terrier' fits 19 classes: 158 .* and 11 more\."):
+    with pytest.raises(InputError, match=r"'terrier' fits 18 classes: 158 .* and 10 more\."):
         find_class("terrier", IMAGENET)
+
+
+def test_a_beginning_does_not_go_before_names_that_have_the_word():
+    with pytest.raises(InputError, match=r"'cat' fits 6 classes: 282 \(tiger cat\).*484 \(catamaran\)"):
+        find_class("cat", IMAGENET)
 
 
 def test_the_beginning_of_a_name_comes_before_its_middle():
