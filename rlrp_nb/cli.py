@@ -37,6 +37,10 @@ DEFAULT_MODEL = "efficientnet_lite0"
 SAMPLE = "sample:"
 _MAX_INPUT = 200_000_000  # bytes of a picture from standard input
 
+_ONE_PICTURE = (
+    ". One picture is explained at a time (docs/scale.md has the script for a folder), and what has spaces in it, such "
+    "as 'tabby - tiger cat', stands in quotes."
+)
 _IMAGE_HELP = "picture file, - for standard input, or sample:coffee (camera, chelsea, rocket, ...) from scikit-image"
 _TARGET_HELP = (
     "class index, class name, top3, or a contrast 'tabby - tiger cat'; may be given several times (default: top1)"
@@ -66,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     options.rest = rest
     if rest and options.run is not _lab:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        hint = "" if rest[0].startswith("-") or not hasattr(options, "theme") else _ONE_PICTURE
+        parser.error(f"unrecognized arguments: {' '.join(rest)}{hint}")
     try:
         code: int = options.run(options)
         sys.stdout.flush()

@@ -253,6 +253,13 @@ def test_wrong_words_are_answered_with_the_usage(run, capsys, arguments):
     assert capsys.readouterr().err.startswith("usage: rlrp-nb")
 
 
+def test_several_pictures_are_answered_with_what_to_do(run, capsys):
+    for arguments, said in ((["explain", "a.png", "b.png"], True), (["explain", "a.png", "-x"], False)):
+        with pytest.raises(SystemExit):
+            run(*arguments)
+        assert ("One picture is explained at a time (docs/scale.md" in capsys.readouterr().err) is said
+
+
 def test_the_picture_itself_is_not_written_over(run, digit, tmp_path):
     before = (tmp_path / "digit.png").read_bytes()
     for name in (digit, "digit.png", "./digit.png"):
