@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Container, Iterable, Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -156,7 +156,7 @@ def take_in(
             f"target {int(chosen[outside[0]])} of image {outside[0]} is no class of this network: accepted is 0 to "
             f"{seen.classes - 1}."
         )
-    truth = None if masks is None else _masks(masks, (count, *seen.shape[1:]))
+    truth = None if masks is None else _masks(masks, (count, *seen.shape[1:]), seen.broken)
     domain = Range(seen.low.cpu(), seen.high.cpu())
     if preprocess is not None:
         mean, std = (torch.tensor(getattr(preprocess, part), device="cpu") for part in ("mean", "std"))
@@ -323,7 +323,7 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
     return wanted.to("cpu", torch.int64)
 
 
-def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as in take_in
+def _masks(masks: Any, shape: tuple[int, ...], broken: Container[int]) -> Tensor:  # noqa: ANN401 - as in take_in
     if isinstance(masks, Iterable) and not isinstance(masks, Tensor):
         masks = [*masks]
         for position, mask in enumerate(masks):
@@ -339,7 +339,7 @@ def _masks(masks: Any, shape: tuple[int, ...]) -> Tensor:  # noqa: ANN401 - as i
             f"masks are {items.dtype} of shape {tuple(items.shape)}, {items.device.type} and {items.layout}: for these "
             f"images they have to be bool {shape} with values, at the resolution of the network's input."
         )
-    empty = (~items.flatten(1).any(1)).nonzero().flatten().tolist()
+    empty = [k for k in (~items.flatten(1).any(1)).nonzero().flatten().tolist() if k not in broken]
     if empty:
         raise InputError(f"mask {empty[0]} has no true pixel: leave out images without an object.")
     return items.cpu()

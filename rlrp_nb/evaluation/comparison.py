@@ -111,8 +111,9 @@ class Comparison:
     notes: dict[str, str]
 
     def __repr__(self) -> str:
-        methods, metrics, images = self.values.shape
-        return f"Comparison({methods} methods, {metrics} metrics, {images} images, {len(self.failures)} failures)"
+        counts = zip((*self.values.shape, len(self.failures)), ("method", "metric", "image", "failure"), strict=True)
+        parts = [f"{count} {what}" + "s" * (count != 1) for count, what in counts]
+        return f"Comparison({', '.join(parts)})"
 
     def __getitem__(self, names: tuple[str, str]) -> Floats:
         method, metric = names

@@ -69,6 +69,9 @@ def test_broken_images_are_noted_and_do_not_move_the_others(tmp_path):
     huge = INPUTS.clone()
     huge[1] = 3e38
     assert "logits" in take_in(small(), huge).broken[1]
+    masks = torch.ones(5, 8, 8, dtype=torch.bool)
+    masks[2] = False  # of a picture that cannot be read, nobody knows where the object is
+    assert torch.equal(take_in(small(), spoilt, masks=masks).masks, masks)
 
 
 def test_nothing_usable_is_an_error():

@@ -177,6 +177,7 @@ def test_the_markdown_table():
     assert "What was compared on." in found.protocol()
     assert "200 resamples, seed 6" in found.protocol()
     assert repr(found) == "Comparison(3 methods, 3 metrics, 40 images, 41 failures)"
+    assert repr(comparison([[[1.0]]], [metric("m")], "a")) == "Comparison(1 method, 1 metric, 1 image, 0 failures)"
 
 
 def test_the_csv_has_every_row(tmp_path):
