@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.digits import load_digits
@@ -84,6 +86,14 @@ def test_a_name_that_no_table_can_hold_is_said(tmp_path, script):
     with pytest.raises(SystemExit, match=r"\.png' is no UTF-8, so that no table can hold it: rename it"):
         script.explain_folder(tmp_path, tmp_path / "out", 1, "simple_cnn")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("side", [28, 224])
+def test_the_measure_depends_on_the_heatmap_at_every_size_that_the_page_names(script, side):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(side * side, 2)).eval()
+    inputs = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0))
+    heatmap, target = (network[1].weight[0] * inputs[0].flatten()).detach().reshape(1, side, side), torch.tensor([0])
+    assert script.aopc(network, inputs, heatmap, target) > script.aopc(network, inputs, -heatmap, target)
 
 
 def test_every_image_has_one_row_equal_to_a_direct_explanation(done):
