@@ -32,6 +32,23 @@ a map that ignores the network: look at the controls first, *Random* in every ta
 _TAIL = """\
 ## How it was measured
 
+What holds for every table, beside the protocol below each; `benchmarks/comparison/subjects.py` is the code of it:
+
+- **Digits**: the first 200 of `rlrp_nb.data.digits.split_digits().held_out_images`. In mosaics, such among the first
+  440 as are named right with a probability above 0.9.
+- **Photographs**: squares with 1, 0.85 and 0.7 times the shorter side of a photograph, cut at up to four places along
+  each axis, from one end to the other in equal steps; the order is drawn by seed 0.
+- **Shapes**: of `rlrp_nb.data.shapes.load_shapes(416, size=64, seed=1)` the first 200 that are named right.
+- **Mosaics**: `rlrp_nb.data.mosaic.mosaics` with seed 0.
+- **The class** that is explained and followed is the most probable one of each image; of a mosaic it is that of the
+  quarter that is asked for.
+- **The rank of a patch** is that of the mean of its heatmap; of equal ones the upper left one comes first.
+- **Curves**: after each step, until all is replaced, the score is f_k, and f_0 that of the whole image. AOPC is the
+  mean of f_0 - f_k over all k, 0 among them, along the most relevant first; ABPC the mean of the difference of both
+  curves. Deletion and Insertion are areas by the trapezoidal rule over the share of patches.
+- **The blurred image**: by a Gaussian with a standard deviation of 20 pixels where the longer side has 224, in
+  proportion elsewhere; its kernel ends at 1.25 standard deviations, and beyond the edge the nearest pixel counts.
+
 {facts}
 
 The network's weights, the images, the settings and the versions are digested into the files from which an interrupted

@@ -145,6 +145,40 @@ def test_every_published_network_has_something_to_explain():
         assert float(line.split("|")[2].split()[0].strip("*")) > 0.1
 
 
+def test_numbers_of_the_page_come_out_of_its_protocol_by_hand():
+    """Nothing but what the page says, patch by patch and step by step."""
+    generated = page([(subjects()[0], made(0.5, {"other": 0.7}, ("abpc",)))], ["A machine."], "make compare")
+    assert generated.split("## How it was measured")[1].split("- A machine.")[0] in PUBLISHED
+    columns = ("AOPC", "ABPC", "Insertion", "Deletion")
+    header, row = (
+        re.search(rf"^\| {name} \|.*$", PUBLISHED, re.MULTILINE)[0].split("|") for name in ("Method", "R-LRP")
+    )
+    model = rn.load_model("simple_cnn")
+    inputs = torch.stack([model.preprocess(digit) for digit in split_digits().held_out_images[:200]])
+    explanation = rn.explain(model.network, inputs)
+    found = {name: [] for name in columns}
+    for k, image in enumerate(inputs):
+        means = explanation.heatmap(sample=k).double().reshape(14, 2, 14, 2).mean((1, 3)).flatten()
+        curves = []
+        for descending in (True, False):
+            order = means.argsort(descending=True, stable=True)
+            states = [image]
+            for step in (order if descending else order.flip(0)).split(13):
+                states.append(states[-1].clone())
+                for row_of_patch, column in ((int(patch) // 14, int(patch) % 14) for patch in step):
+                    states[-1][:, 2 * row_of_patch : 2 * row_of_patch + 2, 2 * column : 2 * column + 2] = 0
+            with torch.no_grad():
+                curves.append(model.network(torch.stack(states)).softmax(1)[:, explanation.targets[k, 0]])
+        shares = (torch.arange(17) * 13 / 196).clamp(max=1)
+        areas = [torch.trapezoid(curve, shares) for curve in curves]
+        values = (curves[0][0] - curves[0]).mean(), (curves[1] - curves[0]).mean(), areas[1], areas[0]
+        for name, value in zip(columns, values, strict=True):
+            found[name].append(float(value))
+    for name in columns:
+        place = next(i for i, title in enumerate(header) if title.split() and title.split()[0] == name)
+        assert np.mean(found[name]) == pytest.approx(float(row[place].split()[0].strip("*")), abs=0.001)
+
+
 @pytest.fixture(scope="module")
 def digits():
     model = rn.load_model("simple_cnn")
