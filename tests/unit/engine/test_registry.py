@@ -42,6 +42,14 @@ def test_what_is_known_of_a_network_holds_its_present_weights(residual, images):
     assert sum(not torch.equal(before.constants[i], value) for i, value in tensors.items()) == 2
 
 
+def test_graphs_of_what_a_network_was_are_not_kept(residual, images):
+    before = weakref.ref(graph_of(residual, images))
+    residual[4].eps = 1.0  # any setting that code could read
+    graph_of(residual, images)
+    gc.collect()
+    assert before() is None
+
+
 def test_hooks_that_come_and_go_are_known(residual, images):
     assert look_up(residual, images).hooked == []
     hook = residual[1].register_forward_hook(lambda *_: None)
