@@ -200,6 +200,7 @@ def _walk(  # noqa: PLR0917 - private, and called once
                 if len(messages) == 1 and _can_leave_range(step, treatment):
                     message, scale = passed_on(messages[0], scale, batch_dims[receivers[0]])
                     messages = (message,)
+                    del message
                 own = memory == "new" or (memory == "parts" and call.spare)
                 sensitivities.send(receivers, messages, scale, own=own)
             del messages

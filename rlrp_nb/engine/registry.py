@@ -14,7 +14,7 @@ from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
-from rlrp_nb.engine.structure import survey, tensor_names
+from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -90,7 +90,7 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
             entry.graphs.clear()
             entry.places.clear()
             entry.checked.clear()
-            entry.names, entry.hooked = tensor_names(network), has_forward_hooks(network)
+            entry.names, entry.hooked = [*named_tensors(network)], has_forward_hooks(network)
             entry.structure = structure
         key = (inputs.shape[1:], inputs.dtype, inputs.device)
         single = (*key, 1)
@@ -211,7 +211,7 @@ def _check_axes(network: nn.Module, graph: Graph, inputs: Tensor, changed: Tenso
 
 def constants_of(network: nn.Module, graph: Graph) -> dict[int, Any]:
     """Return the constants of `graph` with the network's present weights, by value index."""
-    named = dict(zip(tensor_names(network), survey(network).tensors, strict=True))
+    named = named_tensors(network)
     return _computed(graph, {index: named[name] for index, name in graph.constants.state.items()})
 
 

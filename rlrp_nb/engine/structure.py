@@ -32,7 +32,7 @@ class Survey(NamedTuple):
         equal structures trace to the same graph, so that a layer that was replaced, a stride that was changed or a
         function that was exchanged after the first explanation is noticed.
     tensors
-        Parameters and buffers, in the order of `tensor_names`.
+        Parameters and buffers, in the order of `named_tensors`.
     """
 
     structure: tuple[Any, ...]
@@ -83,15 +83,15 @@ def survey(network: nn.Module) -> Survey:
     return Survey(structure, tensors)
 
 
-def tensor_names(network: nn.Module) -> list[str]:
-    """Return the names of all parameters and buffers, one that is registered twice under both."""
-    return [
-        f"{name}.{key}" if name else key
+def named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by name, in the order of a survey's; one registered twice has both names."""
+    return {
+        f"{name}.{key}" if name else key: tensor
         for name, module in modules_of(network)
         for held in (module.__dict__["_parameters"], module.__dict__["_buffers"])
         for key, tensor in held.items()
         if tensor is not None
-    ]
+    }
 
 
 def _forms(named: Mapping[str, Tensor | None], tensors: list[Tensor]) -> list[Any]:

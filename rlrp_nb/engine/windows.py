@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.engine.layout import channels_last
+from rlrp_nb.engine.layout import channels_last, is_single
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,18 +38,13 @@ def is_product(signal: Tensor, weight: Tensor) -> bool:
     weight
         ``(channels out, channels in, height, width)``.
     """
-    return (
-        signal.dtype == weight.dtype == torch.float32
-        and signal.device.type == "cpu"
-        and weight.is_contiguous()
-        and _has_product()
-    )
+    return is_single(signal) and weight.dtype == signal.dtype and weight.is_contiguous() and _has_product()
 
 
 @cache
 def _has_product() -> bool:
-    """Tell whether PyTorch was built with oneDNN and has the op."""
-    return bool(torch.backends.mkldnn.is_available()) and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
+    """Tell whether PyTorch has the op."""
+    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 @dataclass(frozen=True)
@@ -69,14 +64,17 @@ class Windows:
 
     def grid(self, size: Sequence[int]) -> tuple[int, int]:
         """Return how many windows a picture of a size has below and beside each other."""
-        moves = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        rows, columns = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in moves]
+        rows, columns = [room // stride + 1 for room, stride in zip(self._rooms(size), self.stride, strict=True)]
         return rows, columns
 
     def missing(self, size: Sequence[int]) -> list[int]:
         """Return how many rows and columns at the end of a picture of a size no window reaches, for lack of a next."""
-        moves = zip(size, self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        return [(n + 2 * p - d * (k - 1) - 1) % s for n, k, s, p, d in moves]
+        return [room % stride for room, stride in zip(self._rooms(size), self.stride, strict=True)]
+
+    def _rooms(self, size: Sequence[int]) -> list[int]:
+        """Return by how many rows and columns the first window of a picture of a size can move."""
+        sides = zip(size, self.kernel, self.padding, self.dilation, strict=True)
+        return [n + 2 * p - d * (k - 1) - 1 for n, k, p, d in sides]
 
     @cached_property
     def are_pixels(self) -> bool:

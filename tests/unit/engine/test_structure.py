@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
 
 import rlrp_nb as rn
-from rlrp_nb.engine.structure import structure_of, survey, tensor_names
+from rlrp_nb.engine.structure import named_tensors, structure_of, survey
 
 FACTOR = 2.0
 SETTINGS = {"deep": {"factor": 2.0}}
@@ -59,7 +59,8 @@ def test_a_survey_finds_the_tensors_that_the_names_name():
     network = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.Linear(4, 2))
     network.add_module("again", network[2])
     network.register_buffer("root", torch.zeros(3))
-    found = dict(zip(tensor_names(network), survey(network).tensors, strict=True))
+    found = named_tensors(network)
+    assert all(one is other for one, other in zip(found.values(), survey(network).tensors, strict=True))
     named = [*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)]
     assert len(found) == len(named) == 11
     assert all(found[name] is tensor for name, tensor in named)
