@@ -314,6 +314,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         sources=tuple(i for i in refs_of(arguments) if i in dependent),
         batch_dim=_batch_dim(value, batch),
         rank=value.dim() if isinstance(value, Tensor) else 0,
+        lengths=tuple(map(str, value.shape)) if isinstance(value, Tensor) else (),
         floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
         within=_caller(made_by, op),

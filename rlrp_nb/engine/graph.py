@@ -59,6 +59,8 @@ class Step:
         The axis of the output that counts the samples; None where they are mixed into another axis.
     rank
         Number of axes of the output.
+    lengths
+        Of these axes, as texts: one can be a formula in the batch size.
     source_batch_dim
         The axis that counts the samples in the first source.
     floating
@@ -91,6 +93,7 @@ class Step:
     sources: tuple[int, ...]
     batch_dim: int | None
     rank: int
+    lengths: tuple[str, ...] = ()
     source_batch_dim: int | None = None
     floating: bool = True
     folded: int | None = None

@@ -8,12 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlrp_nb.engine.graph import Ref, Role, Step
+from rlrp_nb.engine.graph import Role, Step
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _SIX = 6.0
+# number by number; views keep the order of the numbers
+_COPIES = {f"aten.{name}" for name in ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")}
+_VIEWS = {f"aten.{name}" for name in ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")}
+_AFFINE = frozenset({"aten.add", "aten.sub", "aten.rsub", "aten.mul", "aten.div", "aten.neg", *_COPIES, *_VIEWS})
+_POINTWISE = _AFFINE | {"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm"}
 
 
 def assign_roles(steps: Sequence[Step], network_input: int) -> list[Step]:
@@ -52,19 +57,40 @@ def _shift(step: Step) -> float | None:
 
 
 def _is_self_gated(step: Step, by_index: dict[int, Step]) -> bool:
-    """Tell ``x * gate(x)``, where the gate is a pointwise function of the very tensor it multiplies."""
+    """Tell ``x * gate(x)``, where the gate is a function, number by number, of the very tensor that it multiplies."""
     if step.op != "aten.mul" or sorted(step.roles) != ["gate", "signal"]:
         return False
     signal, gate = sorted(step.sources, key=lambda i: step.roles[step.sources.index(i)] == "gate")
-    pointwise = {"aten.sigmoid", "aten.hardsigmoid", "aten.relu6", "aten.hardtanh", "aten.add", "aten.mul", "aten.div"}
-    while gate != signal:
-        source = by_index.get(gate)
-        if source is None or source.op not in pointwise or len(source.sources) != 1 or _has_tensor(source):
+    product = [by_index[i].lengths if i in by_index else step.lengths for i in (signal, gate)]
+    if product != [step.lengths] * 2:
+        return False
+    # both may have been made of the same numbers, as in (x + 1) * gate(x), which is a function of x + 1 too
+    origins = [signal]
+    while (source := by_index.get(origins[-1])) is not None and source.op in _AFFINE and len(source.sources) == 1:
+        origins += source.sources
+    return any(_is_made_of(gate, origin, step.lengths, by_index) for origin in origins)
+
+
+def _is_made_of(value: int, origin: int, lengths: tuple[str, ...], by_index: dict[int, Step]) -> bool:
+    """Tell a value whose every number is a function of the number at the same place of another one.
+
+    Parameters
+    ----------
+    value, origin
+        Indices.
+    lengths
+        Those of both: what was joined with a larger tensor on the way has grown, and never becomes smaller again.
+    """
+    if origin in by_index and by_index[origin].lengths != lengths:
+        return False
+    ahead, seen = [value], {origin}
+    while ahead:
+        index = ahead.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        source = by_index.get(index)
+        if source is None or not (source.op in _POINTWISE or (source.rule and source.rule.kind == "activation")):
             return False
-        gate = source.sources[0]
+        ahead += source.sources
     return True
-
-
-def _has_tensor(step: Step) -> bool:
-    """Tell whether an op reads a tensor besides its one source."""
-    return any(isinstance(v, Ref) and v.index not in step.sources for v in step.arguments.values())

@@ -1,7 +1,9 @@
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
+import rlrp_nb as rn
 from rlrp_nb.engine.tracing import trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -42,6 +44,55 @@ def test_squeeze_and_excitation_is_a_gate(written, images, gate):
 def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, activation):
     found = roles(written(lambda n, x: n.classify(activation(n.conv(x)))), images)
     assert any(gated for _, gated in found.values())
+
+
+@pytest.mark.parametrize(
+    "silu",
+    [
+        lambda n, z: z * torch.sigmoid(n.beta * z),
+        lambda n, z: z * torch.sigmoid(n.betas * z),
+        lambda n, z: z * n.beta * torch.sigmoid(z),
+        lambda n, z: z * torch.sigmoid(z.clone()),
+        lambda n, z: z * torch.sigmoid(z).detach(),
+        lambda n, z: z * torch.sigmoid(z).double().float(),
+        lambda n, z: z * functional.dropout(torch.sigmoid(z), 0.1, training=False),
+        lambda n, z: functional.dropout(z, 0.1, training=False) * torch.sigmoid(z),
+        lambda n, z: z * (1 - torch.sigmoid(-z)),
+        lambda n, z: z * torch.sigmoid(0.5 * z + z - 0.5 * z),
+        lambda n, z: (2 * z) * torch.sigmoid(z) / 2,
+        lambda n, z: z.view_as(z) * torch.sigmoid(z),
+        lambda n, z: z * torch.sigmoid(z.flatten(1)).view_as(z),
+        lambda n, z: z.mul_(torch.sigmoid(z)),
+    ],
+)
+def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
+    def network(activation):
+        made = written(lambda n, x: n.classify(activation(n, n.conv(x))))
+        made.beta, made.betas = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(4, 1, 1))
+        return made
+
+    expected = rn.explain(network(lambda n, z: functional.silu(z)), images, 1).relevance  # noqa: ARG005 - as of the others
+    torch.testing.assert_close(rn.explain(network(silu), images, 1).relevance, expected)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda n, z: z * torch.sigmoid(z.transpose(2, 3)),
+        lambda n, z: z * torch.sigmoid(z.flip(1)),
+        lambda n, z: z * torch.sigmoid(z.cumsum(1)),
+        lambda n, z: z * torch.sigmoid(z + n.conv(z[:, :3])),
+        lambda n, z: z * torch.softmax(z, 1),
+        lambda n, z: functional.relu(z) * torch.sigmoid(z),
+        lambda n, z: z[:, :1] * torch.sigmoid(z[:, :1] * n.betas),
+        lambda n, z: z[..., :1] * torch.sigmoid(z[..., :1].transpose(2, 3)),
+        lambda n, z: z[:, :1, :1] * torch.sigmoid(z[:, :1, :1].reshape(-1, 1, z.shape[3], 1)),
+    ],
+)
+def test_a_gate_of_other_numbers_than_it_multiplies_is_no_activation(written, images, product):
+    made = written(lambda n, x: n.classify(product(n, n.conv(x)).expand(-1, 4, -1, -1)))
+    made.betas = nn.Parameter(torch.randn(4, 1, 1))
+    assert not any(gated for _, gated in roles(made, images).values())
 
 
 def test_a_gate_of_another_tensor_is_no_activation(written, images):
