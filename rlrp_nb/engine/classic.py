@@ -69,6 +69,7 @@ class Epsilon:
     def __post_init__(self) -> None:
         """Refuse a value for which the rule is not defined."""
         _positive("epsilon", self.epsilon)
+        object.__setattr__(self, "epsilon", float(self.epsilon))  # a tensor takes no whole number beyond 64 bits
 
     def _damped(self, call: Call, s: Tensor) -> Tensor:
         z = call.result()
@@ -98,6 +99,7 @@ class Gamma:
     def __post_init__(self) -> None:
         """Refuse a value for which the rule is not defined."""
         _positive("gamma", self.gamma)
+        object.__setattr__(self, "gamma", float(self.gamma))
 
     def _branches(self, rule: Weighted, call: Call, s: Tensor) -> list[_Branch]:
         weight, bias = rule.parameters(call)
@@ -221,5 +223,6 @@ def _total(parts: list[tuple[Tensor, Tensor | None]]) -> Passed:
 
 
 def _positive(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    largest = torch.finfo(torch.float64).max  # of a whole number of more digits no float can be made
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= largest:
         raise InputError(f"{name} is {value!r}; accepted is a finite number above 0 (for 0 use the method 'lrp-0').")

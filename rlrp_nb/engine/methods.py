@@ -46,9 +46,17 @@ class Method:
         Raises
         ------
         InputError
-            `activation` is none of the three.
+            `activation` is none of the three, a rule is none, or a name is not a text.
         """
-        if self.activation not in {"relative", "secant", "derivative"}:
+        for key in ("name", "title"):
+            if not isinstance(getattr(self, key), str):
+                raise InputError(f"{key} is {getattr(self, key)!r}; accepted is a text.")
+        for key in ("convolution", "dense", "scale"):
+            if not isinstance(getattr(self, key), LayerRule):
+                raise InputError(f"{key} is {getattr(self, key)!r}; accepted is a Transpose, Epsilon, Gamma or AlphaBeta of rlrp_nb.engine.classic.")
+        if not isinstance(self.first, Flat | None):
+            raise InputError(f"first is {self.first!r}; accepted is Flat(), or None.")
+        if self.activation not in ("relative", "secant", "derivative"):  # noqa: PLR6201 - a list is in no set
             raise InputError(
                 f"activation is {self.activation!r}; accepted are 'relative' (R-LRP), 'secant' (LRP) and 'derivative'."
             )
@@ -114,7 +122,11 @@ def epsilon_plus_flat(epsilon: float = _FAINT) -> Method:
 
 
 def gradient_x_input() -> Method:
-    """Return gradient x input."""
+    """Return gradient x input.
+
+    It is the gradient of what the network computes. A ``backward`` of one's own (``torch.autograd.Function``) and parts
+    under ``torch.no_grad`` leave no trace in that.
+    """
     return Method("gradient-x-input", "Gradient × input", "derivative")  # noqa: RUF001 - a product is meant
 
 

@@ -200,7 +200,7 @@ def _wanted(graph: Graph, layers: str | Collection[str] | None) -> dict[int, tup
         return {step.index: step.layers for step in known.values()}
     by_name = {name: step for step in known.values() for name in step.layers}
     names = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)
-    unknown = [name for name in names if name not in by_name]
+    unknown = [name for name in names if not isinstance(name, str) or name not in by_name]
     if unknown:
         raise InputError(
             f"layers {unknown!r} are not layers that receive relevance; accepted are None, 'all', or names among: "

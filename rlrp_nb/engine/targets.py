@@ -174,7 +174,7 @@ def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401
         indices = tensor_of(targets)
     except (TypeError, ValueError) as error:
         raise InputError(f"targets is an array of {targets.dtype}; {_ACCEPTED}.") from error
-    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+    if indices.is_floating_point() or indices.is_complex() or indices.is_quantized or indices.dtype == torch.bool:
         raise InputError(f"targets has dtype {indices.dtype}; {_ACCEPTED}.")
     if indices.dim() > 2 or indices.shape[0] != samples or 0 in indices.shape:  # noqa: PLR2004 - (B,) or (B, K)
         raise InputError(

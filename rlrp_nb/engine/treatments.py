@@ -172,6 +172,8 @@ class Differentiate:
         inputs = [call.value(i).detach().requires_grad_() for i in range(len(call.inputs))]
         with torch.enable_grad():
             output = call.run(inputs)
+        if not output.requires_grad:  # behind a detach
+            return tuple(s.new_zeros((len(s), *value.shape)) for value in inputs)
         each = [torch.autograd.grad(output, inputs, s_k, retain_graph=True, materialize_grads=True) for s_k in s]
         return tuple(torch.stack(parts) for parts in zip(*each, strict=True))
 

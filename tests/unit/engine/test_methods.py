@@ -75,3 +75,26 @@ def test_a_method_of_ones_own_has_a_name_of_its_own():
     for method in (rn.Method("rlrp", "R-LRP", "secant"), rn.Method("lrp-0", "LRP", "secant", dense=Epsilon(0.1))):
         with pytest.raises(rn.InputError, match=f"called '{method.name}', the name of another one"):
             resolve(method)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"activation": ["relative"]}, r"activation is \['relative'\]; accepted are 'relative'"),
+        ({"name": ["mine"]}, r"name is \['mine'\]; accepted is a text"),
+        ({"title": None}, "title is None; accepted is a text"),
+        ({"convolution": "epsilon"}, "convolution is 'epsilon'; accepted is a Transpose, Epsilon"),
+        ({"dense": Epsilon}, "dense is .*; accepted is a Transpose, Epsilon"),
+        ({"first": True}, "first is True; accepted is Flat"),
+    ],
+)
+def test_a_method_of_wrong_parts_is_refused(wrong, words):
+    with pytest.raises(rn.InputError, match=words):
+        rn.Method(**{"name": "mine", "title": "Mine", "activation": "relative", **wrong})
+
+
+@pytest.mark.parametrize("make", [lrp_epsilon, lrp_gamma, epsilon_plus_flat])
+def test_a_whole_number_of_any_size_is_a_parameter_or_refused(residual, images, make):
+    assert torch.isfinite(rn.explain(residual, images, 1, make(2**70)).relevance).all()
+    with pytest.raises(rn.InputError, match="accepted is a finite number above 0"):
+        make(10**400)

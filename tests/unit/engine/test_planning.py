@@ -62,6 +62,12 @@ def test_unknown_layers_are_refused_with_the_list(residual, images):
         rn.explain(residual, images, layers=["1.0", "2.7"])
 
 
+@pytest.mark.parametrize("layers", [[["1.0"]], [{}], [1]])
+def test_layers_that_are_no_names_are_refused(residual, images, layers):
+    with pytest.raises(rn.InputError, match="are not layers that receive relevance"):
+        rn.explain(residual, images, layers=layers)
+
+
 @pytest.mark.parametrize(
     "start", [nn.ReLU(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Sequential(nn.Tanh(), nn.Identity())]
 )

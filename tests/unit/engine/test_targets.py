@@ -109,6 +109,12 @@ def test_what_is_not_accepted_is_refused_with_the_reason(targets, reason):
         resolve(targets)
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
+def test_quantised_classes_are_refused():
+    with pytest.raises(InputError, match=r"dtype torch.quint8"):
+        resolve(torch.quantize_per_tensor(torch.ones(2), 1.0, 0, torch.quint8))
+
+
 def test_a_single_index_for_an_output_of_more_axes_is_refused():
     with pytest.raises(InputError, match=r"2 axes besides the samples, of lengths \(3, 5\)"):
         resolve(1, torch.randn(2, 3, 5))

@@ -41,6 +41,14 @@ def test_gradient_of_gates_flows_where_the_gradient_is_asked_for(written, images
     torch.testing.assert_close(relevance, images * gradient)
 
 
+def test_no_gradient_flows_through_a_gate_behind_a_detach(written, images):
+    network = written(lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(x).detach())))
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 2].sum(), leaf)
+    relevance = rn.explain(network, images, 2, "gradient-x-input").relevance[:, 0]
+    torch.testing.assert_close(relevance, images * gradient)
+
+
 POOLS = {
     "apart": nn.MaxPool2d(2),
     "overlapping": nn.MaxPool2d(3, 1, padding=1),
