@@ -53,10 +53,13 @@ class Method:
                 raise InputError(f"{key} is {getattr(self, key)!r}; accepted is a text.")
         for key in ("convolution", "dense", "scale"):
             if not isinstance(getattr(self, key), LayerRule):
-                raise InputError(f"{key} is {getattr(self, key)!r}; accepted is a Transpose, Epsilon, Gamma or AlphaBeta of rlrp_nb.engine.classic.")
+                raise InputError(
+                    f"{key} is {getattr(self, key)!r}; accepted is a Transpose, Epsilon, Gamma or AlphaBeta of "
+                    "rlrp_nb.engine.classic."
+                )
         if not isinstance(self.first, Flat | None):
             raise InputError(f"first is {self.first!r}; accepted is Flat(), or None.")
-        if self.activation not in ("relative", "secant", "derivative"):  # noqa: PLR6201 - a list is in no set
+        if self.activation not in ("relative", "secant", "derivative"):
             raise InputError(
                 f"activation is {self.activation!r}; accepted are 'relative' (R-LRP), 'secant' (LRP) and 'derivative'."
             )

@@ -23,8 +23,13 @@ if TYPE_CHECKING:
 
     from rlrp_nb.engine.graph import Graph
 
-_TOLERANCE = 0.05
-"""How far the logits of a graph may be from the network's own, of the largest: deep networks round much."""
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.05}
+"""How far the logits of a graph may be from the network's own, of the range of a sample's: deep networks round much.
+
+By the coarsest dtype in use.
+"""
+_ROUNDINGS = 32
+"""Of the size of the logits, which may be far larger than their range."""
 
 
 @dataclass
@@ -100,7 +105,8 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
             if graph.batch_size not in {None, 1} or _may_mix(graph):
                 check_samples_alone(network, graph, inputs)
             entry.graphs[key if graph.batch_size is None else (*key, graph.batch_size)] = graph
-        checked = single if len(inputs) == 1 else (*key, graph.batch_size)
+        # code can ask in what order its input lies in memory
+        checked = (*(single if len(inputs) == 1 else (*key, graph.batch_size)), inputs.is_contiguous())
         if checked not in entry.checked:
             if len(inputs) == 1 and graph.batch_size is None and not _is_faithful(network, graph, inputs):
                 graph = entry.graphs[single] = trace(network, inputs, for_any_batch=False)
@@ -108,8 +114,8 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
                 raise UnsupportedNetworkError(
                     "the network gives other logits when it is run than when it is traced by torch.export: what it "
                     "computes depends on more than its input and its weights, such as Python's random numbers, the "
-                    "time, a counter, the thread, or on whether it is being compiled. Make it depend on these two "
-                    "alone."
+                    "time, a counter, the thread, the order of its input in memory, or on whether it is being "
+                    "compiled. Make it depend on these two alone."
                 )
             entry.checked.add(checked)
         if graph not in entry.places:
@@ -127,8 +133,16 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
         return False
     if not bool(torch.isfinite(own).all()):  # what is wrong with them is said later
         return True
-    # a batch of one may have been squeezed away
-    return torch.allclose(logits, own.reshape(logits.shape), rtol=0, atol=_TOLERANCE * float(own.abs().max()))
+    own = own.reshape(logits.shape)  # a batch of one may have been squeezed away
+    expected, found = (t.to(torch.float64).reshape(len(tried), -1) for t in (own, logits))
+    smallest, largest = expected.amin(1), expected.amax(1)
+    size = torch.maximum(largest, -smallest)
+    range_ = torch.where(largest > smallest, largest - smallest, size)  # a single logit has none
+    used = {inputs.dtype, *(tensor.dtype for tensor in named_tensors(network).values())} & _TOLERANCE.keys()
+    coarsest = max(used, key=lambda dtype: _TOLERANCE[dtype])
+    # large logits that are near each other are rounded as their size asks for
+    near = _TOLERANCE[coarsest] * range_ + _ROUNDINGS * torch.finfo(coarsest).eps * size
+    return bool(((found - expected).abs().amax(1) <= near).all())
 
 
 def _answering(network: nn.Module, graph: Graph) -> Callable[[Tensor], Tensor]:

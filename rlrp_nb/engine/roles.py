@@ -8,16 +8,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from rlrp_nb.engine.graph import Role, Step
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rlrp_nb.engine.graph import Role, Step
+
 _SIX = 6.0
 # number by number; views keep the order of the numbers
-_COPIES = {f"aten.{name}" for name in ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")}
-_VIEWS = {f"aten.{name}" for name in ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")}
-_AFFINE = frozenset({"aten.add", "aten.sub", "aten.rsub", "aten.mul", "aten.div", "aten.neg", *_COPIES, *_VIEWS})
+_ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "neg")
+_COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")
+_VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")
+_AFFINE = frozenset({f"aten.{name}" for name in (*_ARITHMETIC, *_COPIES, *_VIEWS)})
 _POINTWISE = _AFFINE | {"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm"}
 
 

@@ -52,17 +52,17 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
         lambda n, z: z * torch.sigmoid(n.beta * z),
         lambda n, z: z * torch.sigmoid(n.betas * z),
         lambda n, z: z * n.beta * torch.sigmoid(z),
-        lambda n, z: z * torch.sigmoid(z.clone()),
-        lambda n, z: z * torch.sigmoid(z).detach(),
-        lambda n, z: z * torch.sigmoid(z).double().float(),
-        lambda n, z: z * functional.dropout(torch.sigmoid(z), 0.1, training=False),
-        lambda n, z: functional.dropout(z, 0.1, training=False) * torch.sigmoid(z),
-        lambda n, z: z * (1 - torch.sigmoid(-z)),
-        lambda n, z: z * torch.sigmoid(0.5 * z + z - 0.5 * z),
-        lambda n, z: (2 * z) * torch.sigmoid(z) / 2,
-        lambda n, z: z.view_as(z) * torch.sigmoid(z),
-        lambda n, z: z * torch.sigmoid(z.flatten(1)).view_as(z),
-        lambda n, z: z.mul_(torch.sigmoid(z)),
+        lambda _, z: z * torch.sigmoid(z.clone()),
+        lambda _, z: z * torch.sigmoid(z).detach(),
+        lambda _, z: z * torch.sigmoid(z).double().float(),
+        lambda _, z: z * functional.dropout(torch.sigmoid(z), 0.1, training=False),
+        lambda _, z: functional.dropout(z, 0.1, training=False) * torch.sigmoid(z),
+        lambda _, z: z * (1 - torch.sigmoid(-z)),
+        lambda _, z: z * torch.sigmoid(0.5 * z + z - 0.5 * z),
+        lambda _, z: (2 * z) * torch.sigmoid(z) / 2,
+        lambda _, z: z.view_as(z) * torch.sigmoid(z),
+        lambda _, z: z * torch.sigmoid(z.flatten(1)).view_as(z),
+        lambda _, z: z.mul_(torch.sigmoid(z)),
     ],
 )
 def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
@@ -71,22 +71,22 @@ def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
         made.beta, made.betas = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(4, 1, 1))
         return made
 
-    expected = rn.explain(network(lambda n, z: functional.silu(z)), images, 1).relevance  # noqa: ARG005 - as of the others
+    expected = rn.explain(network(lambda _, z: functional.silu(z)), images, 1).relevance
     torch.testing.assert_close(rn.explain(network(silu), images, 1).relevance, expected)
 
 
 @pytest.mark.parametrize(
     "product",
     [
-        lambda n, z: z * torch.sigmoid(z.transpose(2, 3)),
-        lambda n, z: z * torch.sigmoid(z.flip(1)),
-        lambda n, z: z * torch.sigmoid(z.cumsum(1)),
+        lambda _, z: z * torch.sigmoid(z.transpose(2, 3)),
+        lambda _, z: z * torch.sigmoid(z.flip(1)),
+        lambda _, z: z * torch.sigmoid(z.cumsum(1)),
         lambda n, z: z * torch.sigmoid(z + n.conv(z[:, :3])),
-        lambda n, z: z * torch.softmax(z, 1),
-        lambda n, z: functional.relu(z) * torch.sigmoid(z),
+        lambda _, z: z * torch.softmax(z, 1),
+        lambda _, z: functional.relu(z) * torch.sigmoid(z),
         lambda n, z: z[:, :1] * torch.sigmoid(z[:, :1] * n.betas),
-        lambda n, z: z[..., :1] * torch.sigmoid(z[..., :1].transpose(2, 3)),
-        lambda n, z: z[:, :1, :1] * torch.sigmoid(z[:, :1, :1].reshape(-1, 1, z.shape[3], 1)),
+        lambda _, z: z[..., :1] * torch.sigmoid(z[..., :1].transpose(2, 3)),
+        lambda _, z: z[:, :1, :1] * torch.sigmoid(z[:, :1, :1].reshape(-1, 1, z.shape[3], 1)),
     ],
 )
 def test_a_gate_of_other_numbers_than_it_multiplies_is_no_activation(written, images, product):

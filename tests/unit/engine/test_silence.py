@@ -155,6 +155,31 @@ def test_what_torch_export_takes_for_a_constant_is_refused(written, images, func
         rn.explain(network, images)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_batch_of_one_is_explained_by_a_branch_that_is_hardly_another(written, images, count, offset):
+    def branching(n, x):
+        return n.classify(torch.relu(n.conv(x)) * (0.96 if x.shape[0] == 1 else 1.0)) + offset
+
+    network = written(branching)
+    for found in (rn.explain(network, images[:n], 0) for n in (2, 1, 2, count)):
+        torch.testing.assert_close(found.logits, network(images[: len(found.logits)]))
+
+
+def test_a_network_that_asks_how_its_input_lies_in_memory_is_refused_where_it_is_not_as_it_was_traced(written, images):
+    network = written(lambda n, x: n.classify(torch.relu(n.conv(x)) * (1.0 if x.is_contiguous() else -2.0)))
+    torch.testing.assert_close(rn.explain(network, images, 0).logits, network(images))
+    with pytest.raises(rn.UnsupportedNetworkError, match="the order of its input in memory"):
+        rn.explain(network, images.contiguous(memory_format=torch.channels_last), 0)
+
+
+def test_a_little_chance_is_refused_too(written, images):
+    network = written(lambda n, x: n.classify(torch.relu(n.conv(x))) + 0.01 * next(n.counter))
+    network.counter = itertools.count(1)
+    with pytest.raises(rn.UnsupportedNetworkError, match="gives other logits when it is run"):
+        rn.explain(network, images)
+
+
 @pytest.mark.parametrize("layers", [None, "all"])
 @pytest.mark.parametrize("last", [nn.Tanh(), nn.ReLU6(), nn.Hardtanh()])
 def test_activations_that_overflow_unseen_by_the_logits_are_refused_by_layer(last, layers):
