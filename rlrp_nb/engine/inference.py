@@ -22,7 +22,7 @@ from rlrp_nb.engine.planning import frees_of, overwrites_of, relus_before_pools
 from rlrp_nb.engine.registry import constants_of
 from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import MaxPool
-from rlrp_nb.engine.weighted import Convolution, each
+from rlrp_nb.engine.weighted import Convolution, Geometry, each
 
 if TYPE_CHECKING:
     from torch import nn
@@ -79,11 +79,13 @@ class Inference:
         self._steps: list[tuple[Step, Run, tuple[int, ...]]] = []
         for step, last in zip(graph.steps, frees, strict=True):
             arguments = step.filled(values.__getitem__)
-            if self._is_plain_convolution(step) and arguments["weight"].nbytes <= room:
+            plain = self._is_plain_convolution(step)
+            misread = plain and _is_misread(arguments)
+            if plain and not misread and arguments["weight"].nbytes <= room:
                 room -= arguments["weight"].nbytes
                 run = _packed(step, arguments, together)
             else:
-                run = _run(step, overwrites.get(step.index, ()), by_rule=step.index in reached)
+                run = _run(step, overwrites.get(step.index, ()), by_rule=misread or step.index in reached)
             values[step.index] = run(arguments)
             self._steps.append((step, run, last))
             del arguments
@@ -114,6 +116,12 @@ class Inference:
             and weight.index in self._constants
             and (bias is None or bias.index in self._constants)
         )
+
+
+def _is_misread(arguments: dict[str, Any]) -> bool:
+    """Tell a convolution whose input must not have its channels last, as it has for a weight in oneDNN's order."""
+    windows = Geometry.of(arguments, arguments["weight"], transposed=False).windows
+    return windows is not None and windows.are_misread(arguments["input"])
 
 
 def _packed(step: Step, arguments: dict[str, Any], together: int) -> Run:

@@ -58,6 +58,12 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last).as_strided(tensor.shape, strides)
 
 
+def channels_first(tensor: Tensor) -> Tensor:
+    """Return the tensor with the strides of a new one, also where those of sides of length 1 could be others."""
+    tensor = tensor.contiguous()
+    return tensor.as_strided(tensor.shape, torch.empty(tensor.shape, device="meta").stride())
+
+
 def order_of(tensor: Tensor) -> torch.memory_format:
     """Return the order for a tensor that is used together with this one."""
     last = tensor.dim() == PICTURE and tensor.is_contiguous(memory_format=torch.channels_last)

@@ -172,7 +172,7 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
         module.register_forward_hook(lambda *_: entered.pop() and None)
     try:
         with torch.no_grad(), Guard(twin) if guarded else nullcontext():
-            return twin(inputs.clone())
+            return twin(_copy(inputs))
     except RlrpError:
         raise
     except Exception as error:  # noqa: BLE001 - a network can raise anything
@@ -183,6 +183,11 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
             f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason}. "
             "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
         ) from None  # the tracer's hundred frames would hide what matters
+
+
+def _copy(inputs: Tensor) -> Tensor:
+    """Return a copy; of a contiguous one with the usual strides, as PyTorch misreads some pictures with others."""
+    return inputs.clone(memory_format=torch.contiguous_format) if inputs.is_contiguous() else inputs.clone()
 
 
 def _check_takes_one(network: nn.Module) -> None:

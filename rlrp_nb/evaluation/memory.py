@@ -62,9 +62,10 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     torch.memory_format
         ``torch.channels_last`` or ``torch.contiguous_format``.
     """
-    if inputs.device.type != "cpu" or inputs.dtype != torch.float32:
+    # with the strides of channels last PyTorch 2.14 and 2.15 read beyond the end of some pictures of one channel
+    if inputs.device.type != "cpu" or inputs.dtype != torch.float32 or inputs.shape[1] == 1:
         return torch.contiguous_format
-    # Copies, as a network may write into what it is given. `empty_like` orders even a single channel as last.
+    # copies, as a network may write into what it is given
     ordinary = inputs[:1].clone(memory_format=torch.contiguous_format)
     last = torch.empty_like(ordinary, memory_format=torch.channels_last).copy_(ordinary)
     with torch.no_grad():

@@ -33,6 +33,14 @@ def check(network, inputs, tolerance=1e-5):
     assert torch.equal(found(given), found(given)), "a run changes what the next one reads"
 
 
+def test_one_channel_whose_windows_stand_in_one_column():
+    """With the strides of channels last oneDNN reads beyond the end of such an input."""
+    network = nn.Sequential(nn.Conv2d(1, 16, (5, 6), (1, 3)), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)).eval()
+    inputs = torch.randn(5, 1, 16, 8)
+    network(inputs)
+    check(network, inputs)
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_odd_networks(name):
     body, modules, width = NETWORKS[name]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.engine.layout import channels_last, laid_out, order_of
+from rlrp_nb.engine.layout import channels_first, channels_last, laid_out, order_of
 
 
 def strides(tensor):
@@ -19,6 +19,15 @@ def test_channels_last_is_what_pytorch_takes_for_it(samples):
     odd = last.as_strided(last.shape, (4, *strides(last)[1:])) if samples == 1 else last
     assert strides(channels_last(odd)) == strides(last)
     assert channels_last(odd).data_ptr() == last.data_ptr()
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 5, 4), (1, 3, 1, 1), (1, 1, 1, 1), (2, 3, 4, 5), (0, 1, 2, 2)])
+def test_channels_first_is_what_a_new_tensor_has(shape):
+    x = torch.randn(shape)
+    for given in (x, channels_last(x)):
+        assert torch.equal(channels_first(given), x)
+        assert strides(channels_first(given)) == strides(torch.randn(shape))
+    assert channels_first(x).data_ptr() == x.data_ptr()
 
 
 @pytest.mark.parametrize(

@@ -137,3 +137,24 @@ def test_a_setting_that_depends_on_the_batch_is_not_kept_for_the_next(setting, s
         found = rn.explain(network, x, [0, 1]).relevance
         exact = rn.explain(copy.deepcopy(network).double(), x.double(), [0, 1]).relevance
         torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=1e-6)
+
+
+def dirty():
+    """Leave large numbers in the memory that is given out next."""
+    _ = [torch.full((k,), 1e3) for k in range(1, 200)]
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("method", ["rlrp", "lrp-gamma", "alpha1beta0", "epsilon-plus-flat"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_one_channel_whose_windows_stand_in_one_column(hidden, method, order):
+    """With the strides of channels last oneDNN reads beyond the end of such an input."""
+    before = [nn.Conv2d(2, 1, 1), nn.ReLU()] if hidden else []
+    network = nn.Sequential(*before, nn.Conv2d(1, 16, (5, 6), (1, 3)), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3))
+    x = torch.randn(2, 2 if hidden else 1, 16, 8)
+    network.eval()(x)
+    expected = rn.explain(copy.deepcopy(network).double(), x.double(), 1, method)
+    dirty()
+    found = rn.explain(network, x.to(memory_format=order), 1, method)
+    torch.testing.assert_close(found.logits.double(), expected.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.relevance.double(), expected.relevance, rtol=1e-4, atol=1e-5)
