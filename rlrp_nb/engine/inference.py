@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.heap import keep_heap
-from rlrp_nb.engine.layout import PICTURE, channels_last
+from rlrp_nb.engine.layout import PICTURE, are_misread, channels_last
 from rlrp_nb.engine.planning import frees_of, overwrites_of, relus_before_pools
 from rlrp_nb.engine.registry import constants_of
 from rlrp_nb.engine.rule import along
@@ -121,7 +121,7 @@ class Inference:
 def _is_misread(arguments: dict[str, Any]) -> bool:
     """Tell a convolution whose input must not have its channels last, as it has for a weight in oneDNN's order."""
     windows = Geometry.of(arguments, arguments["weight"], transposed=False).windows
-    return windows is not None and windows.are_misread(arguments["input"])
+    return windows is not None and are_misread(arguments["input"], windows.grid(arguments["input"].shape[2:])[1])
 
 
 def _packed(step: Step, arguments: dict[str, Any], together: int) -> Run:

@@ -28,7 +28,9 @@ _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, tor
 
 By the coarsest dtype in use.
 """
-_ROUNDINGS = 32
+_MOST_GRAPHS = 32
+"""Of one network."""
+_ROUNDINGS = 8
 """Of the size of the logits, which may be far larger than their range."""
 
 
@@ -43,6 +45,13 @@ class _Entry:
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
     places: dict[Graph, list[tuple[int, int]]] = field(default_factory=dict)
     checked: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def keep(self, key: tuple[Any, ...], graph: Graph) -> None:
+        """Note a graph, and forget the oldest where there are many: inputs can be of ever new shapes."""
+        while len(self.graphs) >= _MOST_GRAPHS:
+            self.places.pop(self.graphs.pop(next(iter(self.graphs))), None)
+            self.checked.clear()
+        self.graphs[key] = graph
 
 
 _entries = WeakIdKeyDictionary()  # by identity: a network may compare itself with others in a way of its own
@@ -104,12 +113,13 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
             graph = trace(network, inputs)
             if graph.batch_size not in {None, 1} or _may_mix(graph):
                 check_samples_alone(network, graph, inputs)
-            entry.graphs[key if graph.batch_size is None else (*key, graph.batch_size)] = graph
+            entry.keep(key if graph.batch_size is None else (*key, graph.batch_size), graph)
         # code can ask in what order its input lies in memory
         checked = (*(single if len(inputs) == 1 else (*key, graph.batch_size)), inputs.is_contiguous())
         if checked not in entry.checked:
             if len(inputs) == 1 and graph.batch_size is None and not _is_faithful(network, graph, inputs):
-                graph = entry.graphs[single] = trace(network, inputs, for_any_batch=False)
+                graph = trace(network, inputs, for_any_batch=False)
+                entry.keep(single, graph)
             if not _is_faithful(network, graph, inputs):
                 raise UnsupportedNetworkError(
                     "the network gives other logits when it is run than when it is traced by torch.export: what it "
@@ -134,11 +144,16 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
     if not bool(torch.isfinite(own).all()):  # what is wrong with them is said later
         return True
     own = own.reshape(logits.shape)  # a batch of one may have been squeezed away
-    expected, found = (t.to(torch.float64).reshape(len(tried), -1) for t in (own, logits))
+    return _are_near(logits, own, network, inputs.dtype)
+
+
+def _are_near(found: Tensor, expected: Tensor, network: nn.Module, dtype: torch.dtype) -> bool:
+    """Tell whether logits of samples ``(B, …)`` are the same but for rounding, that of `dtype` and of the weights."""
+    expected, found = (t.to(torch.float64).reshape(len(t), -1) for t in (expected, found))
     smallest, largest = expected.amin(1), expected.amax(1)
     size = torch.maximum(largest, -smallest)
     range_ = torch.where(largest > smallest, largest - smallest, size)  # a single logit has none
-    used = {inputs.dtype, *(tensor.dtype for tensor in named_tensors(network).values())} & _TOLERANCE.keys()
+    used = {dtype, *(tensor.dtype for tensor in named_tensors(network).values())} & _TOLERANCE.keys()
     coarsest = max(used, key=lambda dtype: _TOLERANCE[dtype])
     # large logits that are near each other are rounded as their size asks for
     near = _TOLERANCE[coarsest] * range_ + _ROUNDINGS * torch.finfo(coarsest).eps * size
@@ -184,8 +199,7 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
         inputs = torch.cat([inputs, inputs])
     logits, others = answer(inputs), inputs * 0.5 + inputs.flip(-1) + 0.1
     first, last = answer(torch.cat([inputs[:1], others[1:]])), answer(torch.cat([others[:-1], inputs[-1:]]))
-    tolerance = 1e-3 * float(logits.abs().max())
-    if not all(torch.allclose(logits[n], found[n], rtol=0, atol=tolerance) for n, found in ((0, first), (-1, last))):
+    if not _are_near(torch.stack([first[0], last[-1]]), logits[[0, -1]], network, inputs.dtype):
         only = "" if graph.batch_size is None else f"works for a batch of {graph.batch_size} only, and "
         raise UnsupportedNetworkError(
             f"the network {only}mixes its samples, so that none can be explained alone. Write it for any batch size, "

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.layout import PICTURE, channels_first, is_single, laid_out, order_of
+from rlrp_nb.engine.layout import PICTURE, are_misread, channels_first, is_single, laid_out, order_of
 from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 from rlrp_nb.engine.windows import Windows
@@ -146,7 +146,7 @@ class Convolution(Weighted):
         if windows is not None and windows.serve(signal, signal.shape[2:], weight):
             run: Callable[[Mapping[str, Any]], Tensor] = lambda a: windows.convolve(signal, a["weight"], a["bias"])  # noqa: E731
             return step.invoke(arguments, run), None
-        misread = windows is not None and windows.are_misread(signal)
+        misread = windows is not None and are_misread(signal, windows.grid(signal.shape[2:])[1])
         signal = channels_first(signal) if misread else laid_out(signal, weight, signal.numel())
         return step.invoke({**arguments, "input": signal}), None
 
@@ -158,7 +158,8 @@ class Convolution(Weighted):
         """Convolve with another weight and bias."""
         own = {"scale": None} if call.step.folded is not None else {}
         windows = self._geometry(call.step, call.arguments, weight).windows
-        a = channels_first(a) if windows is not None and windows.are_misread(a) else a
+        misread = windows is not None and are_misread(a, windows.grid(a.shape[2:])[1])
+        a = channels_first(a) if misread else a
         output: Tensor = call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias, **own})
         return output
 

@@ -71,13 +71,6 @@ class Windows:
         """Return how many rows and columns at the end of a picture of a size no window reaches, for lack of a next."""
         return [room % stride for room, stride in zip(self._rooms(size), self.stride, strict=True)]
 
-    def are_misread(self, signal: Tensor) -> bool:
-        """Tell pictures that oneDNN reads beyond their end if their strides are those of channels last.
-
-        With PyTorch 2.14 and 2.15 it does where they have one channel and their windows stand one below the other.
-        """
-        return signal.shape[1] == 1 and self.grid(signal.shape[2:])[1] == 1
-
     def _rooms(self, size: Sequence[int]) -> list[int]:
         """Return by how many rows and columns the first window of a picture of a size can move."""
         sides = zip(size, self.kernel, self.padding, self.dilation, strict=True)

@@ -50,6 +50,20 @@ def test_graphs_of_what_a_network_was_are_not_kept(residual, images):
     assert before() is None
 
 
+def test_graphs_of_ever_new_shapes_are_not_kept_without_end(images, monkeypatch):
+    monkeypatch.setattr(registry, "_MOST_GRAPHS", 2)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    ).eval()
+    first = weakref.ref(graph_of(network, images))
+    expected = rn.explain(network, images, 1).relevance
+    for size in (9, 10):
+        rn.explain(network, torch.randn(1, 3, size, size), 1)
+    gc.collect()
+    assert first() is None
+    torch.testing.assert_close(rn.explain(network, images, 1).relevance, expected)
+
+
 def test_hooks_that_come_and_go_are_known(residual, images):
     assert look_up(residual, images).hooked == []
     hook = residual[1].register_forward_hook(lambda *_: None)

@@ -128,6 +128,14 @@ def test_samples_that_meet_are_refused(written, images, function):
         rn.explain(written(function), images)
 
 
+def test_samples_that_meet_behind_large_logits_are_refused(written, images):
+    def mixing(n, x):
+        return n.classify(n.conv(x) * torch.sigmoid(n.conv(x).cummax(0).values)) + 1e3
+
+    with pytest.raises(rn.UnsupportedNetworkError, match="mixes"):
+        rn.explain(written(mixing), images)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_batch_of_one_is_explained_by_the_branch_that_is_for_it(written, images, count):
     branching = written(lambda n, x: n.classify(torch.relu(n.conv(x)) * (-2.0 if x.shape[0] == 1 else 1.0)))
