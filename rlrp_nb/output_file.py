@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rlrp_nb.errors import FileFormatError, InputError
-from rlrp_nb.home import expanded
+from rlrp_nb.home import absolute, expanded
 
 
 def check_output(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
@@ -42,7 +42,7 @@ def check_output(path: str | os.PathLike[str], endings: Sequence[str]) -> Path:
         raise FileFormatError(f"{str(path)!r} is an ending without a name: put a name before it.")
     if path.suffix.lower() not in endings:
         raise FileFormatError(f"{str(path)!r} does not end in {' or '.join(endings)}: name the file so.")
-    folder = path.absolute().parent
+    folder = absolute(path).parent
     if not folder.is_dir():
         raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
     try:
@@ -76,7 +76,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     InputError
         If the disk is full, the name is too long, or anything else keeps the file from being written.
     """
-    path = path.absolute()
+    path = absolute(path)
     draft = path.with_name(f".{uuid.uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
         with draft.open("xb") as file:

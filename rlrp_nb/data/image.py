@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from rlrp_nb.errors import InputError
-from rlrp_nb.home import expanded
+from rlrp_nb.home import absolute, expanded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,7 +119,7 @@ def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
     path = expanded(Path(source))
     try:
         if not path.exists():
-            raise InputError(f"there is no file {str(path)!r} (looked for at {str(path.absolute())!r}).")
+            raise InputError(f"there is no file {str(path)!r} (looked for at {str(absolute(path))!r}).")
         if path.is_dir():
             raise InputError(f"{str(path)!r} is a directory: give the path of one picture inside it.")
         if not path.is_file():

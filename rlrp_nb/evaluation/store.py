@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.home import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -142,7 +143,7 @@ class Store:
     def _open(self, path: Path, header: dict[str, Any]) -> None:
         if "\0" in str(path):
             raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
-        folder = path.absolute().parent
+        folder = absolute(path).parent
         if not folder.is_dir():
             raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
         if path.is_dir():

@@ -91,3 +91,12 @@ class BytesPath:
 def test_what_is_no_path_is_refused(path):
     with pytest.raises(InputError, match=f"path is a {type(path).__name__}; accepted is the name of a file"):
         check_output(path, (".png",))
+
+
+def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(InputError, match=r"'a\.txt' is looked for in the working folder, which no longer exists"):
+        check_output("a.txt", [".txt"])
+    assert check_output(tmp_path / "a.txt", [".txt"]) == tmp_path / "a.txt"
