@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -23,6 +23,7 @@ from rlrp_nb.class_name import read_targets
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.home import expanded
 from rlrp_nb.output_file import check_output, write_whole
+from rlrp_nb.printable import printable
 from rlrp_nb.report import as_data, class_bars, ledger_in_words
 
 if TYPE_CHECKING:
@@ -45,6 +46,13 @@ _IMAGE_HELP = "picture file, - for standard input, or sample:coffee (camera, che
 _TARGET_HELP = (
     "class index, class name, top3, or a contrast 'tabby - tiger cat'; may be given several times (default: top1)"
 )
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors repeat no word that a terminal would obey: a shell may have put names of files there."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,16 +88,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (RlrpError, OSError) as error:
-        print(f"rlrp-nb: error: {error}", file=sys.stderr)
+        _say(f"rlrp-nb: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("rlrp-nb: stopped", file=sys.stderr)
+        _say("rlrp-nb: stopped", file=sys.stderr)
         return 130
     return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rlrp-nb", description="See why an image network decided what it decided.")
+    parser = _Parser(prog="rlrp-nb", description="See why an image network decided what it decided.")
     parser.add_argument("--version", action="version", version=f"rlrp-nb {rlrp_nb.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
@@ -181,10 +189,10 @@ def _demo(options: argparse.Namespace) -> int:
     explanations, classifier = _explanations(options, ["rlrp"], "all")
     _save(picture(explanations[0]), options.out)
     _page(explanations[0], options.html)
-    print("A photograph of a cup of coffee (from scikit-image): what a network sees in it, and why.\n")
+    _say("A photograph of a cup of coffee (from scikit-image): what a network sees in it, and why.\n")
     _print(options, explanations, classifier)
     opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
-    print(f"\nOpen the page with: {opener} {options.html}")
+    _say(f"\nOpen the page with: {opener} {options.html}")
     return 0
 
 
@@ -233,7 +241,7 @@ def _explanations(
     if not explanations:
         raise next(iter(refused.values()))
     for method, reason in refused.items():
-        print(f"rlrp-nb: left out {method}: {reason}", file=sys.stderr)
+        _say(f"rlrp-nb: left out {method}: {reason}", file=sys.stderr)
     return explanations, classifier
 
 
@@ -245,6 +253,8 @@ def _open(source: str) -> "Image.Image":
         return sample_image(source.removeprefix(SAMPLE))
     if source != "-":
         return load_image(source)
+    if sys.stdin is None:  # closed by whoever started this
+        raise InputError("standard input is closed: send a picture through it, rlrp-nb explain - < picture.png.")
     data = sys.stdin.buffer.read(_MAX_INPUT + 1)
     if len(data) > _MAX_INPUT:
         raise InputError(f"standard input has more than {_MAX_INPUT / 1e6:.0f} MB: give a smaller picture.")
@@ -284,18 +294,18 @@ def _print(options: argparse.Namespace, explanations: "list[Explanation]", class
         }
         print(json.dumps(data, indent=2, allow_nan=False))
         return
-    print(f"{classifier.name}: {classifier.weights}\n")
-    print(class_bars(explanations[0]))
+    _say(f"{classifier.name}: {classifier.weights}\n")
+    _say(class_bars(explanations[0]))
     # the demo explains five classes for its page, and speaks of the first
     count = 1 if options.run is _demo else explanations[0].targets.shape[1]
     for explanation in explanations:
         for target in range(count):
-            print(f"\n{ledger_in_words(explanation, target)}")
-    print()
+            _say(f"\n{ledger_in_words(explanation, target)}")
+    _say("")
     for name, path in files.items():
-        print(f"{name:8} {path}")
+        _say(f"{name:8} {path}")
     if not files:
-        print("Add --out heat.png for the picture, --html page.html for the interactive page.")
+        _say("Add --out heat.png for the picture, --html page.html for the interactive page.")
 
 
 def _fetch(options: argparse.Namespace) -> int:
@@ -304,8 +314,8 @@ def _fetch(options: argparse.Namespace) -> int:
     from rlrp_nb.models.zoo import load_model  # noqa: PLC0415 - loads torch
 
     for name in options.models:
-        print(f"{name}: {load_model(name).weights}")
-    print(f"Downloads are kept in {Path(torch.hub.get_dir()) / 'checkpoints'}")
+        _say(f"{name}: {load_model(name).weights}")
+    _say(f"Downloads are kept in {Path(torch.hub.get_dir()) / 'checkpoints'}")
     return 0
 
 
@@ -334,7 +344,7 @@ def _lab(options: argparse.Namespace) -> int:
 def _models(_options: argparse.Namespace) -> int:
     from rlrp_nb.models.zoo import available_models  # noqa: PLC0415 - loads torch
 
-    print("\n".join(available_models()))
+    _say("\n".join(available_models()))
     return 0
 
 
@@ -342,8 +352,13 @@ def _methods(_options: argparse.Namespace) -> int:
     from rlrp_nb.engine.methods import METHODS  # noqa: PLC0415 - loads torch
 
     for name, method in METHODS.items():
-        print(f"{name:20}{method.title}")
+        _say(f"{name:20}{method.title}")
     return 0
+
+
+def _say(text: str, file: TextIO | None = None) -> None:
+    """Print lines in which no name of a file, tensor, class or layer can tell the terminal what to do."""
+    print("\n".join(map(printable, text.split("\n"))), file=file)
 
 
 def _split(text: str, option: str) -> list[str]:

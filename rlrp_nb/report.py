@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import headline, method_title, percent
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
@@ -56,22 +57,6 @@ def summarize(ledger: "Ledger") -> LedgerSummary:
     worst, biased = max(residuals, default=(None, None)), max(shares, default=(None, None))
     middle = median(share for share, _ in shares) if shares else None
     return LedgerSummary(len(ledger), worst[0], worst[1], middle, biased[1], biased[0])
-
-
-def printable(text: str) -> str:
-    """Write signs that a terminal would obey instead of showing (escape sequences, turns of direction) as escapes.
-
-    Parameters
-    ----------
-    text : str
-        A name from a file or a network that somebody else made.
-
-    Returns
-    -------
-    str
-        The same where every sign can be printed.
-    """
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
 
 
 def class_bars(explanation: "Explanation", sample: int = 0) -> str:

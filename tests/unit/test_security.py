@@ -20,7 +20,6 @@ from rlrp_nb.class_name import find_class
 from rlrp_nb.data.image import MAX_PIXELS, decode_image
 from rlrp_nb.models.weights import read_state
 from rlrp_nb.output_file import write_whole
-from rlrp_nb.report import printable
 from rlrp_nb.widgets import session
 
 PACKAGE = Path(rn.__file__).parent
@@ -228,11 +227,6 @@ def test_endless_input_is_refused(monkeypatch):
 def test_endless_class_names_are_refused(text):
     with pytest.raises(rn.InputError, match="characters"):
         find_class(text, ["cat"])
-
-
-def test_what_a_terminal_would_obey_is_escaped():
-    assert printable("\x1b]0;owned\x07cat\u202e\n") == "\\x1b]0;owned\\x07cat\\u202e\\n"
-    assert printable("Blässhuhn 猫") == "Blässhuhn 猫"
 
 
 def test_a_file_that_cannot_be_written_is_an_error_in_words(tmp_path):

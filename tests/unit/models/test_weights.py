@@ -388,3 +388,28 @@ def test_weights_of_eight_bits_are_read(tmp_path, network):
     load_state(network, read_state(tmp_path / "file.pth"), "file.pth")
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, state[name].to(tensor.dtype)), name
+
+
+HOSTILE = "\x1b]0;owned\x07\u202ekey"
+
+
+@pytest.mark.parametrize("kind", ["unknown", "broken", "no dict", "no tensor", "not read"])
+def test_no_name_in_a_file_or_of_one_reaches_a_terminal(tmp_path, network, kind):
+    path = tmp_path / f"{HOSTILE}.pth"
+    state = OrderedDict(network.state_dict())
+    state[HOSTILE] = {
+        "broken": torch.tensor(torch.nan), "no dict": 5, "no tensor": torch.zeros(2).to("meta"),
+    }.get(kind, torch.zeros(1))  # fmt: skip
+    if kind == "no dict":
+        state.move_to_end(HOSTILE, last=False)
+    torch.save(state, path)
+    if kind == "not read":
+        path.write_bytes(b"junk")
+    into = nn.Module() if kind == "broken" else network
+    if kind == "broken":
+        for name, tensor in state.items():
+            into.__dict__["_buffers"][name] = tensor
+    with pytest.raises(WeightsError) as caught:
+        load_state(into, read_state(path), f"{kind}:")
+    assert all(sign.isprintable() for sign in str(caught.value))
+    assert "\\x1b]0;owned\\x07\\u202ekey" in str(caught.value)
