@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import TypeAlias
 
 from rlrp_nb.errors import InputError
+from rlrp_nb.printable import printable
 
 Target: TypeAlias = int | tuple[int, int]
 
@@ -57,7 +58,7 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(f"{k} ({categories[k]})" for k in found[:_LISTED])
+        listed = ", ".join(f"{k} ({printable(categories[k])})" for k in found[:_LISTED])
         more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         raise InputError(
             f"{wanted!r} fits {len(found)} classes: {listed}{more}. Give one of these indices, or more of the name."
@@ -109,12 +110,21 @@ def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Seque
                 f"{text.strip()!r} asks for {count} of {len(categories)} classes: top1 to top{len(categories)} exist."
             )
         return ranking[:count]
-    positive, minus, negative = text.replace("\N{MINUS SIGN}", "-").partition(" - ")
+    # spaces around it, so that a minus sign at an end is one as well
+    sides = f" {text.strip()} ".replace("\N{MINUS SIGN}", "-").partition(" - ")
+    positive, minus, negative = map(str.strip, sides)
     if not minus:
         return [find_class(text, categories)]
+    if not positive or not negative:
+        raise InputError(
+            f"{text!r} has a minus sign with a class on one side at most: name two classes, such as 'tabby - tiger "
+            "cat', or leave the minus sign out."
+        )
     pair = find_class(positive, categories), find_class(negative, categories)
     if pair[0] == pair[1]:
-        raise InputError(f"{text!r} compares class {pair[0]} ({categories[pair[0]]}) with itself: name two classes.")
+        raise InputError(
+            f"{text!r} compares class {pair[0]} ({printable(categories[pair[0]])}) with itself: name two classes."
+        )
     return [pair]
 
 

@@ -113,3 +113,15 @@ def test_more_classes_than_there_are_cannot_be_the_top(text):
 def test_a_contrast_with_itself_is_refused():
     with pytest.raises(InputError, match=r"compares class 281 \(tabby\) with itself"):
         read_targets(["281 - tabby"], IMAGENET, RANKING)
+
+
+@pytest.mark.parametrize("text", ["- 5", "5 -", " - 5", "5 - ", "\N{MINUS SIGN} 5", "-", " - "])
+def test_a_contrast_of_which_one_side_is_missing_is_refused(text):
+    with pytest.raises(InputError, match="name two classes"):
+        read_targets([text], [str(k) for k in range(10)], range(10))
+
+
+def test_a_class_that_is_listed_cannot_write_to_the_terminal():
+    with pytest.raises(InputError) as caught:
+        find_class("cat", ["cat \x1b[2J", "cat \u202e"])
+    assert str(caught.value).isprintable()
