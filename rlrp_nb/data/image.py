@@ -12,12 +12,14 @@ from traceback import format_exception_only
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.home import absolute, expanded
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 ImageSource: TypeAlias = "str | PathLike[str] | Image.Image | np.ndarray[Any, Any] | Tensor"
@@ -30,11 +32,13 @@ _ACCEPTED = (
     "accepted are a path to a picture file, a PIL image, a NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
     "and a torch tensor (H, W) or (C, H, W)"
 )
-# What a grey TIFF says of itself, of which Pillow heeds only a part.
-_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
-_WHITE_IS_ZERO, _SIGNED = 0, 2
+# What a TIFF says of itself, of which Pillow heeds only a part.
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _SAMPLE_FORMAT = 258, 259, 262, 277, 284, 339
+_WHITE_IS_ZERO, _SIGNED, _UNCOMPRESSED, _SEPARATE = 0, 2, 1, 2
 _STEPS = {"L;2": 85, "L;4": 17}
 """From one grey of a PNG of two or four bits to the next, of 255."""
+_DEEP = "RGB;16B"
+"""Three colours of 16 bits in a PNG, of which Pillow keeps the upper eight."""
 _FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
 
 
@@ -42,8 +46,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     """Read one picture as 8-bit RGB.
 
     Files and PIL images: the EXIF orientation is applied, palettes, grey, CMYK and 16-bit are converted, transparent
-    parts are laid over white, and of an animation the first frame of a file is taken. Arrays and tensors: bool,
-    uint8, uint16 (65535 is white) and floating point in [0, 1].
+    parts are laid over white, and of an animation the first frame of a file is taken. A PIL image that is decoded
+    already has the pixels that Pillow gave it, and where it has a transparent colour, it no longer says of how many
+    bits: of 8, unless its numbers tell otherwise, and then it is refused. Arrays and tensors: bool, uint8, uint16
+    (65535 is white) and floating point in [0, 1].
 
     Parameters
     ----------
@@ -162,12 +168,16 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     """Convert what Pillow opened; every mode that Pillow knows is either converted with a stated rule or refused."""
     _check_size(image.width, image.height, what, max_pixels)
     source_format = image.format  # forgotten by every operation below
-    transparent = _transparent(image)
+    transparent = _transparent(image, what)
+    low = _low_bytes(image) if _layout(image) == _DEEP and isinstance(transparent, tuple) else None
     tags = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS, (0,)))
-    if bits in {8, 16} and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
-        raise InputError(f"{what} has signed {bits}-bit pixels, and what is black is not known: save it unsigned.")
+    _check_tags(image, tags, bits, what)
     upright = ImageOps.exif_transpose(image)
+    if low is not None:
+        high = np.asarray(upright)
+        seen_through = (high * np.uint16(256) + low == transparent).all(2, keepdims=True)
+        return Image.fromarray(np.where(seen_through, np.uint8(255), high))
     if upright.mode.startswith("I") or upright.mode == "F":
         if upright.mode == "F":
             grey = _scale_float(np.asarray(upright), f"{what} with floating-point pixels")
@@ -184,16 +194,66 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     return upright.convert("RGB")
 
 
-def _transparent(image: Image.Image) -> "int | bytes | tuple[int, ...] | None":
-    """Return the colour that lets white through, in the eight bits of the pixels; Pillow leaves it as in the file."""
-    transparent: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
+def _check_tags(image: Image.Image, tags: "Mapping[int, Any]", bits: int, what: str) -> None:
+    """Refuse a TIFF of which Pillow reads other pixels than it holds, without a word."""
+    if bits in {8, 16} and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        raise InputError(f"{what} has signed {bits}-bit pixels, and what is black is not known: save it unsigned.")
+    packed = tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED
+    if bits > 8 and tags.get(_PLANES) == _SEPARATE and tags.get(_SAMPLES, 1) > 1 and not packed:  # noqa: PLR2004 - a byte
+        raise InputError(
+            f"{what} has the planes of its {bits}-bit colours one after another, which are not read right: save it "
+            "with the colours of a pixel side by side, or compressed."
+        )
+    native = {"little": b"II", "big": b"MM"}[sys.byteorder]
+    if packed and image.mode in {"I", "F"} and getattr(tags, "prefix", native) != native:
+        raise InputError(
+            f"{what} is compressed and has {bits}-bit pixels in the byte order of other machines, which are not read "
+            "right: save it in this machine's order, or uncompressed."
+        )
+
+
+def _layout(image: Image.Image) -> str:
+    """Return how the pixels lie in a PNG that is not decoded yet, or nothing."""
     tiles = getattr(image, "tile", None)
-    layout = str(tiles[0].args) if tiles and image.format == "PNG" else ""  # of the pixels in the file
-    if isinstance(transparent, int):
-        return transparent * _STEPS.get(layout, 1)
-    if isinstance(transparent, tuple) and layout == "RGB;16B":
-        return tuple(value >> 8 for value in transparent)
+    return str(tiles[0].args) if tiles and image.format == "PNG" else ""
+
+
+def _transparent(image: Image.Image, what: str) -> "int | bytes | tuple[int, ...] | None":
+    """Return the colour that lets white through, of as many bits as the pixels; Pillow leaves it as in the file."""
+    transparent: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
+    if getattr(image, "tile", None):  # not decoded yet
+        return transparent * _STEPS.get(_layout(image), 1) if isinstance(transparent, int) else transparent
+    if _may_be_of_other_bits(image, transparent):
+        raise InputError(
+            f"{what} is decoded already and does not say of how many bits its transparent colour {transparent!r} is: "
+            "give the path of its file, or delete image.info['transparency'] if nothing shall be transparent."
+        )
     return transparent
+
+
+def _may_be_of_other_bits(image: Image.Image, transparent: "int | bytes | tuple[int, ...] | None") -> bool:
+    """Tell whether pixels that had more or fewer than eight bits in their file would be missed by their colour."""
+    if isinstance(transparent, tuple):
+        return max(transparent) > np.iinfo(np.uint8).max
+    if not isinstance(transparent, int) or image.mode != "L" or image.format not in {None, "PNG"}:
+        return False
+    greys = set(np.unique(np.asarray(image)).tolist())
+    meant = (transparent * step for step in _STEPS.values() if not any(grey % step for grey in greys))
+    return any(0 < grey < np.iinfo(np.uint8).max and grey in greys for grey in meant)
+
+
+def _low_bytes(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
+    """Return the lower eight bits of a PNG of 16, upright; None where there is no file to read them from."""
+    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return None
+    place = image.fp.tell()
+    image.fp.seek(0)
+    copy = BytesIO(image.fp.read())
+    image.fp.seek(place)
+    with Image.open(copy, formats=["PNG"]) as again:
+        again.seek(image.tell())
+        again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]  # as if the bytes lay the other way round
+        return np.asarray(ImageOps.exif_transpose(again))
 
 
 def _from_integers(
@@ -253,7 +313,7 @@ def _from_tensor(tensor: "Tensor", max_pixels: int) -> Image.Image:
         elif tensor.ndim == 3 and shape[2] in (1, 3, 4):  # noqa: PLR2004 - axes
             hint = " Channels come first in a tensor: tensor.permute(2, 0, 1)."
         raise InputError(f"{what} is not a picture: accepted are (H, W) and (C, H, W) with C of 1, 3 or 4.{hint}")
-    values = tensor.detach().cpu().resolve_neg()
+    values = tensor.detach().cpu().resolve_neg().resolve_conj()
     if values.is_floating_point():
         values = values.float()  # NumPy has no bfloat16
     array = values.numpy()

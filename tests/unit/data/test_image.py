@@ -4,11 +4,13 @@ import contextlib
 import io
 import os
 import struct
+import sys
 import warnings
 import zlib
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -207,6 +209,65 @@ def test_the_transparent_colour_of_a_png_of_other_than_eight_bits(tmp_path, dept
     assert pixels(load_image(path)) == [[list(pixel) for pixel in expected]]
 
 
+DEEP = (0x1234, 0x5678, 0x9ABC)
+
+
+@pytest.mark.parametrize("turned_by_exif", [False, True])
+def test_a_transparent_colour_of_16_bits_is_compared_with_all_of_them(tmp_path, turned_by_exif):
+    path = tmp_path / "deep.png"
+    row = struct.pack(">6H", *DEEP, *(value + 1 for value in DEEP))
+    half = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\3\0\0\0\1\0\3\0\0\0\0\0\0"
+    chunks = [(b"tRNS", struct.pack(">3H", *DEEP)), *([(b"eXIf", half)] if turned_by_exif else [])]
+    write_png(path, (2, 1), 16, 2, b"\0" + row, *chunks)
+    expected = [list(WHITE), [0x12, 0x56, 0x9A]]
+    expected = [expected[::-1] if turned_by_exif else expected]
+    assert pixels(load_image(path)) == expected
+    with Image.open(path) as opened:
+        assert pixels(load_image(opened)) == expected
+        assert pixels(opened) == [[[0x12, 0x56, 0x9A]] * 2]
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "transparent"),
+    [(2, 0, b"\x60", (1,)), (4, 0, b"\x3a", (10,)), (16, 2, struct.pack(">6H", *DEEP, 0, 0, 0), DEEP)],
+)
+def test_a_transparent_colour_of_unknown_depth_is_refused(tmp_path, depth, colour, row, transparent):
+    path = tmp_path / "transparent.png"
+    write_png(path, (2, 1), depth, colour, b"\0" + row, (b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)))
+    with Image.open(path) as opened:
+        for decoded in (opened.copy(), opened):
+            with pytest.raises(InputError, match="does not say of how many bits its transparent colour"):
+                load_image(decoded)
+
+
+def test_what_a_transparent_colour_of_few_bits_would_not_change_is_read():
+    for greys, transparent in (([0, 85, 255], 3), ([0, 17, 18], 1), ([0, 17], 2), ([34, 51], 0)):
+        picture = Image.fromarray(np.array([greys], np.uint8))
+        picture.info["transparency"] = transparent
+        assert [grey for grey, _, _ in pixels(load_image(picture))[0]] == greys
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("kind", ["planes", "float32", "int32"])
+def test_a_tiff_is_read_right_or_refused(tmp_path, order, compression, kind):
+    path = tmp_path / "deep.tiff"
+    planes = kind == "planes"
+    values = np.array([[0.5, 1.0, 0.25]], np.float32) if kind == "float32" else np.array([[256, 65535, 513]], np.int32)
+    if planes:
+        values = np.stack([values, values[:, ::-1], values]).astype(np.uint16)
+    options = {"photometric": "rgb", "planarconfig": "separate"} if planes else {"photometric": "minisblack"}
+    tifffile.imwrite(path, values, byteorder=order, compression=compression, **options)
+    foreign = order != {"little": "<", "big": ">"}[sys.byteorder]
+    if (planes and not compression) or (not planes and compression and foreign):
+        with pytest.raises(InputError, match="which are not read right: save it"):
+            load_image(path)
+        return
+    red = np.asarray(load_image(path))[..., 0].astype(int)
+    white = 1 if kind == "float32" else 65535
+    assert np.abs(red - (values[0] if planes else values) / white * 255).max() <= 1
+
+
 def test_32_bit_integers(tmp_path):
     sixteen = Image.fromarray(np.array([[0, 65535, 25700]], dtype=np.int32))
     assert [grey for grey, _, _ in pixels(load_image(sixteen))[0]] == [0, 255, 100]
@@ -357,6 +418,7 @@ def test_rounding_beyond_0_and_1_is_forgiven():
         (np.zeros((2, 2), np.int64), r"type int64.*astype\(numpy.uint8\)"),
         (torch.zeros(2, 2, dtype=torch.int64), "type int64"),
         (np.zeros((2, 2), np.complex64), "type complex64"),
+        (torch.zeros(2, 2, dtype=torch.complex64).conj(), "type complex64"),
         (np.array([[None]]), "type object"),
         (np.array([[0.5, np.nan]]), "NaN or infinite"),
         (np.array([[0.5, np.inf]]), "NaN or infinite"),
