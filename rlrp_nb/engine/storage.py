@@ -1,8 +1,9 @@
-"""Explanations in files: safetensors, with what is not a tensor as JSON in the header."""
+"""Explanations in files: safetensors, with what is not a tensor as JSON in the header, and a checksum of both."""
 
 from __future__ import annotations
 
 import json
+import zlib
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
@@ -17,11 +18,15 @@ from rlrp_nb.engine.accounts import COLUMNS, Account
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 _KEY = "rlrp_nb"
+_CHECKSUM = "crc32"
 _FORMAT = 1
 _BRIEF = 300
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
@@ -60,12 +65,13 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
     temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
-        save_file(whole, temporary, metadata={_KEY: json.dumps(header)})
+        text = json.dumps(header)
+        save_file(whole, temporary, metadata={_KEY: text, _CHECKSUM: _checksum(text, whole)})
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise InputError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}. Choose a folder that exists and is "
-            f"writable."
+            f"cannot write {printable(path)}: {getattr(error, 'strerror', None) or error}. Choose a folder that exists "
+            "and is writable."
         ) from error
     finally:
         with suppress(OSError):  # a name too long to be written is too long to be deleted
@@ -88,6 +94,12 @@ def _check_place(path: Path) -> None:
 def _path(path: str | PathLike[str]) -> Path:
     if not isinstance(path, str | PathLike):
         raise InputError(f"path is a {type(path).__name__}; accepted is the name of a file, as str or pathlib.Path.")
+    try:
+        str(Path(path)).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{str(path)!r} is no name in UTF-8, and safetensors opens no other: choose another path, or rename it."
+        ) from error
     return Path(path)
 
 
@@ -105,34 +117,44 @@ def load(path: str | PathLike[str]) -> Explanation:
     try:
         found = path.is_file()
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}. Choose another path.") from error
+        raise InputError(
+            f"{printable(path)} cannot be read: {error.strerror or error}. Choose another path."
+        ) from error
     if not found:
-        raise InputError(f"{path} is not a file; accepted is a file written by Explanation.save.")
+        raise InputError(f"{printable(path)} is not a file; accepted is a file written by Explanation.save.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
                 raise FileFormatError(  # noqa: TRY301 - passed on below
-                    f"{path} is a safetensors file, but not an explanation; accepted is a file written by "
+                    f"{printable(path)} is a safetensors file, but not an explanation; accepted is a file written by "
                     "Explanation.save."
                 )
             header = json.loads(metadata[_KEY])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        # files of version 0.1.0 have no checksum
+        if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(metadata[_KEY], tensors):
+            raise FileFormatError(  # noqa: TRY301 - passed on below
+                f"{printable(path)} is damaged: it does not hold what was saved in it. Copy it again from its source, "
+                "or explain again."
+            )
     except FileFormatError:
         raise
     except PermissionError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}. Change who may read it.") from error
+        raise InputError(
+            f"{printable(path)} cannot be read: {error.strerror or error}. Change who may read it."
+        ) from error
     except Exception as error:
         # a damaged file can make the reader raise anything at all
         raise FileFormatError(
-            f"{path} is damaged or not a safetensors file ({_brief(error)}); accepted is a file written by "
+            f"{printable(path)} is damaged or not a safetensors file ({_brief(error)}); accepted is a file written by "
             "Explanation.save. Copy it again from its source, or explain again."
         ) from error
     try:
         return _restore(header, tensors)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError) as error:
         raise FileFormatError(
-            f"{path} is not a complete explanation ({type(error).__name__}: {_brief(error)}). "
+            f"{printable(path)} is not a complete explanation ({type(error).__name__}: {_brief(error)}). "
             "Explain again and save anew."
         ) from error
 
@@ -190,7 +212,21 @@ def _are_pictures(images: Tensor, count: int) -> bool:
 
 def _brief(error: Exception) -> str:
     """Return what an error says, or the beginning of it: what a damaged file holds can be endless."""
-    return str(error)[:_BRIEF]
+    return printable(str(error)[:_BRIEF])
+
+
+def _checksum(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return what tells a file whose header or numbers have changed from the one that was written."""
+    checksum = zlib.crc32(header.encode())
+    for name, tensor in sorted(tensors.items()):
+        checksum = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), checksum)
+        checksum = zlib.crc32(bytes_of(tensor), checksum)
+    return f"{checksum:08x}"
+
+
+def bytes_of(tensor: Tensor) -> memoryview:
+    """Return the numbers of a tensor, of one on the CPU without a copy: a dense layer of VGG has 400 MB."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _text(value: object) -> str:

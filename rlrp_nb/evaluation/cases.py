@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
+from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.targets import check_unmasked
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import check_evaluating
-from rlrp_nb.evaluation.identity import bytes_of, identity_of_network
+from rlrp_nb.evaluation.identity import identity_of_network
 
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier

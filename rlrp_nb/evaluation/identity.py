@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.marks import PLAIN, enclosed, fields_of, is_library, names_of, read_by
 from rlrp_nb.engine.snapshot import INTERNAL, modules_of
+from rlrp_nb.engine.storage import bytes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,11 +51,6 @@ def identity_of_network(network: nn.Module) -> str:
         own = {k: v for k, v in vars(module).items() if k not in INTERNAL and v is not None and _is_setting(v)}
         digest.update(f"{name} {[*_said(type(module), seen)]} {[*_said(own, seen)]}".encode())
     return digest.hexdigest()[:16]
-
-
-def bytes_of(tensor: Tensor) -> memoryview:
-    """Return the numbers of a tensor, of one on the CPU without a copy: a dense layer of VGG has 400 MB."""
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _is_setting(value: object) -> bool:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rlrp_nb.engine.explainer import undisturbed
+from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import structure_of
-from rlrp_nb.evaluation.identity import bytes_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -182,7 +182,33 @@ def test_what_is_no_ordinary_file_is_not_replaced(explanation, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize("name", ["", "a\0b", "a" * 300])
+def test_one_bit_that_has_turned_is_found(explanation, tmp_path):
+    path = explanation.save(tmp_path / "x.safetensors")
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    offsets = [o for n, t in json.loads(content[8:start]).items() if n != "__metadata__" for o in t["data_offsets"]]
+    bits = [start + offset for offset in offsets if start + offset < len(content)]
+    for at in (*bits, len(content) - 1, content.index(b"lrp-gamma")):
+        changed = bytearray(content)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(rn.FileFormatError, match="is damaged: it does not hold what was saved in it"):
+            rn.Explanation.load(path)
+
+
+def test_a_file_from_before_there_was_a_checksum_is_read(explanation, tmp_path):
+    path = explanation.save(tmp_path / "x.safetensors")
+    save_file(load_file(path), path, metadata={"rlrp_nb": json.dumps(header_of(path))})
+    assert torch.equal(rn.Explanation.load(path).relevance, explanation.relevance)
+
+
+def test_what_a_terminal_would_obey_in_the_name_of_a_file_is_escaped(tmp_path):
+    (tmp_path / "\x1b[31m.safetensors").write_bytes(b"junk")
+    with pytest.raises(rn.FileFormatError, match=r"\\x1b\[31m\.safetensors is damaged"):
+        rn.Explanation.load(tmp_path / "\x1b[31m.safetensors")
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "a" * 300, "\udcff.safetensors"])
 def test_names_that_no_file_can_have_are_refused(explanation, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(rn.InputError):
