@@ -49,7 +49,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     parts are laid over white, and of an animation the first frame of a file is taken. A PIL image that is decoded
     already has the pixels that Pillow gave it, and where it has a transparent colour, it no longer says of how many
     bits: of 8, unless its numbers tell otherwise, and then it is refused. Arrays and tensors: bool, uint8, uint16
-    (65535 is white) and floating point in [0, 1].
+    (65535 is white) and floating point in [0, 1]. Colour profiles are not applied: numbers are taken as sRGB.
 
     Parameters
     ----------
@@ -199,10 +199,11 @@ def _check_tags(image: Image.Image, tags: "Mapping[int, Any]", bits: int, what: 
     if bits in {8, 16} and _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
         raise InputError(f"{what} has signed {bits}-bit pixels, and what is black is not known: save it unsigned.")
     packed = tags.get(_COMPRESSION, _UNCOMPRESSED) != _UNCOMPRESSED
-    if bits > 8 and tags.get(_PLANES) == _SEPARATE and tags.get(_SAMPLES, 1) > 1 and not packed:  # noqa: PLR2004 - a byte
+    misread = image.mode == "LA" or (bits > 8 and not packed)  # noqa: PLR2004 - a byte
+    if misread and tags.get(_PLANES) == _SEPARATE and tags.get(_SAMPLES, 1) > 1:
         raise InputError(
-            f"{what} has the planes of its {bits}-bit colours one after another, which are not read right: save it "
-            "with the colours of a pixel side by side, or compressed."
+            f"{what} has one plane of its {bits}-bit pixels after another, which are not read right: save it with all "
+            "values of a pixel side by side."
         )
     native = {"little": b"II", "big": b"MM"}[sys.byteorder]
     if packed and image.mode in {"I", "F"} and getattr(tags, "prefix", native) != native:

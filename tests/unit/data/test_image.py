@@ -268,6 +268,15 @@ def test_a_tiff_is_read_right_or_refused(tmp_path, order, compression, kind):
     assert np.abs(red - (values[0] if planes else values) / white * 255).max() <= 1
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_a_tiff_of_grey_and_alpha_in_planes_is_refused(tmp_path, compression):
+    path, values = tmp_path / "planes.tiff", np.array([[[0, 100, 200]], [[255, 255, 255]]], np.uint8)
+    options = {"photometric": "minisblack", "planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    tifffile.imwrite(path, values, compression=compression, **options)
+    with pytest.raises(InputError, match="which are not read right: save it"):
+        load_image(path)
+
+
 def test_32_bit_integers(tmp_path):
     sixteen = Image.fromarray(np.array([[0, 65535, 25700]], dtype=np.int32))
     assert [grey for grey, _, _ in pixels(load_image(sixteen))[0]] == [0, 255, 100]
