@@ -8,13 +8,14 @@ line, which is taken off when the file is opened again.
 from __future__ import annotations
 
 import json
-import math
 import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 from rlrp_nb.errors import FileFormatError, InputError
 from rlrp_nb.home import absolute
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,8 +104,8 @@ class Store:
         for name, numbers in found.items():
             if len(numbers) != count:
                 raise FileFormatError(
-                    f"{str(self._path)!r} has {len(numbers)} values of {name} for the {count} images from {start} on, "
-                    f"by {method}: delete that line to go on without."
+                    f"{str(self._path)!r} has {len(numbers)} values of {printable(name)} for the {count} images from "
+                    f"{start} on, by {method}: delete that line to go on without."
                 )
         return found
 
@@ -141,15 +142,7 @@ class Store:
             os.fsync(file.fileno())
 
     def _open(self, path: Path, header: dict[str, Any]) -> None:
-        if "\0" in str(path):
-            raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
-        folder = absolute(path).parent
-        if not folder.is_dir():
-            raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
-        if path.is_dir():
-            raise InputError(f"{str(path)!r} is a folder: give the name of a file, which is made if it is not there.")
-        if path.exists() and not path.is_file():
-            raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
+        _check_place(path)
         content = path.read_bytes() if path.exists() else b""
         whole, newline, broken = content.rpartition(b"\n")
         if not newline and _line(header).startswith(broken) and (not broken or broken.startswith(_MARK)):
@@ -159,7 +152,9 @@ class Store:
         found = _read(lines[0])
         if not isinstance(found, dict) or found.get("format") != _FORMAT:
             raise FileFormatError(f"{str(path)!r} holds no comparison of this version: choose another path.")
-        _check_same(path, found["fingerprint"], header["fingerprint"])
+        if not isinstance(saved := found.get("fingerprint"), dict):
+            raise FileFormatError(f"the first line of {str(path)!r} is damaged: choose another path.")
+        _check_same(path, saved, header["fingerprint"])
         for number, line in enumerate(lines[1:], start=2):
             record = _read(line)
             if not _is_record(record):
@@ -168,6 +163,20 @@ class Store:
         if broken:
             with path.open("r+b") as file:
                 file.truncate(len(content) - len(broken))
+
+
+def _check_place(path: Path) -> None:
+    if "\0" in str(path):
+        raise InputError(f"{str(path)!r} is no name of a file: choose another path.")
+    folder = absolute(path).parent
+    if not folder.is_dir():
+        raise InputError(f"the folder {str(folder)!r} does not exist: create it, or choose another path.")
+    if path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder: give the name of a file, which is made if it is not there.")
+    if path.is_symlink():  # it would be written through: appending needs the file itself
+        raise InputError(f"{str(path)!r} is a link: name the file itself, or choose another path.")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{str(path)!r} is there already and is not a file: choose another path.")
 
 
 @contextmanager
@@ -183,7 +192,7 @@ def _in_words(path: Path) -> Iterator[None]:
 
 def _check_same(path: Path, saved: Mapping[str, str], wanted: Mapping[str, str]) -> None:
     differing = [
-        f"{name} (saved: {saved.get(name, 'nothing')}; now: {wanted.get(name, 'nothing')})"
+        f"{printable(name)} (saved: {printable(saved.get(name, 'nothing'))}; now: {wanted.get(name, 'nothing')})"
         for name in {**saved, **wanted}
         if saved.get(name) != wanted.get(name)
     ]
@@ -214,7 +223,7 @@ def _is_record(record: object) -> TypeGuard[dict[str, Any]]:
 
 
 def _is_finite(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= sys.float_info.max
 
 
 def _is_failure(entry: object) -> bool:
@@ -227,5 +236,5 @@ def _is_failure(entry: object) -> bool:
 def _read(line: bytes) -> object:
     try:
         return json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # of brackets within brackets
         return None

@@ -127,6 +127,8 @@ def test_a_file_of_another_kind_is_refused_and_left_alone(path, content):
         b'{"method": "rlrp", "start": 0, "values": {"gini": [1, NaN]}, "failures": []}',
         b'{"method": "rlrp", "start": 0, "values": {"gini": [1, 2], "abpc": [1]}, "failures": []}',
         b'{"method": "rlrp", "start": 0, "values": {"gini": [1, 2]}, "failures": [["rlrp"]]}',
+        b'{"method": "rlrp", "start": 0, "values": {"gini": [1' + b"0" * 400 + b', 2]}, "failures": []}',
+        b"[" * 100_000,
     ],
 )
 def test_a_damaged_line_in_the_middle_is_named(path, line):
@@ -168,3 +170,20 @@ def test_a_pipe_is_refused_and_not_waited_for(path):
     os.mkfifo(path)
     with pytest.raises(InputError, match="is there already and is not a file"):
         Store(path, FINGERPRINT)
+
+
+@pytest.mark.parametrize("fingerprint", [b"", b', "fingerprint": []', b', "fingerprint": null'])
+def test_a_first_line_that_is_damaged_is_named(path, fingerprint):
+    path.write_bytes(b'{"format": "rlrp_nb comparison 1"' + fingerprint + b"}\n")
+    with pytest.raises(FileFormatError, match=r"the first line of .* is damaged"):
+        Store(path, FINGERPRINT)
+
+
+def test_a_link_is_not_written_through(path):
+    link = path.with_name("link.jsonl")
+    link.symlink_to(path)
+    for _ in ("dangling", "to a file"):
+        with pytest.raises(InputError, match="is a link: name the file itself"):
+            Store(link, FINGERPRINT)
+        assert not path.exists() or path.read_bytes() == b"precious"
+        path.write_bytes(b"precious")
