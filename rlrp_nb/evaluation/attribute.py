@@ -49,20 +49,6 @@ def engine_attribute(method: str | Method = "rlrp") -> Attribute:
     return attribute
 
 
-def check_tensors(**given: object) -> None:
-    """Refuse what is no tensor with values, by its name.
-
-    Raises
-    ------
-    InputError
-        One is an array, a list or anything else, or is on the meta device.
-    """
-    for name, value in given.items():
-        if not isinstance(value, Tensor) or value.is_meta:
-            what = "a tensor on the meta device" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise InputError(f"{name} is {what}; accepted is a tensor with values, such as torch.as_tensor(array).")
-
-
 def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """Refuse what cannot be measured, before anything is computed from it.
 
@@ -154,10 +140,15 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     Raises
     ------
     InputError
-        The answer is no real tensor ``(B, H, W)``, a heatmap holds NaN or infinite values, or the network came back
-        with another mode, ``requires_grad``, number of hooks, or with gradients on its weights. Mode and
-        ``requires_grad`` are put back first.
+        The attribute is no function, its answer is no real tensor ``(B, H, W)``, a heatmap holds NaN or infinite
+        values, or the network came back with another mode, ``requires_grad``, number of hooks, or with gradients on its
+        weights. Mode and ``requires_grad`` are put back first.
     """
+    if not callable(attribute):
+        raise InputError(
+            f"attribute is {attribute!r}; accepted is a function from a network, inputs and targets to heatmaps, such "
+            "as rlrp_nb.evaluation.attribute.engine_attribute('rlrp')."
+        )
     before = _state(network)
     with torch.enable_grad():
         heatmaps = attribute(network, inputs.detach().clone(), targets.clone())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rlrp_nb.checks import LARGEST_SEED, check_whole
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,9 +73,15 @@ def bootstrap(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0
     Raises
     ------
     InputError
-        The values are not one-dimensional or infinite, or a number is out of its range.
+        The values are no numbers, not one-dimensional or infinite, or a number is out of its range.
     """
-    numbers = np.asarray(values, np.float64)
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"values is a {type(values).__name__}; accepted are numbers, as a list or an array."
+        ) from error
+    check_whole(0, LARGEST_SEED, seed=seed)
     if numbers.ndim != 1 or np.isinf(numbers).any():
         raise InputError(f"values have shape {numbers.shape}: give (N,), finite, with NaN for what is missing.")
     check_resampling(resamples, confidence)
@@ -97,8 +104,7 @@ def check_resampling(resamples: int, confidence: float) -> None:
     InputError
         `resamples` is no positive integer, or `confidence` is not between 0 and 1.
     """
-    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 1:
-        raise InputError(f"resamples={resamples!r} has to be a positive integer.")
+    check_whole(1, resamples=resamples)
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
         raise InputError(f"confidence={confidence!r} has to lie between 0 and 1, such as 0.95.")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, nullcontext
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 import rlrp_nb
+from rlrp_nb.checks import check_choice, check_whole
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute, heatmaps_of
 from rlrp_nb.evaluation.bootstrap import check_resampling
@@ -25,6 +26,7 @@ from rlrp_nb.evaluation.cases import Cases, take_in
 from rlrp_nb.evaluation.comparison import Comparison, Statistics
 from rlrp_nb.evaluation.contender import Contender, resolve_contenders
 from rlrp_nb.evaluation.domain import Range
+from rlrp_nb.evaluation.faithfulness import Score
 from rlrp_nb.evaluation.fill import FILLS
 from rlrp_nb.evaluation.identity import identity, settings_of
 from rlrp_nb.evaluation.metric import METRICS, Metric, Settings, Trial, resolve_metrics
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from rlrp_nb.evaluation.contender import ContenderLike
-    from rlrp_nb.evaluation.faithfulness import Score
     from rlrp_nb.evaluation.metric import Family, Fill, Measure
     from rlrp_nb.models.classifier import Classifier
 
@@ -139,16 +140,16 @@ def compare(
     if masks is None and (needing := [metric.name for metric in chosen if metric.needs_masks]):
         raise InputError(f"{', '.join(needing)} need masks: give bool (N, H, W), true where the object is.")
     check_resampling(resamples, confidence)
-    _check_whole(batch=batch, patch=patch, per_step=per_step)
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < _SEEDS:
-        raise InputError(f"seed={seed!r} has to be an integer from 0 to {_SEEDS - 1}.")
+    sides = {"patch": patch, "per_step": per_step}
+    check_whole(1, batch=batch, **{name: value for name, value in sides.items() if value is not None})
+    check_whole(0, _SEEDS - 1, seed=seed)
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
         methods = tuple(methods)
     # Whatever is wrong with the methods is said before any image is read.
     names = [
         contender.name for contender in resolve_contenders(methods, Range(*torch.tensor([[0.0], [1.0]], device="cpu")))
     ]
-    if reference is not None and reference not in names:
+    if reference is not None and not (isinstance(reference, str) and reference in names):
         raise InputError(f"reference={reference!r} takes no part: choose one of {', '.join(names)}.")
     cases = take_in(model, images, targets, masks, batch=batch)
     contenders = resolve_contenders(methods, cases.domain)
@@ -435,8 +436,7 @@ def _settings(
             f"the fill is {fill.dtype}, {fill.device.type} and {fill.layout}: accepted is a real, dense tensor with "
             "values."
         )
-    if score not in {"probability", "logit", "accuracy"}:
-        raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")
+    check_choice(get_args(Score), score=score)
     if isinstance(fill, Tensor):
         try:
             fill.expand(1, *cases.shape)
@@ -489,9 +489,3 @@ def _description(thing: Contender | Metric) -> str:
 def _is_own(function: object) -> bool:
     """Tell the package's own functions, which are known, from those of its users."""
     return str(getattr(function, "__module__", "")).startswith(_PACKAGE)
-
-
-def _check_whole(**numbers: int | None) -> None:
-    for name, value in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{name}={value!r} has to be a positive integer.")

@@ -7,10 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rlrp_nb.errors import InputError
-from rlrp_nb.evaluation.attribute import check_tensors
-
-_BATCH_PLANE = 3
+from rlrp_nb.checks import check_heatmaps
 
 
 def gini(heatmaps: Tensor) -> Tensor:
@@ -75,15 +72,7 @@ def _masses(heatmaps: Tensor) -> Tensor:
 
     Neither measure sees a factor, and sums of very large or very small values would leave the range.
     """
-    check_tensors(heatmaps=heatmaps)
-    if heatmaps.dim() != _BATCH_PLANE or heatmaps.is_complex():
-        given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}"
-        raise InputError(f"heatmaps is {given}; accepted is a real tensor (B, H, W).")
-    if heatmaps.numel() == 0:
-        raise InputError(f"heatmaps has shape {tuple(heatmaps.shape)}; accepted is at least one heatmap and pixel.")
-    wrong = (~heatmaps.isfinite()).flatten(1).any(1).nonzero().flatten().tolist()
-    if wrong:
-        raise InputError(f"heatmap {wrong[0]} has values that are NaN or infinite; accepted are finite ones.")
+    check_heatmaps(heatmaps)
     masses = heatmaps.detach().double().flatten(1).abs()
     largest = masses.amax(1, keepdim=True)
     return masses / torch.where(largest > 0, largest, 1)

@@ -22,6 +22,7 @@ relevance propagation", 2015. :func:`road` flips pixels too, with the fill of Ro
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
@@ -30,9 +31,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-from rlrp_nb.evaluation.attribute import check_tensors
+from rlrp_nb.evaluation.attribute import check_batch
 from rlrp_nb.evaluation.fill import broadcast, filled, impute, imputed_at_once
 from rlrp_nb.evaluation.memory import batch_size
 from rlrp_nb.evaluation.respondent import respondent
@@ -49,7 +51,6 @@ Order: TypeAlias = Literal["morf", "lerf"]
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 _ROUNDING = 1e-9  # so that 0.29 of 100 pixels are 29, though the product is a little less
-_BATCH_CHANNELS_PLANE = 4
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ def flip(
     UnsupportedNetworkError
         The network is in training mode.
     """
-    _check(network, inputs, heatmaps, targets)
-    _check_options(score, patch=patch, per_step=per_step, batch=batch)
+    inputs = _checked(network, inputs, heatmaps, targets)
+    check_whole(1, patch=patch, per_step=per_step, batch=batch)
+    check_choice(get_args(Score), score=score)
     patch = min(patch, max(inputs.shape[2:]))  # a larger one is the whole input as well
     ranks = patch_ranks(heatmaps.to(inputs.device), patch)
     count = math.ceil(inputs.shape[2] / patch) * math.ceil(inputs.shape[3] / patch)
@@ -208,13 +210,13 @@ def road(
     UnsupportedNetworkError
         The network is in training mode.
     """
-    _check(network, inputs, heatmaps, targets)
-    _check_options(score, batch=batch)
-    if order not in get_args(Order):
-        raise InputError(f"order={order!r} is not known: choose 'morf' or 'lerf'.")
-    outside = [share for share in shares if not 0 <= share <= 1]
-    if outside or not len(shares):
-        raise InputError(f"shares={tuple(shares)} have to be numbers from 0 to 1, and at least one.")
+    inputs = _checked(network, inputs, heatmaps, targets)
+    check_whole(1, batch=batch)
+    check_choice(get_args(Score), score=score)
+    check_choice(get_args(Order), order=order)
+    shares = tuple(shares) if isinstance(shares, Iterable) else ()
+    if not shares or not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
+        raise InputError(f"shares={shares} have to be numbers from 0 to 1, and at least one.")
     ranks = patch_ranks(heatmaps.to(inputs.device), 1)
     count = inputs.shape[2] * inputs.shape[3]
     removed = [math.floor(share * count + _ROUNDING) for share in shares]
@@ -237,7 +239,14 @@ def patch_ranks(heatmaps: Tensor, patch: int) -> Tensor:
     -------
     Tensor
         int64 ``(B, H, W)``: the rank of the patch in which a pixel lies, 0 for the most relevant one.
+
+    Raises
+    ------
+    InputError
+        The heatmaps are not real, finite ``(B, H, W)``, or `patch` is no side of a patch.
     """
+    check_heatmaps(heatmaps)
+    check_whole(1, patch=patch)
     height, width = heatmaps.shape[1:]
     padding = (0, -width % patch, 0, -height % patch)
     planes = torch.stack([heatmaps.double(), torch.ones_like(heatmaps, dtype=torch.float64)], dim=1)
@@ -326,7 +335,7 @@ def _fixed(inputs: Tensor, fill: Fill | None) -> Tensor | None:
     """Return what stands in inputs where they are hidden, or None if that depends on what is hidden."""
     if isinstance(fill, Tensor):
         return broadcast(fill, inputs)
-    if fill == "imputation" or callable(fill):
+    if callable(fill) or (isinstance(fill, str) and fill == "imputation"):
         return None
     return filled(inputs, "blur" if fill is None else fill)
 
@@ -367,28 +376,13 @@ def check_evaluating(network: nn.Module) -> None:
         raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode: call network.eval() first.")
 
 
-def _check(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> None:
-    check_evaluating(network)
-    check_tensors(inputs=inputs, heatmaps=heatmaps, targets=targets)
-    if inputs.ndim != _BATCH_CHANNELS_PLANE or not inputs.is_floating_point() or inputs.numel() == 0:
-        raise InputError(
-            f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W), not empty."
-        )
-    wanted = (len(inputs), *inputs.shape[2:])
-    if tuple(heatmaps.shape) != wanted or heatmaps.is_complex():
-        raise InputError(f"heatmaps have shape {tuple(heatmaps.shape)}: for these inputs it has to be {wanted}.")
-    if not heatmaps.isfinite().all():
-        sample = int((~heatmaps.isfinite()).flatten(1).any(1).nonzero()[0])
-        raise InputError(f"heatmap {sample} has values that are NaN or infinite: they have no order.")
+def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> Tensor:
+    """Return the inputs detached, or name what cannot be measured."""
+    check_tensors(inputs=inputs, targets=targets)
+    inputs = check_batch(network, inputs)
+    check_heatmaps(heatmaps, (len(inputs), *inputs.shape[2:]))
     if tuple(targets.shape) != (len(inputs),) or targets.dtype != torch.int64:
         raise InputError(
             f"targets are {targets.dtype} of shape {tuple(targets.shape)}: give int64 ({len(inputs)},), a class each."
         )
-
-
-def _check_options(score: str, **numbers: int) -> None:
-    for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}={value!r} has to be a positive integer.")
-    if score not in get_args(Score):
-        raise InputError(f"score={score!r} is not known: choose 'probability', 'logit' or 'accuracy'.")
+    return inputs

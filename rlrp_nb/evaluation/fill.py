@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlrp_nb.checks import LARGEST_SEED, check_images, check_tensors, check_whole
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ FILLS = ("blur", "mean", "black", "imputation")
 
 _SIGMA = 20 / 224  # of the longer side; the usual blur of ImageNet pictures
 _REACH = 1.25  # the kernel ends at so many standard deviations: 51 pixels for a picture of 224
-_BATCH_CHANNELS_PLANE = 4
 _RESIDUAL = 1e-8  # of the right side; leaves errors far below 1e-5 even where all but a few pixels are hidden
 _SHRINK = 0.75  # of the planes that are being solved: when no more are left to solve, the others are laid aside
 _AT_ONCE = 2**18  # numbers in one array of the solver: fewer cost as much to ask for as to compute, more fit no cache
@@ -68,19 +68,22 @@ def filled(
     InputError
         The fill has no such name, or an argument does not fit the inputs.
     """
-    _check(inputs)
+    check_images(inputs)
+    if not isinstance(fill, str) or fill not in FILLS:
+        what = f"there is no fill {fill!r}" if isinstance(fill, str) else f"fill is a {type(fill).__name__}"
+        raise InputError(f"{what}: choose one of {', '.join(FILLS)}, or give a tensor or a function.")
     if fill == "blur":
         return blur(inputs)
     if fill == "mean":
         accurate = inputs if inputs.dtype == torch.float64 else inputs.float()
         return accurate.mean((2, 3), keepdim=True).to(inputs.dtype).expand_as(inputs)
     if fill == "black":
+        if not isinstance(black, Tensor | int | float):
+            raise InputError(f"black is a {type(black).__name__}; accepted is a number or a tensor.")
         return broadcast(torch.as_tensor(black, device=inputs.device), inputs)
-    if fill == "imputation":
-        if hidden is None:
-            raise InputError("the fill 'imputation' depends on which pixels are hidden: give hidden, bool (B, H, W).")
-        return impute(inputs, hidden, noise=noise, seed=seed)
-    raise InputError(f"there is no fill {fill!r}: choose one of {', '.join(FILLS)}, or give a tensor or a function.")
+    if hidden is None:
+        raise InputError("the fill 'imputation' depends on which pixels are hidden: give hidden, bool (B, H, W).")
+    return impute(inputs, hidden, noise=noise, seed=seed)
 
 
 def broadcast(fill: Tensor, inputs: Tensor) -> Tensor:
@@ -101,8 +104,9 @@ def broadcast(fill: Tensor, inputs: Tensor) -> Tensor:
     Raises
     ------
     InputError
-        The shapes do not fit each other.
+        The fill is no dense tensor, or the shapes do not fit each other.
     """
+    check_tensors(fill=fill)
     try:
         return fill.to(inputs).expand_as(inputs)
     except RuntimeError:
@@ -123,7 +127,13 @@ def blur(inputs: Tensor) -> Tensor:
     -------
     Tensor
         Same shape, dtype and device. Beyond the edge the nearest pixel counts.
+
+    Raises
+    ------
+    InputError
+        The inputs are not floating-point ``(B, C, H, W)``.
     """
+    check_images(inputs)
     sigma = _SIGMA * max(inputs.shape[2:])
     radius = max(1, round(_REACH * sigma))
     # In float32 at least: the CPU has no half-precision padding, and sums of many small weights want the bits.
@@ -160,22 +170,24 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     Returns
     -------
     Tensor
-        Same shape, dtype and device; pixels that are not hidden are left as they are.
+        Same shape, dtype and device, detached; pixels that are not hidden are left as they are.
 
     Raises
     ------
     InputError
         Shapes or numbers do not fit.
     """
-    _check(inputs)
+    check_images(inputs)
+    check_tensors(hidden=hidden)
+    check_whole(0, LARGEST_SEED, seed=seed)
     if hidden.dtype != torch.bool or tuple(hidden.shape) != (len(inputs), *inputs.shape[2:]):
         raise InputError(
             f"hidden is {hidden.dtype} of shape {tuple(hidden.shape)}: for these inputs it has to be torch.bool of "
             f"shape {(len(inputs), *inputs.shape[2:])}."
         )
-    if not 0 <= noise < float("inf"):
+    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
         raise InputError(f"noise={noise!r} has to be a standard deviation: a number from 0 on.")
-    hidden = hidden.to(inputs.device)[:, None]
+    inputs, hidden = inputs.detach(), hidden.to(inputs.device)[:, None]
     # What is added to all pixels is added to the solution: without the mean, less is left to solve and to round.
     counted = ~hidden | hidden.all(3, keepdim=True).all(2, keepdim=True)
     exact = torch.where(counted, inputs.double(), 0)
@@ -186,7 +198,7 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     parts = zip(torch.split(planes, together), torch.split(holes, together), strict=True)
     solved = torch.cat([_solve(*part) for part in parts]).reshape(inputs.shape) + mean
     generator = torch.Generator().manual_seed(seed)
-    solved += noise * torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(
+    solved += float(noise) * torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu").to(
         inputs.device
     )
     return torch.where(hidden, solved.to(inputs.dtype), inputs)
@@ -278,10 +290,3 @@ def _pairs(planes: Tensor, sums: Tensor, dim: int) -> None:
 def _buffers(like: Tensor) -> tuple[Tensor, Tensor]:
     # Large arrays that come and go cost more than the sums in them: the system hands out their memory page by page.
     return torch.empty_like(like), torch.empty_like(like)
-
-
-def _check(inputs: Tensor) -> None:
-    if inputs.ndim != _BATCH_CHANNELS_PLANE or not inputs.is_floating_point() or inputs.numel() == 0:
-        raise InputError(
-            f"inputs are {inputs.dtype} of shape {tuple(inputs.shape)}: give floating-point (B, C, H, W), not empty."
-        )

@@ -19,10 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlrp_nb.checks import check_heatmaps, check_tensors, check_whole
 from rlrp_nb.errors import InputError
-from rlrp_nb.evaluation.attribute import check_tensors
-
-_BATCH_PLANE = 3
 
 
 def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: int = 0) -> Tensor:
@@ -49,8 +47,7 @@ def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: int = 0) -> Ten
         Shapes, dtypes or numbers do not fit.
     """
     values, inside = _checked(heatmaps, masks)
-    if isinstance(tolerance, bool) or not isinstance(tolerance, int) or tolerance < 0:
-        raise InputError(f"tolerance={tolerance!r} has to be a whole number of pixels, from 0 on.")
+    check_whole(0, tolerance=tolerance)
     if tolerance:
         inside = _grown(inside, tolerance)
     peak = values.flatten(1).amax(1)
@@ -140,19 +137,15 @@ def _grown(masks: Tensor, tolerance: int) -> Tensor:
 
 def _checked(heatmaps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return heatmaps in float64 and masks on the same device, or name what is wrong with which sample."""
-    check_tensors(heatmaps=heatmaps, masks=masks)
-    if heatmaps.ndim != _BATCH_PLANE or heatmaps.is_complex() or heatmaps.dtype == torch.bool or not heatmaps.numel():
-        raise InputError(
-            f"heatmaps are {heatmaps.dtype} of shape {tuple(heatmaps.shape)}: give real (B, H, W), not empty."
-        )
+    check_heatmaps(heatmaps)
+    check_tensors(masks=masks)
+    if heatmaps.dtype == torch.bool:  # they were given one in the place of the other
+        raise InputError("heatmaps is torch.bool: give the heatmaps first, real (B, H, W), and the masks after them.")
     if masks.dtype != torch.bool or masks.shape != heatmaps.shape:
         raise InputError(
             f"masks are {masks.dtype} of shape {tuple(masks.shape)}: for these heatmaps they have to be torch.bool of "
             f"shape {tuple(heatmaps.shape)}."
         )
-    unusable = (~heatmaps.isfinite()).flatten(1).any(1)
-    if unusable.any():
-        raise InputError(f"heatmap {int(unusable.nonzero()[0])} has values that are NaN or infinite.")
     empty = ~masks.flatten(1).any(1)
     if empty.any():
         raise InputError(

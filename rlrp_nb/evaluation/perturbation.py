@@ -18,12 +18,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from rlrp_nb.checks import LARGEST_SEED, check_images, check_whole
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_BATCH_CHANNELS_PLANE = 4
 _GREY_OR_COLOUR = (1, 3)
 _LEVELS = 255
 
@@ -71,11 +71,11 @@ class Noise(Perturbation):
     def __post_init__(self) -> None:
         """Refuse numbers that are no deviation or seed."""
         _not_negative("deviation", self.deviation)
-        _whole("seed", self.seed)
+        check_whole(0, LARGEST_SEED, seed=self.seed)
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Add the noise."""
-        _check(inputs)
+        check_images(inputs)
         generator = torch.Generator().manual_seed(self.seed)
         draws = torch.stack(
             [torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float64, device="cpu") for _ in inputs]
@@ -114,7 +114,7 @@ class Jpeg(Perturbation):
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Compress and read again."""
-        _check(inputs)
+        check_images(inputs)
         channels = inputs.shape[1]
         if channels not in _GREY_OR_COLOUR:
             raise InputError(f"inputs have {channels} channels; JPEG is for pictures of 1 (grey) or 3 (colour).")
@@ -168,7 +168,7 @@ class Brightness(Perturbation):
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Scale and shift the values."""
-        _check(inputs)
+        check_images(inputs)
         return inputs * self.factor + self.shift
 
 
@@ -192,7 +192,7 @@ class Shift(Perturbation):
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Move the picture."""
-        _check(inputs)
+        check_images(inputs)
         height, width = inputs.shape[2:]
         self._check_size(height, width)
         padding = (max(self.right, 0), max(-self.right, 0), max(self.down, 0), max(-self.down, 0))
@@ -245,24 +245,15 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
     InputError
         The inputs are not floating-point ``(B, C, H, W)``, or a number is not what it has to be.
     """
-    _check(inputs)
+    check_images(inputs)
     _not_negative("radius", radius)
-    _whole("seed", seed)
-    if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
-        raise InputError(f"samples is {samples!r}; accepted is a whole number above 0.")
+    check_whole(0, LARGEST_SEED, seed=seed)
+    check_whole(1, samples=samples)
     generator = torch.Generator().manual_seed(seed)
     draws = (
         torch.rand(inputs.shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1 for _ in range(samples)
     )
-    return (inputs + (draw * radius).to(inputs.device, inputs.dtype) for draw in draws)
-
-
-def _check(inputs: Tensor) -> None:
-    if not isinstance(inputs, Tensor) or inputs.dim() != _BATCH_CHANNELS_PLANE or not inputs.is_floating_point():
-        given = f"{inputs.dtype} {tuple(inputs.shape)}" if isinstance(inputs, Tensor) else type(inputs).__name__
-        raise InputError(f"inputs is {given}; accepted is a floating-point tensor (B, C, H, W).")
-    if inputs.numel() == 0:
-        raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is at least one sample and value.")
+    return (inputs + (draw * float(radius)).to(inputs.device, inputs.dtype) for draw in draws)
 
 
 def _number(name: str, value: float) -> None:

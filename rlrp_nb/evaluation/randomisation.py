@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from rlrp_nb.checks import check_choice
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
 from rlrp_nb.evaluation.robustness import Measure, comparison
@@ -96,8 +97,7 @@ def randomised_similarity(
         anew, since their module has no ``reset_parameters``.
     """
     compare = comparison(measure)
-    if order not in get_args(Order):
-        raise InputError(f"order is {order!r}; accepted is one of {', '.join(get_args(Order))}.")
+    check_choice(get_args(Order), order=order)
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise InputError(f"seed is {seed!r}; accepted is a whole number.")
     check_case(network, inputs, targets)

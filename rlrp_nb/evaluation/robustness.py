@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
+from rlrp_nb.checks import check_choice, check_heatmaps
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import Attribute, check_batch, check_case, heatmaps_of
 from rlrp_nb.evaluation.perturbation import Perturbation, uniform
@@ -137,8 +138,7 @@ def comparison(measure: Measure) -> Callable[[Tensor, Tensor], Tensor]:
     InputError
         There is none.
     """
-    if measure not in get_args(Measure):
-        raise InputError(f"measure is {measure!r}; accepted is one of {', '.join(get_args(Measure))}.")
+    check_choice(get_args(Measure), measure=measure)
     return {"cosine": cosine, "spearman": spearman}[measure]
 
 
@@ -155,6 +155,7 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
     Tensor
         float64 ``(B,)``. Where one heatmap is zero everywhere it is 0, where both are it is 1.
     """
+    _check_alike(first, second)
     return _cosine(first.double().flatten(1), second.double().flatten(1))
 
 
@@ -171,8 +172,16 @@ def spearman(first: Tensor, second: Tensor) -> Tensor:
     Tensor
         float64 ``(B,)``. Where one heatmap is the same everywhere it is 0, where both are it is 1.
     """
+    _check_alike(first, second)
     ranks = [_ranks(heatmaps.double().flatten(1)) for heatmaps in (first, second)]
     return _cosine(*(rank - rank.mean(1, keepdim=True) for rank in ranks))
+
+
+def _check_alike(first: Tensor, second: Tensor) -> None:
+    check_heatmaps(first)
+    check_heatmaps(second)
+    if first.shape != second.shape:
+        raise InputError(f"heatmaps of shapes {tuple(first.shape)} and {tuple(second.shape)} cannot be compared.")
 
 
 def _cosine(first: Tensor, second: Tensor) -> Tensor:

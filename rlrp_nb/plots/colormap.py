@@ -65,7 +65,6 @@ _RGB_FROM_CONES = np.array(
 )
 
 
-@lru_cache(maxsize=len(_PATHS))
 def table(theme: Theme = "light", palette: Palette = "blue-orange") -> Bytes:
     """Return the 256 colours of a theme.
 
@@ -86,10 +85,15 @@ def table(theme: Theme = "light", palette: Palette = "blue-orange") -> Bytes:
     InputError
         If the theme or the palette is not one of the two.
     """
-    if theme not in get_args(Theme):
+    if not isinstance(theme, str) or theme not in get_args(Theme):
         raise InputError(f"there is no colour theme {theme!r}: choose 'light' or 'dark'.")
-    if palette not in get_args(Palette):
+    if not isinstance(palette, str) or palette not in get_args(Palette):
         raise InputError(f"there is no palette {palette!r}: choose 'blue-orange' or 'purple-green'.")
+    return _colours(theme, palette)
+
+
+@lru_cache(maxsize=len(_PATHS))
+def _colours(theme: Theme, palette: Palette) -> Bytes:
     paths = _PATHS[theme, palette]
     negative, positive = _arms(paths["negative"], paths["positive"])
     # Both arms begin at the same neutral centre; it is kept once. Entry 0 repeats the negative end.

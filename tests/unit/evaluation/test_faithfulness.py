@@ -1,5 +1,7 @@
 """Pixel flipping, Deletion, Insertion and ROAD: equal to loops that are written out, and what the figures mean."""
 
+from types import SimpleNamespace
+
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
@@ -343,24 +345,34 @@ def test_bad_input_is_named():
         ((inputs, heatmaps.numpy(), targets), r"heatmaps is a ndarray; .*torch\.as_tensor"),
         ((inputs, heatmaps.to("meta"), targets), "heatmaps is a tensor on the meta device"),
         ((inputs, heatmaps, [0, 1, 2]), "targets is a list"),
-        ((inputs[0], heatmaps, targets), "inputs are"),
-        ((inputs.int(), heatmaps, targets), "inputs are torch.int32"),
-        ((inputs[:0], heatmaps[:0], targets[:0]), "not empty"),
-        ((inputs, heatmaps[:, :3], targets), "heatmaps have shape"),
+        ((inputs[0], heatmaps, targets), r"accepted is \(B, C, H, W\)"),
+        ((inputs.int(), heatmaps, targets), "inputs has dtype torch.int32"),
+        ((inputs.half(), heatmaps, targets), "inputs is torch.float16 on cpu, the network is"),
+        ((inputs.to_sparse(), heatmaps, targets), "inputs is a tensor of torch.float64 values in layout torch.sparse"),
+        ((inputs[:0], heatmaps[:0], targets[:0]), "at least one sample"),
+        ((inputs, heatmaps[:, :3], targets), r"heatmaps is torch.float64 \(3, 3, 7\); .* of shape \(3, 9, 7\)"),
+        ((inputs, heatmaps.to_sparse(), targets), "heatmaps is a tensor of torch.float64 values in layout"),
         ((inputs, broken, targets), "heatmap 1 has values"),
         ((inputs, heatmaps, targets[:2]), "targets are"),
         ((inputs, heatmaps, targets.float()), "targets are torch.float32"),
         ((inputs, heatmaps, targets + 5), "are not all classes: accepted is 0 to 4"),
-        ((inputs * torch.inf, heatmaps, targets), "score for input 0 is NaN"),
+        ((inputs * torch.inf, heatmaps, targets), "inputs holds NaN or infinite"),
     ):
-        with pytest.raises(InputError, match=words):
-            flip(network, *arguments)
+        for measure in (flip, road):
+            with pytest.raises(InputError, match=words):
+                measure(network, *arguments)
+    for other in (None, SimpleNamespace(network=network)):
+        with pytest.raises(InputError, match=r"accepted is a torch.nn.Module, such as model\.network"):
+            flip(other, inputs, heatmaps, targets)
     for options, words in (
         ({"patch": 0}, "patch=0"),
         ({"per_step": 1.5}, "per_step=1.5"),
         ({"batch": True}, "batch=True"),
         ({"score": "loss"}, "score='loss'"),
         ({"fill": torch.zeros(3, 1, 1)}, r"fill has shape \(3, 1, 1\)"),
+        ({"fill": np.zeros((3, 4, 9, 7))}, "fill is a ndarray: choose one of blur"),
+        ({"fill": lambda *_: None}, "fill is a NoneType; accepted is a dense tensor"),
+        ({"score": np.zeros(2)}, "score=.* is not known"),
         ({"fill": "white"}, "there is no fill 'white': choose one of blur, mean, black, imputation"),
     ):
         with pytest.raises(InputError, match=words):
@@ -369,6 +381,11 @@ def test_bad_input_is_named():
         ({"order": "random"}, "order='random'"),
         ({"shares": ()}, "at least one"),
         ({"shares": (0.5, 1.5)}, "from 0 to 1"),
+        ({"shares": 0.5}, "at least one"),
+        ({"shares": np.zeros((2, 2))}, "from 0 to 1"),
+        ({"order": np.zeros(2)}, "order=.* is not known: choose 'morf' or 'lerf'"),
+        ({"noise": None}, "noise=None"),
+        ({"seed": None}, "seed=None has to be an integer from 0 to"),
         ({"shares": (torch.nan,)}, "from 0 to 1"),
         ({"score": "loss"}, "score='loss'"),
         ({"batch": 0}, "batch=0"),
@@ -378,8 +395,14 @@ def test_bad_input_is_named():
             road(network, inputs, heatmaps, targets, **options)
     with pytest.raises(InputError, match="heatmap 1 has values"):
         road(network, inputs, broken, targets)
-    with pytest.raises(InputError, match="score for input 0 is NaN"):
-        flip(network, inputs * torch.inf, heatmaps, targets, score="accuracy")
+    for heatmap, patch, words in ((heatmaps[0], 2, "accepted is a real tensor"), (heatmaps, 0, "patch=0")):
+        with pytest.raises(InputError, match=words):
+            patch_ranks(heatmap, patch)
+    infinite = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 5)).double().eval()
+    nn.init.constant_(infinite[1].bias, torch.inf)
+    for score in ("probability", "accuracy"):
+        with pytest.raises(InputError, match="score for input 0 is NaN"):
+            flip(infinite, inputs, heatmaps, targets, score=score)
     for measure in (flip, road):
         with pytest.raises(UnsupportedNetworkError, match="training mode"):
             measure(network.train(), inputs, heatmaps, targets)

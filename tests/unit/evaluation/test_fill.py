@@ -139,9 +139,26 @@ def test_bad_input_is_named():
         ((inputs, "imputation"), {"hidden": hidden, "noise": -0.1}, "noise=-0.1"),
         ((inputs, "imputation"), {"hidden": hidden, "noise": torch.nan}, "noise=nan"),
         ((inputs, "black"), {"black": torch.zeros(2, 1, 1)}, r"fill has shape \(2, 1, 1\)"),
-        ((inputs[0], "mean"), {}, "inputs are"),
-        ((inputs.int(), "mean"), {}, "inputs are torch.int32"),
+        ((inputs, np.zeros(2)), {}, "fill is a ndarray: choose one of blur"),
+        ((inputs, "black"), {"black": "x"}, "black is a str"),
+        ((inputs, "imputation"), {"hidden": hidden, "noise": "x"}, "noise='x'"),
+        ((inputs, "imputation"), {"hidden": hidden, "seed": None}, "seed=None"),
+        ((inputs, "imputation"), {"hidden": hidden.numpy()}, "hidden is a ndarray"),
+        ((inputs[0], "mean"), {}, "inputs is torch"),
+        ((inputs[0], "blur"), {}, "inputs is torch"),
+        ((inputs.numpy(), "mean"), {}, "inputs is a ndarray"),
+        ((inputs.int(), "mean"), {}, "inputs is torch.int32"),
         ((inputs[:0], "mean"), {}, "not empty"),
     ):
         with pytest.raises(InputError, match=words):
             filled(*arguments, **options)
+    with pytest.raises(InputError, match=r"inputs is torch.float\d+ \(\d, 9, 7\)"):
+        blur(inputs[0])
+
+
+def test_inputs_that_are_followed_by_gradients_are_filled():
+    inputs, hidden = images(), torch.zeros(2, 9, 7, dtype=torch.bool)
+    hidden[:, 2:5, 3:6] = True
+    followed = impute(inputs.clone().requires_grad_(), hidden)
+    assert not followed.requires_grad
+    assert torch.equal(followed, impute(inputs, hidden))

@@ -113,7 +113,7 @@ def test_bad_numbers_and_inputs_are_named():
     for make, words in (
         (lambda: Noise(-1), "deviation is -1"),
         (lambda: Noise(float("nan")), "deviation is nan"),
-        (lambda: Noise(0.1, seed=1.5), "seed is 1.5"),
+        (lambda: Noise(0.1, seed=1.5), "seed=1.5"),
         (lambda: Jpeg(0), "quality is 0"),
         (lambda: Jpeg(101), "quality is 101"),
         (lambda: Jpeg(50.0), "quality is 50.0"),
@@ -134,16 +134,16 @@ def test_bad_numbers_and_inputs_are_named():
         (Jpeg(50, 1, 0), inputs, "high has to be above low"),
         *((perturbation, inputs[0], r"inputs is torch.float64 \(3, 6, 6\)") for perturbation in EVERY),
         *((perturbation, inputs.int(), "inputs is torch.int32") for perturbation in EVERY),
-        *((perturbation, inputs.numpy(), "inputs is ndarray") for perturbation in EVERY),
-        *((perturbation, inputs[:0], "at least one sample") for perturbation in EVERY),
+        *((perturbation, inputs.numpy(), "inputs is a ndarray") for perturbation in EVERY),
+        *((perturbation, inputs[:0], "not empty") for perturbation in EVERY),
     ):
         with pytest.raises(InputError, match=words):
             change(given_inputs)
     for options, words in (
         ({"radius": -1}, "radius is -1"),
-        ({"samples": 0}, "samples is 0"),
-        ({"samples": 2.0}, "samples is 2.0"),
-        ({"seed": None}, "seed is None"),
+        ({"samples": 0}, "samples=0"),
+        ({"samples": 2.0}, "samples=2.0"),
+        ({"seed": None}, "seed=None"),
     ):
         with pytest.raises(InputError, match=words):
             uniform(inputs, **options)

@@ -138,8 +138,8 @@ def test_a_module_that_is_the_whole_network_has_a_name():
 def test_bad_input_is_named():
     network, inputs = small_vgg(), images(3, 12)
     for options, words in (
-        ({"order": "independent"}, "order is 'independent'"),
-        ({"measure": "ssim"}, "measure is 'ssim'"),
+        ({"order": "independent"}, "order='independent' is not known"),
+        ({"measure": "ssim"}, "measure='ssim' is not known"),
         ({"seed": 0.5}, "seed is 0.5"),
         ({"stages": 0}, "stages is 0; accepted is None, or 1 to 10"),
         ({"stages": 11}, "stages is 11"),

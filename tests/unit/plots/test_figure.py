@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots import colormap
@@ -49,6 +50,13 @@ def test_the_pointer_shows_value_and_position(explanation):
 def test_without_a_photograph_there_is_the_heatmap_alone(without_photo):
     drawn = figure(without_photo)
     assert {trace.type for trace in drawn.data} == {"heatmap"}
+
+
+@pytest.mark.parametrize("target", [np.int64(1), torch.tensor(1), -1])
+def test_a_position_may_be_any_whole_number(explanation, target):
+    drawn = figure(explanation, target)
+    count = explanation.targets.shape[1]
+    assert drawn.layout.updatemenus[0].active == (1 if target != -1 else count - 1)
 
 
 def test_impossible_options_are_refused(explanation):

@@ -161,6 +161,20 @@ def test_impossible_options_are_refused(explanation, call):
         call(explanation, sample=3)
 
 
+def test_what_is_no_explanation_or_picture_is_named(explanation):
+    with pytest.raises(InputError, match="an explanation is a list: accepted is one that"):
+        picture([explanation])
+    with pytest.raises(InputError, match="explanations is a Explanation: give a list"):
+        comparison(explanation)
+    with pytest.raises(InputError, match="an explanation is a int"):
+        comparison([1])
+    for images in (explanation, [explanation], np.zeros((2, 2)), "x"):
+        with pytest.raises(InputError, match="give a list of PIL images"):
+            stack(images)
+    with pytest.raises(InputError, match="no colour theme"):
+        picture(explanation, theme=[])
+
+
 def test_relevance_that_is_not_finite_is_refused(explanation):
     with pytest.raises(InputError, match="NaN or infinite"):
         picture(scaled(explanation, float("nan")))
