@@ -1,6 +1,5 @@
 """From a picture to the network's input, keeping the picture that the network saw."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -208,6 +207,10 @@ class Preprocess:
 
 def _per_channel(name: str, value: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * channels
-    if len(values) != channels or not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values):
-        raise InputError(f"{name}={value!r} has to be one finite number or {channels}, one for each channel.")
+    largest = float(np.finfo(np.float32).max)  # NaN is not below it either
+    if len(values) != channels or not all(isinstance(v, (int, float)) and abs(v) <= largest for v in values):
+        raise InputError(
+            f"{name}={value!r} has to be one finite number or {channels}, one for each channel, also as a 32-bit "
+            "number."
+        )
     return tuple(float(v) for v in values)

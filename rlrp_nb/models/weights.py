@@ -253,7 +253,7 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
     Raises
     ------
     WeightsError
-        Names or shapes do not fit the network, or a value is NaN or infinite.
+        Names or shapes do not fit the network, or a value is NaN or infinite, or becomes so in float32.
     """
     wanted = network.state_dict()
     for key in wanted:
@@ -277,8 +277,8 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise WeightsError(
-            f"{source} has NaN or infinite values in {_listed(broken)}: a network with such weights cannot "
-            "classify. Choose other weights."
+            f"{source} has NaN or infinite values in {_listed(broken)}, or some beyond the range of float32: a network "
+            "with such weights cannot classify. Choose other weights."
         )
     if not hasattr(state, "_metadata"):  # safetensors keeps no layout versions: what fits is of today's layout
         state._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined] # noqa: SLF001
@@ -303,4 +303,4 @@ def _is_finite(tensor: torch.Tensor) -> bool:
     if tensor.dtype.itemsize == 1:  # of eight bits, for which PyTorch has no extremes
         tensor = tensor.float()
     # the two extremes are NaN or infinite if any value is; unlike isfinite this makes no tensor of the weights' size
-    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(tensor.aminmax())).all())
+    return tensor.numel() == 0 or bool(torch.isfinite(torch.stack(tensor.aminmax()).float()).all())

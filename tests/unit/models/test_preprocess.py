@@ -123,6 +123,8 @@ def test_a_picture_too_narrow_to_enlarge():
         ({"size": 8, "mean": "grey"}, "mean='grey'"),
         ({"size": 8, "grey": True, "std": (1.0, 1.0, 1.0)}, "one finite number or 1"),
         ({"size": 8, "std": 0.0}, "std=.*positive"),
+        ({"size": 8, "std": 1e40}, "std=1e[+]40 has to be one finite number.*also as a 32-bit number"),
+        ({"size": 8, "mean": -1e40}, "mean=-1e[+]40 has to be one finite number"),
         ({"size": 8, "std": float("nan")}, "std=nan"),
         ({"size": 8, "interpolation": "cubic"}, "interpolation='cubic'.*bicubic"),
     ],

@@ -304,6 +304,13 @@ def test_what_does_not_fit_is_refused(network, change, message):
         load_state(fresh(), state, "the file")
 
 
+def test_weights_beyond_the_range_of_float32_are_refused(network):
+    state = OrderedDict((key, t.double() if t.is_floating_point() else t) for key, t in network.state_dict().items())
+    state["3.bias"][0] = 1e39
+    with pytest.raises(WeightsError, match=r"NaN or infinite values in 3\.bias, or some beyond the range of float32"):
+        load_state(fresh(), state, "the file")
+
+
 def test_only_the_first_few_keys_are_named(network):
     state = OrderedDict((f"module.{key}", tensor) for key, tensor in network.state_dict().items())
     with pytest.raises(
