@@ -17,10 +17,11 @@ from rlrp_nb.engine.naming import name_steps
 from rlrp_nb.engine.roles import assign_roles
 from rlrp_nb.engine.rule import Constant, Refusal
 from rlrp_nb.engine.shortlist import shortlist
+from rlrp_nb.engine.structure import memory_of
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
     from torch.export import ExportedProgram
     from torch.fx import Node
@@ -59,7 +60,7 @@ _MIXED = "it mixes the samples of the batch or moves them into another axis, so 
 
 
 def build(  # noqa: C901, PLR0912 - one branch per kind of node
-    program: ExportedProgram, *, batch_size: int | None, norms_apart: bool
+    program: ExportedProgram, weights: Mapping[str, str], *, batch_size: int | None, norms_apart: bool
 ) -> Graph:
     """Turn a traced program into a checked graph.
 
@@ -67,6 +68,8 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     ----------
     program
         A functional program of ATen ops.
+    weights
+        What `named_weights` found.
     batch_size
         The batch size for which it was traced, or None where it was traced as a symbol.
     norms_apart
@@ -96,6 +99,8 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
                 batch = node.meta["val"].shape[0] if batch_size is None else batch_size
             elif spec.kind in {InputKind.PARAMETER, InputKind.BUFFER}:
                 constants.state[index] = str(spec.target)
+            elif str(spec.target) in weights:
+                constants.state[index] = weights[str(spec.target)]
             else:
                 constants.tensors[index] = _tensor_constant(program, str(spec.target))
         elif node.op == "call_function" and node.users:
@@ -132,6 +137,40 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     return graph
 
 
+def named_weights(program: ExportedProgram, weights: Mapping[str, Tensor], others: list[Tensor]) -> dict[str, str]:
+    """Return which constants of a program are weights of the network, by name.
+
+    Code that reads the network past its modules, for instance from a global, has its weights written into the program,
+    where new ones would not be seen.
+
+    Parameters
+    ----------
+    program
+        As ``torch.export`` made it, which takes a parameter for a tensor of its own in the parameter's memory.
+    weights
+        The network's parameters and buffers by name.
+    others
+        Tensors that the network keeps in other attributes. One in a weight's memory stays where it is when the weight
+        is replaced.
+    """
+    kept = {id(tensor) for tensor in others}
+    named = {_place_in_memory(tensor): name for name, tensor in reversed([*weights.items()])}
+    named.pop(None, None)
+    return {
+        target: named[place]
+        for target, tensor in program.constants.items()
+        if isinstance(tensor, Tensor) and id(tensor) not in kept and (place := _place_in_memory(tensor)) in named
+    }
+
+
+def _place_in_memory(tensor: Tensor) -> Hashable:
+    """Return where and how the numbers of a tensor lie; None where it has none."""
+    memory = memory_of(tensor) if tensor.numel() else None
+    if memory is None:
+        return None
+    return memory, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
 def data_dependent(reason: str) -> UnsupportedNetworkError:
     """Return the error for a network without a fixed graph."""
     return UnsupportedNetworkError(
@@ -144,8 +183,9 @@ def data_dependent(reason: str) -> UnsupportedNetworkError:
 def writes_weights(names: list[str]) -> UnsupportedNetworkError:
     """Return the error for a network that changes its own weights."""
     return UnsupportedNetworkError(
-        f"the network writes into its own weights whenever it is run ({shortlist(names, _NAMED)}), so that each "
-        "explanation would speak of others. Do that outside of forward, or keep what changes in a buffer."
+        f"the network writes into its own weights or other tensors whenever it is run "
+        f"({shortlist(names, _NAMED)}), so that each explanation would speak of others. Do that outside of forward, or "
+        "keep what changes in a buffer."
     )
 
 

@@ -17,10 +17,11 @@ from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
 from rlrp_nb.engine.registry import constants_of, look_up
 from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.engine.snapshot import outdated_weights, twin_of, unwrap
+from rlrp_nb.engine.snapshot import outdated_weights, unwrap
 from rlrp_nb.engine.targets import resolve_targets
-from rlrp_nb.engine.tracing import run_twin
+from rlrp_nb.engine.tracing import reason_of, run_twin
 from rlrp_nb.engine.transforms import check_untransformed
+from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -244,12 +245,13 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
     """
     where = f"(hooks are on: {', '.join(hooked[:5])})"
     try:
-        output = twin_of(network, own_buffers=True, hooked=True)(inputs.clone())
+        with twin_of(network, copies=True, hooked=True) as twin:
+            output = twin(inputs.clone())
     except Exception as error:
         run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
         raise UnsupportedNetworkError(
-            f"a forward hook of the network fails, or makes a layer fail {where}: {type(error).__name__}: {error}. "
-            "Mend it, or remove it."
+            f"a forward hook of the network fails, or makes a layer fail {where}: {type(error).__name__}: "
+            f"{reason_of(error)}. Mend it, or remove it."
         ) from error
     tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
     if getattr(output, "shape", None) != logits.shape or not torch.allclose(

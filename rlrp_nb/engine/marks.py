@@ -75,7 +75,7 @@ class Marks:
             return id(value), self.of(value.get(None), depth)
         if isinstance(value, type | ModuleType):
             return self._of_namespace(value, depth, names)
-        if depth == 0 or id(value) in self._seen or (is_library(kind.__module__) and not _holds_values(kind)):
+        if depth == 0 or id(value) in self._seen or (is_library(kind.__module__) and not holds_values(kind)):
             return id(value)
         self._seen.add(id(value))
         return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
@@ -213,7 +213,7 @@ def _slots(kind: type) -> tuple[str, ...]:
     )
 
 
-def _holds_values(kind: type) -> bool:
+def holds_values(kind: type) -> bool:
     """Tell a class of a library whose objects are there to hold values, not to do work of their own."""
     return issubclass(kind, nn.Module) or kind.__module__.partition(".")[0] in _HOLDERS
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from rlrp_nb.engine.marks import PLAIN, Marks, slots_of
-from rlrp_nb.engine.snapshot import FORWARD_HOOKS, INTERNAL, global_hooks, modules_of
+from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, global_hooks, modules_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,12 @@ def named_tensors(network: nn.Module) -> dict[str, Tensor]:
         for key, tensor in held.items()
         if tensor is not None
     }
+
+
+def memory_of(tensor: Tensor) -> int | None:
+    """Return which memory the numbers of a tensor lie in; None where it is not one."""
+    # its address is 0 where it is empty
+    return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else None  # noqa: SLF001 - it has no public name
 
 
 def _forms(named: Mapping[str, Tensor | None], tensors: list[Tensor]) -> list[Any]:

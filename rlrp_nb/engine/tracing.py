@@ -11,27 +11,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, redirect_stderr
 from contextvars import copy_context
 from functools import cache
+from types import MethodType
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
-from rlrp_nb.engine.building import build, data_dependent
+from rlrp_nb.engine.building import build, data_dependent, named_weights
 from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
-from rlrp_nb.engine.snapshot import check_not_cached, separate, twin_of
+from rlrp_nb.engine.modules import each_module
+from rlrp_nb.engine.reach import Reach
+from rlrp_nb.engine.snapshot import check_not_cached
+from rlrp_nb.engine.structure import named_tensors
+from rlrp_nb.engine.twins import separate, twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
-
     from rlrp_nb.engine.graph import Graph
 
 _tracing = threading.Lock()  # torch.export keeps global state while it runs
 _HALF = {torch.float16, torch.bfloat16}
+# by which torch.export walks over a network, and which a network may override for ends of its own
+_WALKS = ("modules", "named_modules", "parameters", "named_parameters", "buffers", "named_buffers")
 
 
 def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> Graph:
@@ -70,6 +75,8 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
     # a folded batch-norm rounds otherwise, which shows in half precision
     apart = inputs.dtype in _HALF
     failure: Exception | None = None
+    # code that reads the network from a global of its own finds the network, not the twin
+    weights, others = named_tensors(network), [tensor for _, tensor in Reach(network).tensors]
     if for_any_batch:
         with _lent(network) as twin:
             try:
@@ -78,13 +85,15 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
                 failure = error
                 run_twin(network, inputs, guarded=True)  # again, now that the tracer has run it with two samples
             else:
-                return build(program, batch_size=None, norms_apart=apart)
+                names = named_weights(program, weights, others)
+                return build(program, names, batch_size=None, norms_apart=apart)
     with _lent(network) as twin:
         try:
             program = _export(twin, torch.zeros_like(inputs), dynamic=False)
         except Exception as error:  # noqa: BLE001 - likewise
             raise _untraceable(failure or error) from (failure or error)
-        return build(program, batch_size=len(inputs), norms_apart=apart)
+        names = named_weights(program, weights, others)
+        return build(program, names, batch_size=len(inputs), norms_apart=apart)
 
 
 @cache
@@ -100,18 +109,23 @@ def _start_autograd() -> None:
 
 @contextmanager
 def _lent(network: nn.Module) -> Iterator[nn.Module]:
-    """Lend a twin to be traced, and empty its weights afterwards.
+    """Lend a twin to be traced, which shows the tracer all its parts, and empty its weights afterwards.
 
     The tracer leaves cycles that hold them until Python happens to look for cycles. With VGG16 that is half a gigabyte,
     which would outlive the network.
     """
-    twin = separate(network)
-    try:
-        yield twin
-    finally:
-        for tensor in [*twin.parameters(), *twin.buffers()]:
-            if tensor.layout == torch.strided:  # a sparse one takes no other in its place
-                tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    with separate(network) as twin:
+        for _, module in each_module(twin):
+            for name in _WALKS:
+                if getattr(type(module), name) is not getattr(nn.Module, name):
+                    module.__dict__[name] = MethodType(getattr(nn.Module, name), module)
+        weights = named_tensors(twin)
+        try:
+            yield twin
+        finally:
+            for tensor in weights.values():
+                if tensor.layout == torch.strided:  # a sparse one takes no other in its place
+                    tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
 
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
@@ -155,7 +169,8 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
     Parameters
     ----------
     guarded
-        Whether it is stopped before it writes into its weights: they can be large, and the twin has no copy of them.
+        Whether it is stopped before it writes into its weights, or into tensors that are no buffers: they can be
+        large, and the twin has no copy of them.
         Once a network was traced it is known that it does not.
 
     Raises
@@ -166,23 +181,35 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
         It was going to write into its weights.
     """
     _check_takes_one(network)
-    twin, entered = twin_of(network, own_buffers=True), []
-    for name, module in twin.named_modules():
-        module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
-        module.register_forward_hook(lambda *_: entered.pop() and None)
+    entered: list[tuple[str, nn.Module]] = []
+    with twin_of(network, copies=True) as twin:
+        for name, module in each_module(twin):
+            module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
+            module.register_forward_hook(lambda *_: entered.pop() and None)
+        try:
+            with torch.no_grad(), Guard(twin) if guarded else nullcontext():
+                return twin(_copy(inputs))
+        except RlrpError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a network can raise anything
+            name, module = entered[-1] if entered else ("", twin)
+            where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
+            raise InputError(
+                f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason_of(error)}. "
+                "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
+            ) from None  # the tracer's hundred frames would hide what matters
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error says, in a line, or its type where it says nothing."""
+    return next((line.strip() for line in _text(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _text(error: BaseException) -> str:
     try:
-        with torch.no_grad(), Guard(twin) if guarded else nullcontext():
-            return twin(_copy(inputs))
-    except RlrpError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a network can raise anything
-        name, module = entered[-1] if entered else ("", twin)
-        where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason}. "
-            "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
-        ) from None  # the tracer's hundred frames would hide what matters
+        return str(error)
+    except Exception:  # noqa: BLE001 - a class of errors of the user's can do anything
+        return ""
 
 
 def _copy(inputs: Tensor) -> Tensor:
@@ -207,14 +234,10 @@ def _check_takes_one(network: nn.Module) -> None:
 
 
 def _untraceable(error: Exception) -> UnsupportedNetworkError:
-    text = str(error)
-    if any(word in text.lower() for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
-        return data_dependent(f"PyTorch says: {_first_line(text)}")
+    text = _text(error).lower()
+    if any(word in text for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
+        return data_dependent(f"PyTorch says: {reason_of(error)}")
     return UnsupportedNetworkError(
-        f"the network could not be traced by torch.export ({type(error).__name__}: {_first_line(text)}). Check that "
+        f"the network could not be traced by torch.export ({type(error).__name__}: {reason_of(error)}). Check that "
         "torch.export.export(network, (inputs,)) works, and write what it complains about with PyTorch ops."
     )
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")

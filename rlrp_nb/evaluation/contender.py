@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -19,7 +20,8 @@ from torch.nn import functional
 from torchvision.models import ResNet
 
 from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
-from rlrp_nb.engine.snapshot import separate
+from rlrp_nb.engine.modules import each_module, modules_of
+from rlrp_nb.engine.twins import separate
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute
 from rlrp_nb.evaluation.identity import identity
@@ -71,7 +73,8 @@ def saliency() -> Contender:
     """Return the absolute gradient, largest channel (Simonyan, Vedaldi and Zisserman, 2014), by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        gradient: Tensor = _captum("Saliency")(_twin(network)).attribute(_leaf(inputs), target=targets)
+        with _twin(network) as twin:
+            gradient: Tensor = _captum("Saliency")(twin).attribute(_leaf(inputs), target=targets)
         return gradient.detach().amax(1)
 
     return Contender(
@@ -89,9 +92,10 @@ def integrated_gradients(steps: int = 32) -> Contender:
     """
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        found: Tensor = _captum("IntegratedGradients")(_twin(network)).attribute(
-            _leaf(inputs), target=targets, n_steps=steps, internal_batch_size=max(len(inputs), _AT_ONCE)
-        )
+        with _twin(network) as twin:
+            found: Tensor = _captum("IntegratedGradients")(twin).attribute(
+                _leaf(inputs), target=targets, n_steps=steps, internal_batch_size=max(len(inputs), _AT_ONCE)
+            )
         return found.detach().to(inputs.dtype).sum(1)
 
     return Contender(
@@ -118,14 +122,15 @@ def smoothgrad(domain: Range, samples: int = 25, sigma: float = 0.15) -> Contend
     """
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        method = _captum("Saliency")(_twin(network))
         low, high = domain.around(inputs)
         generator = torch.Generator().manual_seed(0)
         total = torch.zeros_like(inputs)
-        for _ in range(samples):
-            drawn = torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
-            noise = drawn.to(inputs) * (sigma * (high - low))
-            total += method.attribute(_leaf(inputs + noise), target=targets, abs=False).detach()
+        with _twin(network) as twin:
+            method = _captum("Saliency")(twin)
+            for _ in range(samples):
+                drawn = torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
+                noise = drawn.to(inputs) * (sigma * (high - low))
+                total += method.attribute(_leaf(inputs + noise), target=targets, abs=False).detach()
         return (total / samples).abs().sum(1)
 
     return Contender(
@@ -141,10 +146,10 @@ def grad_cam() -> Contender:
     """Return Grad-CAM (Selvaraju et al., 2017) at the last maps before pooling, by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        twin = _twin(network)
-        layer = dict(twin.named_modules())[last_spatial_layer(network, inputs[:1])]
-        method = _captum("LayerGradCam")(twin, layer)
-        maps: Tensor = method.attribute(_leaf(inputs), target=targets, relu_attributions=True).detach()
+        with _twin(network) as twin:
+            layer = dict(modules_of(twin))[last_spatial_layer(network, inputs[:1])]
+            method = _captum("LayerGradCam")(twin, layer)
+            maps: Tensor = method.attribute(_leaf(inputs), target=targets, relu_attributions=True).detach()
         enlarged = functional.interpolate(maps, size=inputs.shape[2:], mode="bilinear", align_corners=False)
         return enlarged[:, 0]
 
@@ -170,8 +175,8 @@ def occlusion(window: float = 1 / 7, stride: float = 1 / 14) -> Contender:
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         side, step = (max(1, round(share * min(inputs.shape[2:]))) for share in (window, stride))
         channels = inputs.shape[1]
-        with torch.no_grad():
-            found: Tensor = _captum("Occlusion")(_twin(network)).attribute(
+        with torch.no_grad(), _twin(network) as twin:
+            found: Tensor = _captum("Occlusion")(twin).attribute(
                 inputs.detach(),
                 target=targets,
                 sliding_window_shapes=(channels, side, side),
@@ -323,7 +328,6 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
     UnsupportedNetworkError
         There is no such module.
     """
-    twin = _twin(network)
     order: list[str] = []
     pooled: list[int] = []
     kept: list[Tensor] = []  # alive until the end, so that no address is used twice
@@ -340,9 +344,9 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
 
         module.register_forward_hook(hook)
 
-    for name, module in twin.named_modules():
-        record(name, module)
-    with torch.no_grad():
+    with torch.no_grad(), _twin(network) as twin:
+        for name, module in each_module(twin):
+            record(name, module)
         twin(inputs)
     once = [name for name in order if name and order.count(name) == 1]
     if not once:
@@ -411,7 +415,7 @@ def _zennit(composite: str, name: str, title: str, domain: Range | None = None) 
         def seed(logits: Tensor) -> Tensor:
             return torch.zeros_like(logits).scatter_(1, targets.to(logits.device)[:, None], 1.0)
 
-        with Gradient(_twin(network), made) as attributor:
+        with _twin(network) as twin, Gradient(twin, made) as attributor:
             _, relevance = attributor(_leaf(inputs), seed)
         heatmaps: Tensor = relevance.detach().sum(1)
         largest = float(heatmaps.abs().flatten(1).sum(1).max())
@@ -455,15 +459,16 @@ def _check_installed(method: str) -> None:
         ) from error
 
 
-def _twin(network: nn.Module) -> nn.Module:
-    """Return a twin that can be hooked, and that computes on a copy of what it is given.
+@contextmanager
+def _twin(network: nn.Module) -> Iterator[nn.Module]:
+    """Lend a twin that can be hooked, and that computes on a copy of what it is given.
 
     A network may write into its input, as one does that begins with an in-place ReLU or normalises in place. Gradients
     would then be those of what is written, and an input that is asked about again would be another one.
     """
-    twin = separate(network)
-    twin.register_forward_pre_hook(lambda _module, given: tuple(tensor.clone() for tensor in given))
-    return twin
+    with separate(network) as twin:
+        twin.register_forward_pre_hook(lambda _module, given: tuple(tensor.clone() for tensor in given))
+        yield twin
 
 
 def _leaf(inputs: Tensor) -> Tensor:

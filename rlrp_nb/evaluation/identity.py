@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rlrp_nb.engine.marks import PLAIN, enclosed, fields_of, is_library, names_of, read_by
-from rlrp_nb.engine.snapshot import INTERNAL, modules_of
+from rlrp_nb.engine.modules import INTERNAL, modules_of
 from rlrp_nb.engine.storage import bytes_of
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+import rlrp_nb as rn
 from rlrp_nb.engine.tracing import trace
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -80,3 +81,31 @@ def test_weights_that_are_computed_are_constants(images):
     graph = trace(network, images)
     assert [step.op for step in graph.steps if step.sources] == ["aten.conv2d", "aten.view", "aten.linear"]
     assert graph.constants.steps
+
+
+class Past(nn.Module):
+    """A network whose method reads it from a global, past ``self``."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(12, 2)
+        self.register_buffer("scale", torch.rand(2))
+        self.alias = self.head.bias.data  # stays as it is when the bias is replaced
+
+    def forward(self, x):
+        network = NETWORKS[0]
+        return network.head(x.flatten(1)) * network.scale + self.alias
+
+
+NETWORKS: list[nn.Module] = []
+
+
+def test_weights_that_code_reads_from_a_global_are_the_networks_present_ones():
+    network, x = Past().eval(), torch.randn(2, 3, 2, 2)
+    NETWORKS[:] = [network]
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    network.head.bias.data = torch.randn(2)
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    network.head.weight, network.scale = nn.Parameter(torch.randn(2, 12)), torch.rand(2)
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    assert set(trace(network, x).constants.state.values()) == {"head.weight", "head.bias", "scale"}

@@ -31,3 +31,31 @@ def test_writing_elsewhere_is_free():
         written = network(torch.ones(2, 3)).mul_(0)
     assert torch.equal(network.running_mean > 0, torch.ones(3, dtype=torch.bool))
     assert not written.any()
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda n: setattr(n.weight, "data", n.weight.data * 2),
+        lambda n: setattr(n, "weight", nn.Parameter(n.weight * 2)),
+        lambda n: delattr(n, "weight"),
+    ],
+)
+def test_weights_that_were_replaced_are_noticed_on_leaving(replace):
+    network = nn.Linear(3, 3)
+    with pytest.raises(UnsupportedNetworkError, match=r"weights .*\(weight\)"), torch.no_grad(), Guard(network):
+        replace(network)
+
+
+def test_what_fails_on_the_way_is_not_hidden():
+    network = nn.Linear(3, 3)
+    with pytest.raises(ZeroDivisionError), Guard(network):
+        network.weight.data = torch.full((3, 3), 1 / 0)
+
+
+def test_a_tensor_in_an_attribute_is_guarded_by_its_name():
+    network = nn.Sequential(nn.Linear(3, 3))
+    network[0].kept = {"mean": torch.zeros(3)}
+    with torch.no_grad(), Guard(network), pytest.raises(UnsupportedNetworkError, match=r"\(0\.kept\)"):
+        network[0].kept["mean"].add_(1)
+    assert not network[0].kept["mean"].any()

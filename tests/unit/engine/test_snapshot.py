@@ -1,91 +1,11 @@
-import collections
-import types
-
-import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
 import rlrp_nb as rn
-from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, separate, twin_of, unwrap
+from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, unwrap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-
-
-def test_twin_shares_tensors_and_no_module(residual):
-    twin = twin_of(residual)
-    assert dict(twin.named_parameters()).keys() == dict(residual.named_parameters()).keys()
-    for (_, a), (_, b) in zip(twin.named_parameters(), residual.named_parameters(), strict=True):
-        assert a is b
-    assert not set(twin.modules()) & set(residual.modules())
-
-
-def test_a_separate_twin_shares_numbers_and_nothing_else(residual):
-    x = torch.randn(1, 3, 8, 8)
-    twin = separate(residual)
-    assert torch.equal(twin(x), residual(x))
-    for (name, mine), theirs in zip(
-        residual.state_dict(keep_vars=True).items(), twin.state_dict(keep_vars=True).values(), strict=True
-    ):
-        assert mine.data_ptr() == theirs.data_ptr(), name
-        assert mine is not theirs, name
-        assert not theirs.requires_grad, name
-    first = next(twin.parameters())
-    first.data = torch.zeros_like(first)
-    assert next(residual.parameters()).abs().min() > 0
-
-
-def test_tied_weights_stay_tied_in_a_separate_twin():
-    network = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
-    network[1].weight = network[0].weight
-    twin = separate(network)
-    assert twin[0].weight is twin[1].weight
-
-
-def test_twin_keeps_one_module_used_twice_one_module():
-    relu = nn.ReLU()
-    twin = twin_of(nn.Sequential(relu, nn.Linear(2, 2), relu))
-    assert twin[0] is twin[2]
-
-
-def test_twin_has_no_hooks_and_takes_none_away(residual):
-    residual[0].register_forward_hook(lambda *_: pytest.fail("the hook was called"))
-    twin_of(residual)(torch.zeros(1, 3, 8, 8))
-    assert has_forward_hooks(residual) == ["0"]
-
-
-def test_a_traced_module_of_fx_has_a_twin():
-    traced = torch.fx.symbolic_trace(nn.Sequential(nn.Linear(2, 3), nn.ReLU()))
-    x = torch.randn(4, 2)
-    assert torch.equal(twin_of(traced)(x), traced(x))
-
-
-def test_stored_bound_methods_lead_to_the_twin():
-    class Bound(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.run = self.work
-
-        def work(self):
-            return self
-
-    twin = twin_of(Bound())
-    assert twin.run() is twin
-
-
-def test_a_module_with_a_slot_has_a_twin_with_the_same_in_it():
-    class Scaled(nn.Module):
-        __slots__ = ("__factor",)
-
-        def __init__(self):
-            super().__init__()
-            self.layer, self.__factor = nn.Linear(3, 2), 3.0
-
-        def forward(self, x):
-            return self.layer(x) * self.__factor
-
-    network, x = Scaled().eval(), torch.randn(2, 3)
-    assert torch.equal(rn.explain(network, x).logits, network(x))
 
 
 def test_unwrap(residual):
@@ -93,6 +13,21 @@ def test_unwrap(residual):
     assert unwrap(torch.compile(residual)) is residual
     with pytest.raises(InputError, match="network is a type"):
         unwrap(nn.Linear)
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda network: torch.compile(network, backend="eager")])
+def test_hooks_on_a_wrapper_are_refused(residual, images, wrap):
+    wrapper = wrap(residual)
+    handle = wrapper.register_forward_hook(lambda _module, _inputs, output: -output)
+    with pytest.raises(UnsupportedNetworkError, match="around the network carries forward hooks"):
+        rn.explain(wrapper, images)
+    handle.remove()
+    assert torch.equal(rn.explain(wrapper, images).logits, rn.explain(residual, images).logits)
+
+
+def test_has_forward_hooks_names_their_modules(residual):
+    residual[0].register_forward_hook(lambda *_: None)
+    assert has_forward_hooks(residual) == ["0"]
 
 
 def test_a_network_with_the_names_of_a_wrapper_is_no_wrapper(residual, images):
@@ -162,31 +97,3 @@ def test_quantised_layers_are_refused_by_name():
     network = nn.Sequential(nn.ReLU(), torch.ao.nn.quantized.dynamic.Linear(2, 2))
     with pytest.raises(UnsupportedNetworkError, match=r"1 \(Linear\) is quantised.*floating point"):
         check_mode(network)
-
-
-@pytest.mark.parametrize(
-    ("store", "keep"),
-    [
-        (collections.deque(maxlen=3), lambda store, found: store.append(found)),
-        (collections.defaultdict(list), lambda store, found: store["features"].append(found)),
-        (collections.Counter(), lambda store, _: store.update(["runs"])),
-        (types.SimpleNamespace(last=None), lambda store, found: setattr(store, "last", found)),
-        (np.zeros(1), lambda store, _: store.fill(1)),
-        (bytearray(), lambda store, _: store.append(1)),
-    ],
-)
-def test_what_a_network_keeps_in_its_own_containers_is_left_as_it_was(store, keep):
-    class Keeping(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.store = store
-            self.head = nn.Linear(3, 2)
-
-        def forward(self, x):
-            found = self.head(x)
-            keep(self.store, found)
-            return found
-
-    before = repr(store)
-    rn.explain(Keeping().eval(), torch.ones(1, 3), 0)
-    assert repr(store) == before

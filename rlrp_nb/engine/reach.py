@@ -1,0 +1,117 @@
+"""What a network's attributes and hooks lead to, and which of it leads back to the network.
+
+A function kept in an attribute may close over the network, an object may hold one of its layers, a hook may read the
+network from a global. A twin needs such things anew, leading to the twin.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from functools import partial
+from types import CellType, FunctionType, MethodType, ModuleType
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
+
+from torch import Tensor, nn
+
+from rlrp_nb.engine.marks import PLAIN, fields_of, holds_values, is_library, names_of, read_by
+from rlrp_nb.engine.modules import INTERNAL, each_module
+from rlrp_nb.engine.structure import named_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks_with_kwargs",
+)
+
+
+class Reach:
+    """What the attributes and hooks of a network's modules lead to.
+
+    Attributes
+    ----------
+    tensors
+        The tensors among them that are no parameters or buffers of the network, with the attribute that leads there.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._own = {id(module) for _, module in each_module(network)}
+        self._own |= {id(tensor) for tensor in named_tensors(network).values()}
+        self.tensors: list[tuple[str, Tensor]] = []
+        self._alive: list[Any] = []  # so that no identity is used twice
+        leading_to: dict[int, list[int]] = {}
+        ahead = [(name, part, 0) for name, part in _parts_of_network(network)]
+        while ahead:
+            name, value, holder = ahead.pop()
+            if type(value) in PLAIN:
+                continue
+            if id(value) in leading_to:
+                leading_to[id(value)].append(holder)
+                continue
+            leading_to[id(value)] = [holder]
+            self._alive.append(value)
+            if id(value) in self._own:
+                continue
+            if isinstance(value, Tensor):
+                self.tensors.append((name, value))
+            ahead += [(name, part, id(value)) for part in _parts_of(value)]
+        self._back: set[int] = set()
+        back = [holder for key in self._own for holder in leading_to.get(key, ())]
+        while back:
+            key = back.pop()
+            if key and key not in self._back:
+                self._back.add(key)
+                back += leading_to[key]
+
+    def leads_back(self, value: object) -> bool:
+        """Tell a module, parameter or buffer of the network, and what leads to one."""
+        return id(value) in self._back or id(value) in self._own
+
+
+def _parts_of_network(network: nn.Module) -> Iterable[tuple[str, Any]]:
+    """Yield the attributes and hooks of all modules, and the attributes of their tensors, by name."""
+    for place, module in each_module(network):
+        held, within = module.__dict__, f"{place}." if place else ""
+        yield from ((within + key, value) for key, value in fields_of(module) if key not in INTERNAL)
+        for hooks in HOOKS:
+            yield from ((within + hooks, hook) for hook in (held[hooks] or {}).values())
+    for name, tensor in named_tensors(network).items():
+        yield from ((f"{name}.{key}", value) for key, value in getattr(tensor, "__dict__", {}).items())
+
+
+def _parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything at all; one return per kind
+    """Return what a value holds, of those kinds of values that a twin can have anew."""
+    kind = type(value)
+    if isinstance(value, dict):
+        return (*value.keys(), *value.values())
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return () if PLAIN.issuperset(map(type, value)) else tuple(value)
+    if kind is FunctionType:
+        around = () if is_library(str(value.__module__)) else read_by(value, names_of(value.__code__))
+        held = (value.__defaults__, value.__kwdefaults__, value.__dict__)
+        return (*(value.__closure__ or ()), *held, *(read for _, read in around))
+    if kind is CellType:
+        return _content(value)
+    if kind is MethodType:
+        return value.__self__, value.__func__
+    if kind is partial:
+        return value.func, value.args, value.keywords
+    if kind is ReferenceType:
+        return (value(),)
+    if isinstance(value, type | ModuleType | Tensor) or (is_library(kind.__module__) and not holds_values(kind)):
+        return ()
+    return [held for _, held in fields_of(value)]
+
+
+def _content(cell: CellType) -> tuple[Any, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:  # a variable that has no value yet
+        return ()
