@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PLAIN = frozenset({type(None), bool, int, float, str})
 """Types whose values are marks, together with the type: 1 equals True and 1.0, and code can tell them apart."""
 _BY_VALUE = frozenset({bytes, complex, range})
-_DEPTH = 4  # of objects within objects
+_DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
 _FEW = 64  # numbers of a tensor that are looked at
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
@@ -49,9 +49,14 @@ class Marks:
         value
             Anything.
         depth
-            How many objects within objects are still looked into.
+            How many things within things are still looked into.
         names
             The names that the code uses which reads the value: of a Python module or a class these alone are looked at.
+
+        Raises
+        ------
+        RecursionError
+            Things lie deeper within things than that.
         """
         kind = type(value)
         if kind in PLAIN or kind in _BY_VALUE or isinstance(value, int | float | str):
@@ -75,8 +80,13 @@ class Marks:
             return id(value), self.of(value.get(None), depth)
         if isinstance(value, type | ModuleType):
             return self._of_namespace(value, depth, names)
-        if depth == 0 or id(value) in self._seen or (is_library(kind.__module__) and not holds_values(kind)):
+        if id(value) in self._seen:
             return id(value)
+        if is_library(kind.__module__) and not holds_values(kind):
+            # the values of a widget, which a user moves
+            traits = getattr(value, "__dict__", {}).get("_trait_values")
+            return id(value) if traits is None else (id(value), self.of(traits, depth - 1))
+        _check_depth(depth)
         self._seen.add(id(value))
         return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
 
@@ -109,8 +119,9 @@ class Marks:
         """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
         key = id(value), id(names)
         module = value.__name__ if isinstance(value, ModuleType) else value.__module__
-        if depth == 0 or key in self._seen or id(value) in self._seen or is_library(module):
+        if key in self._seen or id(value) in self._seen or is_library(module):
             return id(value)
+        _check_depth(depth)
         self._seen.add(key)
         spaces = value.__mro__ if isinstance(value, type) else (value,)
         held = [(k, vars(space)[k]) for space in spaces for k in names if k in vars(space)]
@@ -120,16 +131,17 @@ class Marks:
         kind = type(value)
         if isinstance(value, tuple | list | deque) and PLAIN.issuperset(map(type, value)):
             return kind, tuple(value), tuple(map(type, value))
-        if isinstance(value, set | frozenset):
+        if isinstance(value, set | frozenset) and PLAIN.issuperset(map(type, value)):
             return kind, set(value)
         plain = isinstance(value, dict) and PLAIN.issuperset(map(type, value.values()))
         if (len(value) > _MOST and not plain) or id(value) in self._seen:
             return id(value), len(value)
+        _check_depth(depth)
         if not isinstance(value, tuple):
             self._seen.add(id(value))
         if isinstance(value, dict):
-            return dict, [(k, self.of(v, depth)) for k, v in value.items()]
-        return kind, [self.of(v, depth) for v in value]
+            return dict, [(k if type(k) in PLAIN else self.of(k), self.of(v, depth - 1)) for k, v in value.items()]
+        return kind, [self.of(v, depth - 1) for v in value]
 
     def _of_function(self, function: Any) -> Any:  # noqa: ANN401 - what a method was made of may be no function
         """Return the mark of a function: which it is, and what it reads from around it."""
@@ -151,14 +163,20 @@ class Marks:
 
 
 def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a tensor
-    """Return which tensor it is, how often it was written into, and what it holds, if little.
+    """Return which tensor it is, where its numbers lie, how often it was written into, and what it holds, if little.
 
     A number that code takes out of a tensor stands in the graph, and PyTorch does not count every way of writing.
     """
     version = 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
-    near = type(value) in {Tensor, nn.Parameter} and value.device.type == "cpu" and value.layout == torch.strided
+    plain = type(value) in {Tensor, nn.Parameter} and value.layout == torch.strided
+    few = plain and value.device.type == "cpu" and value.numel() <= _FEW
     # as a text, in which NaN equals itself
-    return id(value), version, repr(value.tolist()) if near and value.numel() <= _FEW else None
+    return id(value), value.data_ptr() if plain else None, version, repr(value.tolist()) if few else None
+
+
+def _check_depth(depth: int) -> None:
+    if depth <= 0:
+        raise RecursionError
 
 
 @lru_cache(maxsize=2**12)

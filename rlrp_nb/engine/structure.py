@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from rlrp_nb.engine.marks import PLAIN, Marks, slots_of
 from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, global_hooks, modules_of
+from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,36 +47,53 @@ def structure_of(network: nn.Module) -> tuple[Any, ...]:
 
 
 def survey(network: nn.Module) -> Survey:
-    """Look at all of a network's modules; this is done for every explanation, whatever is known of the network."""
+    """Look at all of a network's modules; this is done for every explanation, whatever is known of the network.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Attributes hold things within things too deeply to be looked at.
+    """
     modules = modules_of(network)
     marks = Marks([module for _, module in modules])
     tensors: list[Tensor] = []
     parts: list[Any] = []
-    for name, module in modules:
-        held = module.__dict__
-        # a plain value is its own mark; this runs for every explanation
-        own = {
-            k: v
-            if (kind := type(v)) in PLAIN
-            else kind(v)
-            if kind in _ROWS and _NUMBERS.issuperset(map(type, v))
-            else marks.of(v)
-            for k, v in held.items()
-            if k not in INTERNAL
-        }
-        own |= {k: marks.of(v) for k, v in slots_of(module)}
-        forms = _forms(held["_parameters"], tensors), _forms(held["_buffers"], tensors)
-        # 1 equals True and 1.0, and code can tell them apart
-        parts += (
-            name,
-            type(module),
-            own,
-            [*map(type, own.values())],
-            *forms,
-            [len(held[hooks]) for hooks in FORWARD_HOOKS],
-        )
+    place = ""
+    try:
+        for place, module in modules:
+            held = module.__dict__
+            # a plain value is its own mark; this runs for every explanation
+            own = {
+                k: v
+                if (kind := type(v)) in PLAIN
+                else kind(v)
+                if kind in _ROWS and _NUMBERS.issuperset(map(type, v))
+                else marks.of(v)
+                for k, v in held.items()
+                if k not in INTERNAL
+            }
+            own |= {k: marks.of(v) for k, v in slots_of(module)}
+            forms = _forms(held["_parameters"], tensors), _forms(held["_buffers"], tensors)
+            # 1 equals True and 1.0, and code can tell them apart
+            parts += (
+                place,
+                type(module),
+                own,
+                [*map(type, own.values())],
+                *forms,
+                [len(held[hooks]) for hooks in FORWARD_HOOKS],
+            )
+        kinds = []
+        for kind in dict.fromkeys(type(module) for _, module in modules):
+            place = kind.__name__
+            kinds.append(marks.of_type(kind))
+    except RecursionError:
+        raise UnsupportedNetworkError(
+            f"an attribute of {place or 'the network'} holds things within things too deeply to be looked at for "
+            "changes. Keep what forward does not read somewhere else, or in flat lists."
+        ) from None
     structure = (
-        [marks.of_type(kind) for kind in dict.fromkeys(type(module) for _, module in modules)],
+        kinds,
         global_hooks(),
         parts,
         _shared(tensors),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from types import MethodType, ModuleType, SimpleNamespace
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -196,6 +197,23 @@ HELD = {
         lambda n: n.deep.a.b.c.factor,
         lambda n, _: setattr(n.deep.a.b.c, "factor", 3.0),
     ),
+    "an object very deep within": (
+        lambda n: innermost(n.deeper).factor,
+        lambda n, _: setattr(innermost(n.deeper), "factor", 3.0),
+    ),
+    "a widget": (lambda n: n.widget.value, lambda n, _: setattr(n.widget, "value", 3.0)),
+    "a table by tensors": (
+        lambda n: next(iter(n.by_tensor.values())),
+        lambda n, _: setattr(n, "by_tensor", {torch.ones(2): 3.0}),
+    ),
+    "an object in a set": (
+        lambda n: next(iter(n.objects)).own,
+        lambda n, _: setattr(next(iter(n.objects)), "own", 3.0),
+    ),
+    "other numbers of a large tensor": (
+        lambda n: n.large_tensor.mean(),
+        lambda n, _: setattr(n.large_tensor, "data", torch.full((100,), 3.0)),
+    ),
     "a partial": (
         partial(lambda holder, _: holder["factor"], {"factor": 2.0}),
         lambda n, _: n.factor.args[0].update(factor=3.0),
@@ -206,6 +224,16 @@ HELD = {
 @pytest.mark.parametrize("name", HELD)
 def test_a_factor_that_was_changed_is_seen_wherever_it_is_held(name, monkeypatch):
     copy_context().run(see_a_change, *HELD[name], monkeypatch)
+
+
+def innermost(holder):
+    while hasattr(holder, "inner"):
+        holder = holder.inner
+    return holder
+
+
+def nested(depth):
+    return SimpleNamespace(inner=nested(depth - 1)) if depth else SimpleNamespace(factor=2.0)
 
 
 def see_a_change(factor, change, monkeypatch):
@@ -226,6 +254,11 @@ def see_a_change(factor, change, monkeypatch):
         large=np.full(1200, 2.0),
         tensor=torch.tensor(2.0),
         one=1,
+        deeper=nested(20),
+        widget=ipywidgets.FloatSlider(value=2.0),
+        by_tensor={torch.ones(2): 2.0},
+        objects={Helper()},
+        large_tensor=torch.full((100,), 2.0),
         deep=SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=SimpleNamespace(factor=2.0)))),
     ).eval()
     x = torch.randn(2, 3)
@@ -345,3 +378,14 @@ def test_what_holds_itself_has_a_mark(monkeypatch):
     assert structure_of(network) == before
     network.loop.append(1)
     assert structure_of(network) != before
+
+
+def test_what_lies_too_deep_to_be_seen_is_refused_by_module():
+    network, deep = nn.Sequential(nn.Flatten(), nn.Linear(3, 2)), []
+    for _ in range(5000):
+        deep = [deep]
+    network[1].deep = deep
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"an attribute of 1 holds things within things"):
+        rn.explain(network.eval(), torch.zeros(1, 3))
+    network[1].deep = {"list": nested(30), "again": [[[1.0]]]}
+    rn.explain(network, torch.zeros(1, 3))
