@@ -12,6 +12,7 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
 
 import numpy as np
 import torch
@@ -76,8 +77,8 @@ class Marks:
             return self.of(value.__self__, depth), self._of_function(value.__func__)
         if isinstance(value, partial):
             return kind, self.of(value.func), self.of(value.args), self.of(value.keywords)
-        if isinstance(value, ContextVar):
-            return id(value), self.of(value.get(None), depth)
+        if kind is ReferenceType or isinstance(value, ContextVar):
+            return id(value), self.of(value() if kind is ReferenceType else value.get(None), depth - 1)
         if isinstance(value, type | ModuleType):
             return self._of_namespace(value, depth, names)
         if id(value) in self._seen:
@@ -236,7 +237,7 @@ def holds_values(kind: type) -> bool:
     return issubclass(kind, nn.Module) or kind.__module__.partition(".")[0] in _HOLDERS
 
 
-_HOLDERS = frozenset({"argparse", "collections", "fractions", "functools", "omegaconf", "types"})
+_HOLDERS = frozenset({"argparse", "collections", "fractions", "functools", "omegaconf", "types", "weakref"})
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What a network's attributes and hooks lead to, and which of it leads back to the network.
+"""What a network's attributes, methods and hooks lead to, and which of it leads back to the network.
 
 A function kept in an attribute may close over the network, an object may hold one of its layers, a hook may read the
 network from a global. A twin needs such things anew, leading to the twin.
@@ -33,7 +33,7 @@ HOOKS = (
 
 
 class Reach:
-    """What the attributes and hooks of a network's modules lead to.
+    """What the attributes, methods and hooks of a network's modules lead to.
 
     Attributes
     ----------
@@ -76,14 +76,26 @@ class Reach:
 
 
 def _parts_of_network(network: nn.Module) -> Iterable[tuple[str, Any]]:
-    """Yield the attributes and hooks of all modules, and the attributes of their tensors, by name."""
+    """Yield the attributes, methods and hooks of all modules, and the attributes of their tensors, by name."""
     for place, module in each_module(network):
         held, within = module.__dict__, f"{place}." if place else ""
         yield from ((within + key, value) for key, value in fields_of(module) if key not in INTERNAL)
+        yield from ((within + key, method) for key, method in methods_of(type(module)))
         for hooks in HOOKS:
             yield from ((within + hooks, hook) for hook in (held[hooks] or {}).values())
     for name, tensor in named_tensors(network).items():
         yield from ((f"{name}.{key}", value) for key, value in getattr(tensor, "__dict__", {}).items())
+
+
+def methods_of(kind: type) -> list[tuple[str, FunctionType]]:
+    """Return the methods of a class of modules by name, without those of libraries and those that Python calls."""
+    found: dict[str, FunctionType] = {}
+    for base in kind.__mro__:
+        if not is_library(base.__module__):
+            for name, member in vars(base).items():
+                if type(member) is FunctionType and not name.startswith("__"):
+                    found.setdefault(name, member)
+    return [*found.items()]
 
 
 def _parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything at all; one return per kind

@@ -196,7 +196,13 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
             where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
             raise InputError(
                 f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason_of(error)}. "
-                "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
+                + (
+                    "If it works by itself: it is run as a twin of other modules, which a table by id() does not hold; "
+                    "use the modules or their names."
+                    if isinstance(error, KeyError)
+                    else "Pass a batch of the shape that the network was made for, such as (batch, channels, height, "
+                    "width)."
+                )
             ) from None  # the tracer's hundred frames would hide what matters
 
 
@@ -237,6 +243,11 @@ def _untraceable(error: Exception) -> UnsupportedNetworkError:
     text = _text(error).lower()
     if any(word in text for word in ("data-dependent", "data dependent", "unbacked", "could not guard")):
         return data_dependent(f"PyTorch says: {reason_of(error)}")
+    if isinstance(error, RecursionError):
+        return UnsupportedNetworkError(
+            "the network could not be traced by torch.export, which came to no end: a list or dict in an attribute "
+            "holds itself, or a function calls itself too often. Keep such a list in an object of a class of your own."
+        )
     return UnsupportedNetworkError(
         f"the network could not be traced by torch.export ({type(error).__name__}: {reason_of(error)}). Check that "
         "torch.export.export(network, (inputs,)) works, and write what it complains about with PyTorch ops."

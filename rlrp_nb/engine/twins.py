@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from rlrp_nb.engine.chance import undrawn
 from rlrp_nb.engine.marks import PLAIN, fields_of, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import INTERNAL, each_module
-from rlrp_nb.engine.reach import HOOKS, Reach
+from rlrp_nb.engine.reach import HOOKS, Reach, methods_of
 from rlrp_nb.engine.snapshot import inner_of
 from rlrp_nb.engine.structure import memory_of, named_tensors
 from rlrp_nb.errors import UnsupportedNetworkError
@@ -143,6 +143,10 @@ class _Making:
         held.update({k: v if k in INTERNAL else self._of(v) for k, v in old.items() if k != "_compiled_call_impl"})
         for key, value in slots_of(module):
             object.__setattr__(twin, key, self._of(value))
+        for key, method in methods_of(type(module)):
+            # one that finds the network, or a table by its modules, in a global
+            if self._reach.leads_back(method):
+                held.setdefault(key, MethodType(self._of(method), twin))
         for name in ("_parameters", "_buffers", "_modules"):
             held[name] = {k: None if v is None else self._made[id(v)] for k, v in old[name].items()}
         for name in HOOKS:

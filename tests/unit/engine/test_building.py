@@ -83,7 +83,7 @@ def test_weights_that_are_computed_are_constants(images):
     assert graph.constants.steps
 
 
-class Past(nn.Module):
+class PastSelf(nn.Module):
     """A network whose method reads it from a global, past ``self``."""
 
     def __init__(self):
@@ -95,6 +95,11 @@ class Past(nn.Module):
     def forward(self, x):
         network = NETWORKS[0]
         return network.head(x.flatten(1)) * network.scale + self.alias
+
+
+class Past(PastSelf):
+    def forward(self, x):
+        return super().forward(x)
 
 
 NETWORKS: list[nn.Module] = []

@@ -2,6 +2,7 @@
 
 import copy
 import sys
+import weakref
 from collections import deque
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
@@ -202,6 +203,8 @@ HELD = {
         lambda n, _: setattr(innermost(n.deeper), "factor", 3.0),
     ),
     "a widget": (lambda n: n.widget.value, lambda n, _: setattr(n.widget, "value", 3.0)),
+    "a weak reference": (lambda n: n.weak().own, lambda n, _: setattr(n.weak(), "own", 3.0)),
+    "a weak table": (lambda n: n.weak_table[n.helper], lambda n, _: n.weak_table.update({n.helper: 3.0})),
     "a table by tensors": (
         lambda n: next(iter(n.by_tensor.values())),
         lambda n, _: setattr(n, "by_tensor", {torch.ones(2): 3.0}),
@@ -238,6 +241,7 @@ def nested(depth):
 
 def see_a_change(factor, change, monkeypatch):
     torch.manual_seed(0)
+    helper = Helper()
     network = Scaled(
         factor,
         held=2.0,
@@ -246,7 +250,9 @@ def see_a_change(factor, change, monkeypatch):
         object=SimpleNamespace(inner=SimpleNamespace(factor=2.0)),
         slot=2.0,
         slotted=Slotted(2.0),
-        helper=Helper(),
+        helper=helper,
+        weak=weakref.ref(helper),
+        weak_table=weakref.WeakKeyDictionary({helper: 2.0}),
         method=Helper().get,
         deque=deque([2.0]),
         bytes=bytearray([2]),

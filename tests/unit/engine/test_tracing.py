@@ -1,6 +1,7 @@
 import functools
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -170,3 +171,25 @@ def test_a_process_forked_after_an_explanation_explains_where_it_could_use_autog
         for code in (PLAIN, EXPLAINING)
     )
     assert explaining.stdout == plain.stdout, explaining.stderr
+
+
+def test_an_attribute_that_holds_itself_is_refused_in_words():
+    network = nn.Sequential(nn.Linear(3, 2)).eval()
+    network[0].loop = []
+    network[0].loop.append(network[0].loop)
+    with pytest.raises(UnsupportedNetworkError, match=r"a list or dict in an attribute holds itself.*of a class"):
+        rn.explain(network, torch.zeros(1, 3))
+    network[0].loop = SimpleNamespace(loop=network[0].loop)
+    rn.explain(network, torch.zeros(1, 3))
+
+
+def test_an_error_that_cannot_say_what_it_is_is_told_by_its_name(written, images):
+    class Silent(Exception):  # noqa: N818 - a user's own name
+        def __str__(self):
+            raise ValueError
+
+    def fail(*_):
+        raise Silent
+
+    with pytest.raises(InputError, match=r"in Written.forward: Silent\. Pass"):
+        rn.explain(written(fail), images)

@@ -251,6 +251,47 @@ def test_hooks_that_know_modules_by_identity_are_run():
     assert found.keys() == {"conv", "fc"}
 
 
+class Looking(nn.Module):
+    """A network that finds a factor of its own in a table."""
+
+    def __init__(self, table):
+        super().__init__()
+        self.conv, self.table = nn.Conv2d(3, 4, 3), table
+
+    def forward(self, x):
+        return self.conv(x).flatten(1) * self.factor()
+
+    def factor(self):
+        return self.table.get(self, 1.0) * self.table.get(self.conv, 1.0)
+
+
+class LookingAround(Looking):
+    def factor(self):
+        return TABLE.get(self, 1.0)
+
+
+TABLE = weakref.WeakKeyDictionary()
+
+
+@pytest.mark.parametrize("table", [{}, collections.OrderedDict(), weakref.WeakKeyDictionary(), None])
+def test_a_network_that_finds_itself_in_a_table_is_found_there(table):
+    network, x = (LookingAround(None) if table is None else Looking(table)).eval(), torch.randn(2, 3, 6, 6)
+    (TABLE if table is None else table).update({network: 3.0, network.conv: 2.0})
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    assert network(x).abs().max() > 2 * network.conv(x).abs().max()
+
+
+def test_a_table_by_the_identity_of_modules_is_refused_in_words():
+    class Identified(Looking):
+        def factor(self):
+            return self.table[id(self.conv)]
+
+    network = Identified({}).eval()
+    network.table[id(network.conv)] = 2.0
+    with pytest.raises(rn.InputError, match=r"If it works by itself.*table by id\(\)"):
+        rn.explain(network, torch.randn(2, 3, 6, 6))
+
+
 def test_layers_that_are_compiled_show_weights_that_were_replaced():
     network, x = Small().eval(), torch.randn(2, 3, 6, 6)
     network.conv = torch.compile(network.conv, backend="eager")
