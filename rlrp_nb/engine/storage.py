@@ -175,7 +175,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "logits": logits.shape[0] == samples,
         "targets": all(t.shape == (samples, count) and t.dtype == torch.int64 for t in (targets, negatives)),
         "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
-        "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, samples)),
+        "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, relevance)),
         "names of layers": len({n for names, _ in layers for n in names}) == sum(len(names) for names, _ in layers),
         "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
     }
@@ -206,8 +206,10 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     )
 
 
-def _are_pictures(images: Tensor, count: int) -> bool:
-    return images.dim() == 4 and images.shape[0] == count and images.shape[3] == 3 and 0 not in images.shape  # noqa: PLR2004
+def _are_pictures(images: Tensor, relevance: Tensor) -> bool:
+    """Tell whether there is a picture for each sample, in which every pixel has its relevance."""
+    samples, plane = relevance.shape[0], relevance.shape[3:]
+    return len(plane) == 2 and tuple(images.shape) == (samples, *plane, 3)  # noqa: PLR2004 - height, width
 
 
 def _brief(error: Exception) -> str:

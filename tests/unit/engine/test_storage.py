@@ -196,6 +196,13 @@ def test_one_bit_that_has_turned_is_found(explanation, tmp_path):
             rn.Explanation.load(path)
 
 
+def test_images_of_another_size_than_the_relevance_are_refused(explanation, tmp_path):
+    explanation.images = torch.zeros(2, 8, 9, 3, dtype=torch.uint8)
+    path = explanation.save(tmp_path / "x.safetensors")
+    with pytest.raises(rn.FileFormatError, match="images do not fit the relevance"):
+        rn.Explanation.load(path)
+
+
 def test_a_file_from_before_there_was_a_checksum_is_read(explanation, tmp_path):
     path = explanation.save(tmp_path / "x.safetensors")
     save_file(load_file(path), path, metadata={"rlrp_nb": json.dumps(header_of(path))})
