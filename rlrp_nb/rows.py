@@ -121,6 +121,11 @@ class ExplainPictures:
         measures: Mapping[str, Measure] | None = None,
         device: str | torch.device = "cpu",
     ) -> None:
+        if not hasattr(model, "preprocess"):
+            raise InputError(
+                f"model is a {type(model).__name__}; accepted is a classifier, from load_model or "
+                "rlrp_nb.Classifier(...)."
+            )
         classes = len(model.categories)
         if target is not None and (
             isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < classes
@@ -133,8 +138,12 @@ class ExplainPictures:
         if wrong:
             raise InputError(f"the measure {wrong[0]!r} has to be a callable, and its name a text.")
         self._schema = _schema(tuple(self._measures))
-        self._device = torch.device(device)
         place = next(iter(model.network.parameters()), torch.empty(0, device="cpu")).device
+        try:
+            self._device = torch.device(device)
+            torch.empty(0, device=self._device)
+        except (RuntimeError, AssertionError, TypeError) as error:  # each kind of device refuses in its own way
+            raise InputError(f"device={device!r} is not there ({str(error).splitlines()[0]}).") from error
         if place != self._device:
             model = replace(model, network=copy.deepcopy(model.network).to(self._device))
         self._model, self._target, self._method = model, target, resolve(method)
@@ -153,7 +162,7 @@ class ExplainPictures:
         pyarrow.Table
             One row for each picture, in the same order:
 
-            - ``path`` (string);
+            - ``path`` (string; bytes of a name that are not UTF-8 as escapes);
             - ``error`` (string): why there is nothing else in this row, or null;
             - ``target`` (int64), ``label`` (string), ``probability`` (float64): the class, its name, its softmax;
             - ``heatmap`` (binary): relevance summed over channels, divided by ``scale``, as little-endian float16 in
@@ -282,6 +291,7 @@ def _schema(measures: tuple[str, ...]) -> pa.Schema:
 
 
 def _row(path: str, outcome: _Explained | str) -> dict[str, object]:
+    path = path.encode(errors="backslashreplace").decode()  # a table holds no bytes that are not UTF-8
     if isinstance(outcome, str):
         return {"path": path, "error": outcome}
     scale = float(np.abs(outcome.heatmap).max()) or 1.0

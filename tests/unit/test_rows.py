@@ -226,7 +226,19 @@ def test_a_target_that_is_no_class_is_refused_before_the_job(model, target):
         ExplainPictures(model, target=target)
 
 
+def test_a_name_that_is_not_utf_8_stops_no_job(model, tmp_path):
+    columns = ReadPictures(model.preprocess)({"path": np.array([f"{tmp_path}/\udcff.png"], object)})
+    (row,) = ExplainPictures(model)(columns).to_pylist()
+    assert row["path"] == f"{tmp_path}/\\udcff.png"
+    assert "there is no file" in row["error"]
+
+
 def test_what_else_cannot_be_done_is_refused_before_the_job(model):
+    with pytest.raises(InputError, match="accepted is a classifier"):
+        ExplainPictures(model.network)
+    for device in ("nope", "cuda:99", 1.5):
+        with pytest.raises(InputError, match=f"device={device!r} is not there"):
+            ExplainPictures(model, device=device)
     with pytest.raises(InputError, match=r"'scale' is the name of another column"):
         ExplainPictures(model, measures={"scale": lambda *_: None})
     with pytest.raises(InputError, match=r"measures is a list: give a dict"):
