@@ -102,7 +102,7 @@ def _parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything 
     """Return what a value holds, of those kinds of values that a twin can have anew."""
     kind = type(value)
     if isinstance(value, dict):
-        return (*value.keys(), *value.values())
+        return (*dict.keys(value), *dict.values(value))
     if isinstance(value, list | tuple | set | frozenset | deque):
         return () if PLAIN.issuperset(map(type, value)) else tuple(value)
     if kind is FunctionType:

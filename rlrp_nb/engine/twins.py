@@ -157,9 +157,11 @@ class _Making:
 
     def _of(self, value: Any) -> Any:  # noqa: ANN401, PLR0911 - of any type; one return per kind
         """Return a value for the twin: it leads to the twin, and to containers that only the twin changes."""
+        kind = type(value)
+        if kind in PLAIN:
+            return value
         if id(value) in self._made:
             return self._made[id(value)]
-        kind = type(value)
         if kind in {list, deque}:
             own = copy(value)
             self._made[id(value)] = own
