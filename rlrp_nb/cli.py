@@ -7,9 +7,10 @@ What a person reads or a program parses goes to stdout; progress and errors go t
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+_LONGEST_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # what these formats can hold, in pixels
 PAGES = (".html", ".htm")
 DEFAULT_MODEL = "efficientnet_lite0"
 SAMPLE = "sample:"
@@ -146,10 +148,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from rlrp_nb.plots.picture import picture, stack  # noqa: PLC0415 - loads NumPy and Pillow
+    from rlrp_nb.plots.picture import picture, picture_size, stack  # noqa: PLC0415 - loads NumPy and Pillow
 
     layers = options.layers if options.layers in {None, "all"} else _split(options.layers, "--layers")
-    explanations, classifier = _explanations(options, [options.method], layers)
+    explanations, classifier = _explanations(options, [options.method], picture_size, layers)
     explanation = explanations[0]
     if options.out:
         count = explanation.targets.shape[1]
@@ -162,12 +164,13 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - loads torch
-    from rlrp_nb.plots.picture import comparison, stack  # noqa: PLC0415 - loads NumPy and Pillow
+    from rlrp_nb.plots.picture import comparison, comparison_size, stack  # noqa: PLC0415 - loads NumPy and Pillow
 
     # Of all methods, those that do not fit the network are left out; one that was asked for by name must not be.
     everything = options.methods == "all"
     methods = available_methods() if everything else _split(options.methods, "--methods")
-    explanations, classifier = _explanations(options, methods, everything=everything)
+    size = partial(comparison_size, methods=len(methods))
+    explanations, classifier = _explanations(options, methods, size, everything=everything)
     if options.out:
         count = explanations[0].targets.shape[1]
         _save(stack([comparison(explanations, k, theme=options.theme) for k in range(count)]), options.out)
@@ -178,27 +181,36 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from rlrp_nb.plots.picture import picture  # noqa: PLC0415 - loads NumPy and Pillow
+    from rlrp_nb.plots.picture import picture, picture_size  # noqa: PLC0415 - loads NumPy and Pillow
 
     folder = expanded(options.out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{str(folder)!r} cannot be a folder: {error.strerror}. Choose another path.") from error
+    except ValueError as error:  # a name with a zero byte
+        raise InputError(f"{str(folder)!r} is no name of a folder. Choose another path.") from error
     options.out, options.html = folder / "demo.png", folder / "demo.html"
-    explanations, classifier = _explanations(options, ["rlrp"], "all")
+    explanations, classifier = _explanations(options, ["rlrp"], picture_size, "all")
     _save(picture(explanations[0]), options.out)
     _page(explanations[0], options.html)
     _say("A photograph of a cup of coffee (from scikit-image): what a network sees in it, and why.\n")
     _print(options, explanations, classifier)
-    opener = {"darwin": "open", "win32": "start"}.get(sys.platform, "xdg-open")
-    _say(f"\nOpen the page with: {opener} {options.html}")
+    _say(f"\nOpen the page with: {_opening(options.html)}")
     return 0
+
+
+def _opening(path: Path) -> str:
+    """Return the command that opens a file, as a shell takes it."""
+    if sys.platform == "win32":
+        return f'start "" "{path}"'  # the first text in quotes would be a title
+    return f"{'open' if sys.platform == 'darwin' else 'xdg-open'} {shlex.quote(str(path))}"
 
 
 def _explanations(
     options: argparse.Namespace,
     methods: Sequence[str],
+    size: Callable[[tuple[int, int]], tuple[int, int]],
     layers: str | list[str] | None = None,
     *,
     everything: bool = False,
@@ -226,6 +238,8 @@ def _explanations(
             logits = classifier.network(classifier.preprocess(image)[None])[0]
         ranking = logits.argsort(descending=True).tolist()
         targets: Any = read_targets(options.target or ["top1"], classifier.categories, ranking)
+        width, height = size(classifier.preprocess.shape[1:])
+        _check_size((width, len(targets) * height), options.out)
         bar.update()
         explanations: list[Explanation] = []
         refused: dict[str, UnsupportedNetworkError] = {}
@@ -272,8 +286,19 @@ def _is_same_file(source: str, path: Path) -> bool:
 def _save(image: "Image.Image", path: Path) -> Path:
     from PIL import Image  # noqa: PLC0415 - only needed here
 
+    _check_size(image.size, path)  # known before, but for methods that turned out not to fit
     kind = Image.registered_extensions()[path.suffix.lower()]
     return write_whole(path, partial(image.save, format=kind, quality=92))
+
+
+def _check_size(size: tuple[int, int], path: Path | None) -> None:
+    """Refuse a picture that the format of its file could not hold."""
+    longest = _LONGEST_SIDE.get(path.suffix.lower()) if path else None
+    if path and longest and max(size) > longest:
+        raise InputError(
+            f"the picture would have {size[0]:,} x {size[1]:,} pixels, and a {path.suffix} holds at most {longest:,} "
+            "on a side: name a .png instead, or give fewer targets."
+        )
 
 
 def _page(explanations: "Explanation | list[Explanation]", path: Path) -> None:

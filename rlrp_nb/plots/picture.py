@@ -100,14 +100,13 @@ def picture(
     look.check()
     heatmap, photo = _heatmap(explanation, target, sample), _photo(explanation, sample)
     limit = colormap.symmetric_limit(heatmap, percentile)
-    scale = _scale(heatmap, 3)
+    scale = _scale(heatmap.shape, 3)
     exact = _enlarged(colormap.paint(heatmap, limit, theme), scale)
     panels = [("relevance of every pixel", exact)]
     if photo is not None:
         overlay = _overlay(heatmap, photo, scale, look)
         panels = [("what the network saw", _sharp(photo, scale)), ("overlay, smoothed", overlay), *panels]
-    height, width = exact.height, sum(panel.width + GAP for _, panel in panels)
-    sheet = Image.new("RGB", (2 * MARGIN + width + BAR + 130, 2 * MARGIN + height + 150), _INK[theme][0])
+    sheet = Image.new("RGB", picture_size(heatmap.shape, has_photo=photo is not None), _INK[theme][0])
     draw = ImageDraw.Draw(sheet)
     top = _heading(
         draw,
@@ -121,7 +120,7 @@ def picture(
         draw.text((left, top), caption, _INK[theme][2], _font(SMALL))
         _place(sheet, panel, (left, top + LINE + 8), theme)
         left += panel.width + GAP
-    _colour_bar(sheet, (left, top + LINE + 8, BAR, height), limit, theme)
+    _colour_bar(sheet, (left, top + LINE + 8, BAR, exact.height), limit, theme)
     note = _scale_note(percentile)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
@@ -168,14 +167,13 @@ def comparison(
     first, photo = explanations[0], _photo(explanations[0], sample)
     for other in explanations[1:]:
         _check_alike(first, other, target, sample)
-    scale = _scale(heatmaps[0], len(heatmaps) + 1)
+    scale = _scale(heatmaps[0].shape, len(heatmaps) + 1)
     side, height = (scale * length for length in reversed(heatmaps[0].shape))
-    columns = len(heatmaps) + (photo is not None)
     rows = 1 if photo is None else 2
-    width = max(2 * MARGIN + columns * (side + GAP) - GAP, 760)
-    sheet = Image.new("RGB", (width, 2 * MARGIN + rows * (height + GAP) + 150), _INK[theme][0])
+    size = comparison_size(heatmaps[0].shape, len(heatmaps), has_photo=photo is not None)
+    sheet = Image.new("RGB", size, _INK[theme][0])
     draw = ImageDraw.Draw(sheet)
-    top = _heading(draw, headline(first, target, sample), first.network, theme, width)
+    top = _heading(draw, headline(first, target, sample), first.network, theme, sheet.width)
     left, below = MARGIN, top + 2 * LINE + 6
     if photo is not None:
         draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
@@ -197,6 +195,46 @@ def comparison(
     note = f"Each method has its own scale. {_scale_note(percentile)}"
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
+
+
+def picture_size(shape: tuple[int, ...], *, has_photo: bool = True) -> tuple[int, int]:
+    """Return how large :func:`picture` draws.
+
+    Parameters
+    ----------
+    shape : (height, width)
+        Of the heatmap.
+    has_photo : bool
+        Whether the explanation holds the photograph.
+
+    Returns
+    -------
+    (int, int)
+        Width and height in pixels.
+    """
+    height, width = (_scale(shape, 3) * length for length in shape)
+    panels = 3 if has_photo else 1
+    return 2 * MARGIN + panels * (width + GAP) + BAR + 130, 2 * MARGIN + height + 150
+
+
+def comparison_size(shape: tuple[int, ...], methods: int, *, has_photo: bool = True) -> tuple[int, int]:
+    """Return how large :func:`comparison` draws.
+
+    Parameters
+    ----------
+    shape, has_photo
+        As in :func:`picture_size`.
+    methods : int
+        How many are compared.
+
+    Returns
+    -------
+    (int, int)
+        Width and height in pixels.
+    """
+    height, width = (_scale(shape, methods + 1) * length for length in shape)
+    columns, rows = (methods + 1, 2) if has_photo else (methods, 1)
+    return max(2 * MARGIN + columns * (width + GAP) - GAP, 760), 2 * MARGIN + rows * (height + GAP) + 150
 
 
 def stack(images: Sequence[Image.Image]) -> Image.Image:
@@ -266,9 +304,9 @@ def _check_alike(first: "Explanation", other: "Explanation", target: int, sample
         )
 
 
-def _scale(heatmap: Floats, columns: int) -> int:
+def _scale(shape: tuple[int, ...], columns: int) -> int:
     wanted = min(PANEL, ROW // columns)
-    return max(1, round(wanted / int(max(heatmap.shape))))
+    return max(1, round(wanted / max(shape)))
 
 
 def _enlarged(pixels: Pixels, scale: int) -> Image.Image:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -71,6 +72,18 @@ def test_the_demo_explains_the_cup(demo):
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["demo.html", "demo.png"]
 
 
+def test_the_command_that_opens_the_page_is_quoted_for_a_shell(run, monkeypatch):
+    monkeypatch.setattr(cli, "_explanations", lambda *_: ([None], None))
+    for name in ("_save", "_page", "_print"):
+        monkeypatch.setattr(cli, name, lambda *_: None)
+    monkeypatch.setattr("rlrp_nb.plots.picture.picture", lambda _: None)
+    monkeypatch.setattr("sys.platform", "linux")
+    code, out, _ = run("demo", "--out", "my folder; 'x'")
+    assert code == 0
+    command = out.rpartition("Open the page with: ")[2]
+    assert shlex.split(command) == ["xdg-open", "my folder; 'x'/demo.html"]
+
+
 def test_the_relevance_of_the_demo_is_at_the_cup(demo):
     """The right third of the picture shows the table: nothing there should glow, the rim of the cup should."""
     folder, _ = demo
@@ -128,6 +141,29 @@ def test_other_kinds_of_pictures(run, digit, ending):
     with Image.open(f"heat.{ending}") as image:
         assert image.format == {"jpg": "JPEG", "JPEG": "JPEG", "webp": "WEBP"}[ending]
         assert min(image.convert("RGB").getpixel((2, 2))) > 250
+
+
+@pytest.mark.parametrize(("ending", "longest"), [("webp", "16,383"), ("JPG", "65,500")])
+@pytest.mark.parametrize("command", [("explain",), ("compare", "--methods", "rlrp,gradient-x-input")])
+def test_a_picture_too_large_for_its_format_is_refused_before_the_work(
+    run, digit, monkeypatch, tmp_path, ending, longest, command
+):
+    targets = ["top10", *(f"{a} - {b}" for a in range(10) for b in range(10) if a != b)]
+    chosen = [word for target in targets for word in ("--target", target)]
+    arguments = [command[0], digit, *command[1:], "--model", "simple_cnn", *chosen, "--out"]
+    monkeypatch.setattr("rlrp_nb.engine.explainer.explain", None)  # not even called
+    code, out, err = run(*arguments, f"big.{ending}")
+    assert code == 2
+    assert not out
+    assert f"a .{ending} holds at most {longest} on a side: name a .png instead, or give fewer targets." in err
+    assert not (tmp_path / f"big.{ending}").exists()
+
+
+def test_a_picture_that_turns_out_too_large_is_refused_in_words(run, digit, monkeypatch):
+    monkeypatch.setattr("rlrp_nb.plots.picture.stack", lambda _images: Image.new("L", (16_384, 1)))
+    code, _, err = run("explain", digit, "--model", "simple_cnn", "--out", "big.webp")
+    assert code == 2
+    assert "16,384 x 1 pixels" in err
 
 
 def test_a_page(run, digit):
@@ -237,6 +273,7 @@ ERRORS = {
     "no such folder": (["explain", "{digit}", "--out", "nowhere/heat.png"], "nowhere"),
     "a folder": (["explain", "{digit}", "--out", "folder.png"], "is not a file"),
     "a file as demo folder": (["demo", "--out", "text.txt"], "'text.txt' cannot be a folder: File exists. Choose"),
+    "no name of a folder": (["demo", "--out", "a\0b"], "is no name of a folder"),
     "no such weights": (["explain", "{digit}", "--model", "simple_cnn", "--weights", "./no.pth"], "no.pth"),
     "nothing to fetch": (["fetch", "vgg61"], "vgg16"),
 }

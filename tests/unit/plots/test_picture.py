@@ -10,7 +10,18 @@ from PIL import ImageFont
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.picture import _fitting, _Look, _overlay, _printable, _smoothed, comparison, picture, stack
+from rlrp_nb.plots.picture import (
+    _fitting,
+    _Look,
+    _overlay,
+    _printable,
+    _smoothed,
+    comparison,
+    comparison_size,
+    picture,
+    picture_size,
+    stack,
+)
 
 THEMES = ("dark", "light")
 
@@ -137,6 +148,14 @@ def test_a_comparison_shows_each_method_on_its_own_scale(explanation, by_gradien
     assert places[0][1] + scale * 32 < places[1][1]
     alone = comparison([scaled(explanation, 1e6), by_gradient], percentile=100)
     assert find(alone, pixels_of(explanation.heatmap().double().numpy(), scale))
+
+
+@pytest.mark.parametrize("methods", [1, 2, 6])
+def test_sizes_are_known_before_anything_is_drawn(explanation, without_photo, methods):
+    for each, has_photo in ((explanation, True), (without_photo, False)):
+        shape = each.heatmap().shape
+        assert picture(each).size == picture_size(shape, has_photo=has_photo)
+        assert comparison([each] * methods).size == comparison_size(shape, methods, has_photo=has_photo)
 
 
 def test_a_comparison_of_many_methods_stays_within_a_screen(explanation):
