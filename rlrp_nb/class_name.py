@@ -1,6 +1,10 @@
-"""Class names as people type them: an index, a name, the beginning of a name, a contrast of two names, or ``top3``."""
+"""Class names as people type them: an index, a name, the beginning of a name, a contrast of two names, or ``top3``.
+
+And as people read them: a class whose name shows nothing is called by its number.
+"""
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TypeAlias
@@ -12,7 +16,28 @@ Target: TypeAlias = int | tuple[int, int]
 
 _TOP = re.compile(r"top-?(\d{1,18})", re.IGNORECASE)
 _LISTED = 8
+_UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})  # Unicode's categories of blanks, controls and formatting
 _LONGEST = 500  # far beyond any name, and below the digits that Python turns into a number
+
+
+def shown_name(categories: Sequence[str] | None, index: int) -> str:
+    """Return what a class is called where people read it.
+
+    Parameters
+    ----------
+    categories : sequence of str or None
+        The class names, where they are known.
+    index : int
+        Which class.
+
+    Returns
+    -------
+    str
+        Its name, or ``class 7`` where it has none or nothing of it would be seen.
+    """
+    name = categories[index] if categories and index < len(categories) else ""
+    seen = any(unicodedata.category(sign) not in _UNSEEN for sign in name)
+    return name if seen else f"class {index}"
 
 
 def find_class(text: str, categories: Sequence[str]) -> int:

@@ -5,6 +5,7 @@ import sys
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import headline, method_title, percent
 from rlrp_nb.printable import printable
@@ -158,7 +159,7 @@ def _top(explanation: "Explanation", sample: int) -> list[dict[str, Any]]:
 def _class(explanation: "Explanation", index: int, sample: int) -> dict[str, Any]:
     return {
         "class": index,
-        "name": explanation.categories[index] if explanation.categories else f"class {index}",
+        "name": shown_name(explanation.categories, index),
         "probability": float(explanation.probabilities[sample, index]),
         "logit": float(explanation.logits[sample, index]),
     }

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, get_args
 
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots.colormap import Palette
@@ -75,12 +76,12 @@ class SceneWidget(_CheckedWidget):
     def __init__(self, explanations: "Explanation | Sequence[Explanation]", *, title: str | None = None) -> None:
         listed = explanations if isinstance(explanations, Sequence) else [explanations]
         scene = build_scene(listed, title=title)
-        first = scene["images"][0]
+        first, named = scene["images"][0], listed[0].categories or ()
         super().__init__(
             scene=scene,
             method=first["results"][0]["method"],
             target=first["targets"][0]["key"],
-            categories=list(listed[0].categories or ()),
+            categories=[shown_name(named, index) for index in range(len(named))],
         )
         self._png = _still(listed[0])
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import Dtype, Packed, pack, unpack
 
@@ -314,7 +315,7 @@ def _likeliest(explanation: "Explanation", probabilities: Floats) -> list[Tree]:
 
 
 def _category(explanation: "Explanation", index: int) -> str:
-    return explanation.categories[index] if explanation.categories is not None else f"class {index}"
+    return shown_name(explanation.categories, index)
 
 
 def shown_layer(name: str) -> str:

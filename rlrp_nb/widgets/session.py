@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
 from rlrp_nb.widgets.scene import channel_axis, own_layer, says_the_same
@@ -135,7 +136,7 @@ class Session:
             "before": [float(before[target]) for target in targets],
             "after": [float(after[target]) for target in targets],
             "likeliest": [
-                {"label": self.classifier.categories[int(index)], "probability": float(value)}
+                {"label": shown_name(self.classifier.categories, int(index)), "probability": float(value)}
                 for value, index in zip(values, indices, strict=True)
             ],
         }

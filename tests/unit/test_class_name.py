@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models._meta import _IMAGENET_CATEGORIES as IMAGENET
 
-from rlrp_nb.class_name import find_class, read_targets
+from rlrp_nb.class_name import find_class, read_targets, shown_name
 from rlrp_nb.errors import InputError
 
 RANKING = [967, 968, 925, *(k for k in range(1000) if k not in {967, 968, 925})]
@@ -36,6 +36,16 @@ def test_a_class_is_found(text, index):
 @given(st.sampled_from([k for k, name in enumerate(IMAGENET) if IMAGENET.count(name) == 1]))
 def test_every_class_answers_to_its_own_name(index):
     assert find_class(IMAGENET[index], IMAGENET) == index
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\u2028\u2029", "\u202e\u200b", "\n\0\ufeff"])
+def test_a_class_without_a_name_that_can_be_seen_is_called_by_its_number(blank):
+    assert shown_name(["tabby", blank], 1) == "class 1"
+
+
+def test_a_class_is_called_by_its_name_where_it_is_known():
+    assert shown_name(["tabby", " \N{SNOWMAN} "], 1) == " \N{SNOWMAN} "
+    assert shown_name(["tabby"], 7) == shown_name(None, 7) == shown_name((), 7) == "class 7"
 
 
 def test_several_classes_are_listed_with_their_indices():

@@ -181,6 +181,20 @@ def test_what_cannot_be_shown_is_refused(explanation):
         build_scene([explanation, "page.html"])
 
 
+def test_classes_without_a_name_are_called_by_their_numbers(explanation):
+    blank = build_scene([replace(explanation, categories=(" ",) * 1000)])
+    index = int(explanation.targets[0, 0])
+    assert blank["title"] == f"Why class {index}?"
+    image = blank["images"][0]
+    assert image["targets"][0]["label"] == image["classes"][0]["label"] == f"class {index}"
+    assert image["results"][0]["targets"][str(index)]["pieces"][-1]["labels"][0].startswith("class ")
+
+
+def test_the_question_keeps_its_direction_whatever_the_name(explanation):
+    turned = build_scene([replace(explanation, categories=("\u2069\u202eabc",) * 1000)])
+    assert turned["title"] == "Why \u2068\u202eabc\u2069?"
+
+
 @pytest.mark.parametrize("title", [5, b"x", ["x"]])
 def test_a_title_that_is_no_text_is_refused(explanation, title):
     with pytest.raises(InputError, match="The title is a"):
