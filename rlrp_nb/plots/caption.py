@@ -1,9 +1,41 @@
 """The words on a picture or in a terminal: probabilities, relevance values and the headline of an explanation."""
 
+import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
+
+
+# In Unicode's bidirectional algorithm: letters that run from right to left, and signs that turn what follows them.
+_TURNS = frozenset({"R", "AL", "LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"})
+_AGAINST = " \N{MINUS SIGN} "
+_ENDS = re.compile(r"[\n\r\x1c-\x1e\x85\u2029]")
+_ISOLATES = re.compile(r"[\u2066-\u2069]")
+
+
+def isolated(label: str) -> str:
+    """Return a name as part of a sentence, whose direction it cannot turn; the names of a contrast each for itself.
+
+    Parameters
+    ----------
+    label : str
+        Of a class, a contrast, a network: from left to right or from right to left, or by somebody hostile.
+
+    Returns
+    -------
+    str
+        Each name between U+2068 and U+2069 where any of it runs from right to left. Signs that would end the isolation
+        are left out; the end of a paragraph, which would as well, becomes a blank.
+    """
+    return _AGAINST.join(map(_isolated, label.split(_AGAINST)))
+
+
+def _isolated(name: str) -> str:
+    plain = _ENDS.sub(" ", _ISOLATES.sub("", name))
+    turns = any(unicodedata.bidirectional(sign) in _TURNS for sign in plain)
+    return f"\N{FIRST STRONG ISOLATE}{plain}\N{POP DIRECTIONAL ISOLATE}" if turns else plain
 
 
 def percent(probability: float) -> str:
@@ -46,7 +78,7 @@ def number(value: float) -> str:
     return format(value, shape).replace("-", "\N{MINUS SIGN}")
 
 
-def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> str:
+def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, isolate: bool = False) -> str:
     """Return what was explained, with how sure the network was.
 
     Parameters
@@ -57,6 +89,8 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> st
         Position among the explained targets, not a class index.
     sample : int
         Position in the batch.
+    isolate : bool
+        Whether the names are :func:`isolated`, for what draws both directions of writing.
 
     Returns
     -------
@@ -67,7 +101,9 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0) -> st
     classes = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
     # a seed given as numbers has no class, and so no probability
     shown = " and ".join(percent(float(probabilities[index])) for index in classes if index >= 0)
-    return f"{explanation.label(target, sample)}, {shown}" if shown else explanation.label(target, sample)
+    label = explanation.label(target, sample)
+    named = isolated(label) if isolate else label
+    return f"{named}, {shown}" if shown else named
 
 
 def method_title(name: str) -> str:

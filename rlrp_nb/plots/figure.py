@@ -9,7 +9,7 @@ from PIL import Image
 
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.caption import headline, method_title
+from rlrp_nb.plots.caption import headline, isolated, method_title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -74,7 +74,7 @@ def figure(
     if photo is not None:
         drawn.add_trace(go.Image(source=_data_uri(photo), hovertemplate="row %{y}, column %{x}<extra></extra>"), 1, 1)
     count = explanation.targets.shape[1]
-    titles = [html.escape(headline(explanation, k, sample), quote=False) for k in range(count)]
+    titles = [html.escape(headline(explanation, k, sample, isolate=True), quote=False) for k in range(count)]
     for k in range(count):
         values = explanation.heatmap(k, sample).detach().cpu().double().numpy()
         if values.ndim != 2:  # noqa: PLR2004 - a picture has two dimensions
@@ -95,7 +95,7 @@ def figure(
         drawn.update_layout(updatemenus=[menu])
     drawn.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, constrain="domain")
     drawn.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, autorange="reversed", scaleanchor="x")
-    origin = html.escape(f"{explanation.network} · {method_title(explanation.method)}", quote=False)
+    origin = html.escape(f"{isolated(explanation.network)} · {isolated(method_title(explanation.method))}", quote=False)
     drawn.update_layout(
         title={"text": titles[target], "x": 0.02, "subtitle": {"text": origin}},
         template="plotly_white" if theme == "light" else "plotly_dark",

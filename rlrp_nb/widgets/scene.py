@@ -15,6 +15,7 @@ from PIL import Image
 
 from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
+from rlrp_nb.plots.caption import isolated
 from rlrp_nb.widgets.buffers import Dtype, Packed, pack, unpack
 
 if TYPE_CHECKING:
@@ -424,4 +425,4 @@ def _array(tensor: "Tensor") -> Floats:
 def _question(images: list[Tree]) -> str:
     if len(images) > 1:
         return "Why these answers?"
-    return f"Why {images[0]['targets'][0]['label']}?"
+    return f"Why {isolated(images[0]['targets'][0]['label'])}?"

@@ -46,7 +46,7 @@ WIDGET = """async ({script, style, state, blocks}) => {
   document.head.append(sheet);
   const model = {
     get: key => values[key], set: (key, value) => { values[key] = value; },
-    on() {}, off() {}, save_changes() {}, send() {},
+    on: (event, callback) => { (window.heard ??= {})[event] = callback; }, off() {}, save_changes() {}, send() {},
   };
   const module = await import(URL.createObjectURL(new Blob([script], {type: "text/javascript"})));
   module.default.render({model, el: document.body});
@@ -183,6 +183,102 @@ def test_a_turn_of_direction_in_a_name_ends_with_the_name(visit):
     page.locator(".rl-overlay canvas").first.wait_for()
     inline = "() => [...document.querySelectorAll('.rl strong, .rl span')].map(e => getComputedStyle(e).unicodeBidi)"
     assert set(page.evaluate(inline)) == {"isolate"}
+
+
+TURNING = (
+    "\u202eabc def",
+    "\u2069\u202eabc def",
+    "abc\u2029\u202edef",
+    "\u2067abc",
+    "\u0642\u0637\u0629",
+    "\u05db\u05dc\u05d1 1",
+)
+# What stands around names, sign by sign: each further right than the one before, in every line.
+BACKWARDS = """() => {
+  const wrong = [];
+  for (const block of document.querySelectorAll("h1, .rl p, .rl-cell figcaption, .rl-class-name, .rl-layer-now")) {
+    const walker = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+    let last = null;
+    for (let node; (node = walker.nextNode());) {
+      const named = node.parentElement.closest("bdi");
+      const all = Array.from({length: node.data.length}, (_, i) => i);
+      const signs = all.filter(i => block.localName !== "h1" || "Why?".includes(node.data[i]));
+      for (const i of named ? [null] : signs) {
+        const range = document.createRange();
+        if (named) range.selectNodeContents(named);
+        else (range.setStart(node, i), range.setEnd(node, i + 1));
+        const box = range.getBoundingClientRect();
+        if (!box.width) continue;
+        const lines = new Set([...range.getClientRects()].map(({top}) => Math.round(top / 10)));
+        if (named && lines.size > 1) { last = null; continue; }
+        const inLine = last && box.top < last.bottom - 2 && last.top < box.bottom - 2;
+        if (inLine && box.left < last.right - 1) wrong.push(block.innerText);
+        last = box;
+      }
+    }
+  }
+  return wrong;
+}"""
+
+
+def turning():
+    """A scene of names that are read, or turn what follows, from right to left."""
+    torch.manual_seed(0)
+    count = len(TURNING)
+    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 36, count)).eval()
+    targets = [*range(count), *((k, (k + 1) % count) for k in range(count))]
+    explanation = rn.explain(network, torch.randn(1, 3, 8, 8), targets, "rlrp", "all")
+    explanation.categories, explanation.network = TURNING, TURNING[1]
+    return explanation
+
+
+def test_names_turn_no_word_or_number_around_them(visit):
+    for k in range(len(TURNING)):
+        explanation = turning()
+        explanation.targets = explanation.targets.roll(-k, 1)
+        explanation.negatives = explanation.negatives.roll(-k, 1)
+        page = visit(render(build_scene([explanation])))
+        page.locator(".rl-overlay canvas").first.wait_for()
+        page.get_by_role("radio", name="Classes", exact=True).check()
+        options = page.get_by_role("listbox", name="Class").get_by_role("option")
+        for position in range(options.count()):
+            options.nth(position).click()
+            assert page.evaluate(BACKWARDS) == []
+
+
+def test_names_turn_nothing_in_what_a_kernel_answers(visit):
+    page = visit("<!doctype html><meta charset=utf-8><body></body>")
+    tree, blocks = detach(build_scene([turning()]))
+    state = {
+        "scene": tree, "image": 0, "method": "rlrp", "target": "0-1", "layer": "input", "opacity": 0.85,
+        "view": "strength", "sign": "both", "clip": 99, "smooth": True, "palette": "blue-orange", "across": "both",
+        "scale": "own", "live": True, "offered": ["rlrp", TURNING[0]], "categories": [*TURNING], "max_bytes": 1e6,
+        "k": 5, "busy": False, "progress": 0, "status": "", "error": "",
+    }  # fmt: skip
+    covered = {
+        "image": 0, "label": f"{TURNING[0]} \N{MINUS SIGN} {TURNING[1]}", "before": [0.4], "after": [0.3],
+        "box": {"left": 1, "top": 1, "right": 4, "bottom": 5},
+        "likeliest": [{"label": name, "probability": 0.2} for name in TURNING],
+    }  # fmt: skip
+    page.evaluate(
+        WIDGET,
+        {
+            "script": asset("explorer.js"),
+            "style": asset("rlrp.css"),
+            "state": state,
+            "blocks": [base64.b64encode(block).decode() for block in blocks],
+        },
+    )
+    page.locator(".rl-overlay canvas").first.wait_for()
+    page.evaluate("tree => window.heard['msg:custom']({kind: 'cover', ask: 0, tree}, [])", covered)
+    page.locator(".rl-result bdi").first.wait_for()
+    assert page.locator(".rl-result bdi").count() == 3 + len(TURNING)
+    blank = "\N{NO-BREAK SPACE}"
+    assert page.locator(".rl-result strong").inner_text() == f"{TURNING[0]}: 40{blank}% → 30{blank}%."
+    assert page.evaluate(BACKWARDS) == []
+    label = page.locator(".rl-overlay .rl-stage").get_attribute("aria-label")
+    alone = f"\u2068{TURNING[0]}\u2069"
+    assert label.startswith(f"Relevance for {alone} \N{MINUS SIGN} {alone} by R-LRP at layer input.")
 
 
 ATTACKS = {

@@ -1,6 +1,7 @@
 // What a view wants to see: shown at once where it is there, asked of the kernel where it is not and there is one.
 
 import { attach } from "./decode.js";
+import { isolated } from "./format.js";
 import { merge } from "./merge.js";
 import { methodTitle } from "./scene.js";
 
@@ -45,7 +46,7 @@ export function createAsk(state, now) {
       state.set("target", key);
     } else if (live) {
       const { index, negative, label } = target;
-      const status = `Explaining ${label} by ${methodTitle(method)}`;
+      const status = `Explaining ${isolated(label)} by ${isolated(methodTitle(method))}`;
       send({ kind: "explain", image: state.get("image"), method, index, negative, status });
     }
   }
@@ -90,7 +91,7 @@ export function createAsk(state, now) {
       const target = now()?.target;
       if (!target || !methods.length) return;
       const { index, negative, label } = target;
-      const status = `Explaining ${label} by ${methods.length} more ${methods.length === 1 ? "method" : "methods"}`;
+      const status = `Explaining ${isolated(label)} by ${methods.length} more ${methods.length === 1 ? "method" : "methods"}`;
       send({ kind: "methods", image: state.get("image"), methods, index, negative, status });
     },
     /** @param {{image: number, method: string, target: string}[]} cells */
@@ -104,12 +105,12 @@ export function createAsk(state, now) {
       const limit = state.get("max_bytes");
       if (file.size > limit) {
         const size = Math.round(file.size / 1e6);
-        state.set("error", `“${file.name}” has ${size} MB; pictures up to ${Math.round(limit / 1e6)} MB are accepted. Make it smaller.`);
+        state.set("error", `“${isolated(file.name)}” has ${size} MB; pictures up to ${Math.round(limit / 1e6)} MB are accepted. Make it smaller.`);
         return;
       }
       state.set("error", "");
       const method = now()?.result.method ?? "rlrp";
-      send({ kind: "image", name: file.name, method, status: `Explaining ${file.name}` }, [await file.arrayBuffer()]);
+      send({ kind: "image", name: file.name, method, status: `Explaining ${isolated(file.name)}` }, [await file.arrayBuffer()]);
     },
     /** @param {Box} box */
     cover(box) {
@@ -127,7 +128,7 @@ export function createAsk(state, now) {
       const { target, layer, result } = choice;
       const about = { image: state.get("image"), method: result.method, target: target.key, layer: layer.name };
       const { index, negative } = target;
-      send({ kind: "channels", ...about, index, negative, about, status: `Ranking the channels of ${layer.name}` });
+      send({ kind: "channels", ...about, index, negative, about, status: `Ranking the channels of ${isolated(layer.name)}` });
     },
   };
 }

@@ -1,6 +1,6 @@
 // The class selector: probability bars, one to be chosen; any class by its name; a second one for a contrast.
 
-import { h, fresh, watch } from "./dom.js";
+import { h, fresh, named, watch } from "./dom.js";
 import { percent } from "./format.js";
 import { clamp } from "./geometry.js";
 import { current } from "./overlay.js";
@@ -174,7 +174,7 @@ function bar({ label, negative, probability }) {
   const part = h("span", { class: "rl-class-bar", "aria-hidden": "true" });
   part.style.setProperty("--share", String(probability ?? 0));
   return [
-    h("span", { class: "rl-class-name", text: label }),
+    h("span", { class: "rl-class-name" }, named(label)),
     h("span", { class: "rl-class-share", text: probability === null ? without : percent(probability) }),
     part,
   ];

@@ -1,6 +1,6 @@
 // Native fields bound to the model: sliders, one-of-several buttons, switches.
 
-import { fresh, h, watch } from "./dom.js";
+import { fresh, h, named, watch } from "./dom.js";
 
 /** @typedef {import("./dom.js").Model} Model */
 /** @typedef {import("./dom.js").View} View */
@@ -72,7 +72,7 @@ export function choice(model, { label, options, value, pick, keys }) {
                 check();
               },
             }),
-            h("span", { text: each.text }),
+            named(each.text),
           ),
         ),
       );

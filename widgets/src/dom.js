@@ -1,5 +1,7 @@
 // The few lines that stand between the views and the DOM. Text enters as text, never as HTML.
 
+import { names, opposed } from "./format.js";
+
 /** The part of anywidget's model that the views use; StandIn offers the same.
  * @typedef {object} Model
  * @property {(key: string) => any} get
@@ -33,6 +35,15 @@ export function h(tag, attributes = {}, ...children) {
   }
   for (const child of children) if (child !== null) el.append(child);
   return el;
+}
+
+/**
+ * What somebody else gave a name: each of its names is an element of its own, with which its direction ends, and which
+ * breaks where there is no room.
+ * @param {string} label
+ */
+export function named(label) {
+  return h("span", {}, ...opposed(names(label).map((text) => h("bdi", { text }))));
 }
 
 /**

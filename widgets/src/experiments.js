@@ -2,8 +2,8 @@
 
 import { css, paint } from "./colour.js";
 import { button } from "./controls.js";
-import { h, watch } from "./dom.js";
-import { number, percent } from "./format.js";
+import { h, named, watch } from "./dom.js";
+import { names, number, percent } from "./format.js";
 import { current, schemeOf } from "./overlay.js";
 import { canvasOf, context } from "./photo.js";
 import { isUnits, limitOf, massesOf, numbers } from "./scene.js";
@@ -51,14 +51,17 @@ export function createCover(model, local, ask) {
       if (result.hidden || !covered) return;
       const [before = 0] = covered.before;
       const [after = 0] = covered.after;
-      const label = covered.label.split(" − ")[0] ?? "";
+      const [label = ""] = names(covered.label);
       const now = current(model);
       const heat = now?.explained.pieces[0];
       const inside = heat && !isUnits(heat) ? within(heat, covered.box) : { sum: 0, share: 0 };
       result.replaceChildren(
-        h("strong", { text: `${label}: ${percent(before)} → ${percent(after)}.` }),
-        ` The rectangle holds ${percent(inside.share)} of all relevance for ${now?.target.label ?? ""} (${number(inside.sum, { plus: true })}). `,
-        `Now likeliest: ${covered.likeliest.map((each) => `${each.label} ${percent(each.probability)}`).join(", ")}.`,
+        h("strong", {}, named(label), `: ${percent(before)} → ${percent(after)}.`),
+        ` The rectangle holds ${percent(inside.share)} of all relevance for `,
+        named(now?.target.label ?? ""),
+        ` (${number(inside.sum, { plus: true })}). Now likeliest: `,
+        ...covered.likeliest.flatMap((each, i) => [i ? ", " : "", named(each.label), ` ${percent(each.probability)}`]),
+        ".",
       );
     }),
   ];

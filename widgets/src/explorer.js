@@ -3,7 +3,7 @@
 import { createAsk } from "./ask.js";
 import { createClasses } from "./classes.js";
 import { button, choice, toggle } from "./controls.js";
-import { h, set, watch } from "./dom.js";
+import { h, named, set, watch } from "./dom.js";
 import { createChannels, createCover } from "./experiments.js";
 import { percent } from "./format.js";
 import { WHOLE } from "./geometry.js";
@@ -218,9 +218,9 @@ export function createExplorer(model) {
       verdict.replaceChildren(
         ...(best
           ? [
-              h("span", { class: "rl-network", text: scene.network }),
+              h("span", { class: "rl-network" }, named(scene.network)),
               " says ",
-              h("strong", { text: best.label }),
+              h("strong", {}, named(best.label)),
               ` with ${percent(best.probability)} probability.`,
             ]
           : []),

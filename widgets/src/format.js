@@ -50,6 +50,37 @@ export function extents(shape) {
   return shape.join(" × ");
 }
 
+const AGAINST = ` ${MINUS} `;
+/** Letters that run from right to left, and signs that turn what follows them. */
+const TURNS = /[\u0590-\u08ff\u200f\u202a-\u202e\ufb1d-\ufdff\ufe70-\ufefc\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/**
+ * The names in a label, two where it is of a contrast, without the signs that would end their isolation from what stands
+ * around them: those that isolate themselves, and the ends of paragraphs.
+ * @param {string} label
+ */
+export function names(label) {
+  return label.split(AGAINST).map((name) => name.replace(/[\u2066-\u2069]/g, "").replace(/[\n\r\x1c-\x1e\x85\u2029]/g, " "));
+}
+
+/**
+ * Parts with what stands between the names of a contrast between them.
+ * @template T
+ * @param {T[]} parts
+ * @returns {(T | string)[]}
+ */
+export function opposed(parts) {
+  return parts.flatMap((part, i) => (i ? [AGAINST, part] : [part]));
+}
+
+/**
+ * A label within a sentence where no element can stand, as in an attribute: rlrp_nb/plots/caption.py does the same.
+ * @param {string} label
+ */
+export function isolated(label) {
+  return opposed(names(label).map((name) => (TURNS.test(name) ? `\u2068${name}\u2069` : name))).join("");
+}
+
 /**
  * A word that may stand in a file name.
  * @param {string} text

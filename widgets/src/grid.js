@@ -1,8 +1,8 @@
 // The comparison grid: the same picture under several methods or classes; zoom, pan and cursor move together.
 
 import { button, choice, choiceOf } from "./controls.js";
-import { h, watch } from "./dom.js";
-import { MINUS, number, percent } from "./format.js";
+import { h, named, watch } from "./dom.js";
+import { MINUS, isolated, number, percent } from "./format.js";
 import { cells, columnsThatFit } from "./layout.js";
 import { positiveShare, sparseness } from "./measure.js";
 import { current, schemeOf } from "./overlay.js";
@@ -107,21 +107,24 @@ export function createGrid(model, local, ask) {
       h(
         "figcaption",
         {},
-        h("button", {
-          type: "button",
-          class: "rl-cell-title",
-          text: byMethod ? cell.title : cell.label,
-          title: "Show this map large",
-          onclick: () => {
-            model.set("image", cell.image);
-            model.set("method", cell.method);
-            model.set("target", cell.target);
-            if (cell.layer !== undefined) model.set("layer", cell.layer);
+        h(
+          "button",
+          {
+            type: "button",
+            class: "rl-cell-title",
+            title: "Show this map large",
+            onclick: () => {
+              model.set("image", cell.image);
+              model.set("method", cell.method);
+              model.set("target", cell.target);
+              if (cell.layer !== undefined) model.set("layer", cell.layer);
+            },
           },
-        }),
+          named(byMethod ? cell.title : cell.label),
+        ),
         value,
         ["both", "images", "pinned"].includes(model.get("across"))
-          ? h("span", { class: "rl-cell-class", text: [cell.label, cell.layer].filter(Boolean).join(" · ") })
+          ? h("span", { class: "rl-cell-class" }, named(cell.label), ...(cell.layer ? [" · ", named(cell.layer)] : []))
           : null,
       ),
       stage.el,
@@ -172,7 +175,7 @@ export function createGrid(model, local, ask) {
       const chosen = cell.method === now?.result.method && cell.target === now?.target.key;
       figure.classList.toggle("rl-here", chosen);
       stage.el.classList.toggle("rl-missing", !piece);
-      stage.el.setAttribute("aria-label", `${cell.title}, ${cell.label}`);
+      stage.el.setAttribute("aria-label", `${isolated(cell.title)}, ${isolated(cell.label)}`);
       const picture = piece?.picture ?? now?.picture;
       if (!picture) return;
       stage.draw({

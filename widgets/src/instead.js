@@ -1,6 +1,6 @@
 // Which class is shown where another was chosen, in a widget that cannot ask for what is missing.
 
-import { h, watch } from "./dom.js";
+import { h, named, watch } from "./dom.js";
 import { current } from "./overlay.js";
 import { insteadOf } from "./scene.js";
 
@@ -18,7 +18,7 @@ export function createInstead(model, { keys = [], applies = () => true } = {}) {
     el.replaceChildren();
     if (!instead || !applies()) return;
     const { wished, method, shown } = instead;
-    el.append(h("bdi", { text: wished }), ` was not explained${method && ` by ${method}`}; shown is `, h("bdi", { text: shown }), ".");
+    el.append(named(wished), " was not explained", ...(method ? [" by ", named(method)] : []), "; shown is ", named(shown), ".");
   });
   return { el, destroy };
 }

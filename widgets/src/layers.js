@@ -1,8 +1,8 @@
 // The layer slider: the whole network from input to logits, one column a layer, and the ledger line of the chosen one.
 
 import { css } from "./colour.js";
-import { fresh, h, watch } from "./dom.js";
-import { extents, number, percent } from "./format.js";
+import { fresh, h, named, watch } from "./dom.js";
+import { extents, isolated, number, percent } from "./format.js";
 import { positiveShare } from "./measure.js";
 import { current, schemeOf } from "./overlay.js";
 import { massesOf } from "./scene.js";
@@ -83,10 +83,12 @@ export function createLayers(model, local, note = null) {
     if (!now) return;
     const { layer, depth, explained, result, piece } = now;
     input.value = String(depth);
-    input.setAttribute("aria-valuetext", `${layer.name}, ${depth + 1} of ${result.layers.length}`);
+    input.setAttribute("aria-valuetext", `${isolated(layer.name)}, ${depth + 1} of ${result.layers.length}`);
     track.style.setProperty("--depth", String(depth));
-    name.textContent = layer.name;
-    about.textContent = [layer.op === layer.name ? "" : layer.op, extents(layer.shape)].filter(Boolean).join(" · ");
+    name.replaceChildren(named(layer.name));
+    const op = layer.op === layer.name ? "" : layer.op;
+    const size = extents(layer.shape);
+    about.replaceChildren(...(op ? [named(op)] : []), op && size ? " · " : "", size);
     const line = explained.ledger[layer.name];
     const masses = massesOf(piece);
     const entries = /** @type {[string, string, string][]} */ (

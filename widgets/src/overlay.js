@@ -2,8 +2,8 @@
 
 import { createColourBar } from "./colourbar.js";
 import { button, choiceOf, slider } from "./controls.js";
-import { h, watch } from "./dom.js";
-import { number, percent } from "./format.js";
+import { h, named, watch } from "./dom.js";
+import { isolated, number, percent } from "./format.js";
 import { WHOLE, zoomAt } from "./geometry.js";
 import { develop } from "./photo.js";
 import { choose, isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
@@ -104,7 +104,7 @@ export function createOverlay(model, local, note = null) {
     });
     stage.el.setAttribute(
       "aria-label",
-      `Relevance for ${now.target.label} by ${methodTitle(now.result.method)} at layer ${now.layer.name}. ` +
+      `Relevance for ${isolated(now.target.label)} by ${isolated(methodTitle(now.result.method))} at layer ${isolated(now.layer.name)}. ` +
         "Arrow keys move the pixel cursor, plus and minus zoom, 0 shows the whole picture.",
     );
     say();
@@ -129,8 +129,13 @@ export function createOverlay(model, local, note = null) {
     const total = positive + negative;
     if (value === null || cell === null || !pixel) {
       readout.replaceChildren(
-        `${percent(total ? positive / total : 0)} of the relevance speaks for ${now.target.label}, ` +
-          `${percent(total ? negative / total : 0)} against it.`,
+        h(
+          "span",
+          {},
+          `${percent(total ? positive / total : 0)} of the relevance speaks for `,
+          named(now.target.label),
+          `, ${percent(total ? negative / total : 0)} against it.`,
+        ),
       );
       return;
     }

@@ -2,7 +2,7 @@
 
 import { css, paint } from "./colour.js";
 import { download } from "./dom.js";
-import { number, percent, slug } from "./format.js";
+import { isolated, number, percent, slug } from "./format.js";
 import { positiveShare } from "./measure.js";
 import { canvasOf, context, develop } from "./photo.js";
 import { drawPhoto } from "./stage.js";
@@ -75,9 +75,10 @@ export async function asPng(scene, choice, look) {
   const soft = dark ? "#aba69d" : "#625e57";
   pen.fillStyle = dark ? "#141416" : "#fcfbf9";
   pen.fillRect(0, 0, canvas.width, canvas.height);
-  text(pen, target.label, MARGIN, 58, ink, "600 34px system-ui, sans-serif");
+  text(pen, isolated(target.label), MARGIN, 58, ink, "600 34px system-ui, sans-serif");
   const share = target.probability !== null ? `${percent(target.probability)} · ` : "";
-  const about = `${share}${methodTitle(result.method)} · layer ${layer.name} · ${scene.network}`;
+  const [method, at, network] = [methodTitle(result.method), layer.name, scene.network].map(isolated);
+  const about = `${share}${method} · layer ${at} · ${network}`;
   text(pen, about, MARGIN, 92, soft, "19px system-ui, sans-serif");
 
   const limit = limitOf(piece, look.clip);
@@ -110,7 +111,7 @@ export async function asPng(scene, choice, look) {
   text(pen, number(limit, { plus: true }), WIDTH - MARGIN, y + 38, soft, small, "right");
   const { positive, negative } = massesOf(piece);
   const foot = `${percent(positiveShare({ positive, negative }))} of the relevance is positive · ${Object.entries(scene.versions)
-    .map(([name, version]) => `${name} ${version}`)
+    .map(([name, version]) => `${isolated(name)} ${isolated(version)}`)
     .join(" · ")}`;
   text(pen, foot, MARGIN, y + 72, soft, "15px system-ui, sans-serif");
   return new Promise((/** @type {(blob: Blob) => void} */ resolve, reject) => {

@@ -1,8 +1,8 @@
 // A layer without extent in space: its strongest neurons as bars left and right of zero.
 
 import { css } from "./colour.js";
-import { h } from "./dom.js";
-import { number, percent } from "./format.js";
+import { h, named } from "./dom.js";
+import { isolated, number, percent } from "./format.js";
 import { numbers } from "./scene.js";
 
 export function createUnits() {
@@ -34,8 +34,8 @@ export function createUnits() {
           bar.style[value < 0 ? "right" : "left"] = "50%";
           return h(
             "li",
-            { title: `${label}: ${percent(total ? value / total : 0)} of the total` },
-            h("span", { class: "rl-unit-name", text: label }),
+            { title: `${isolated(label)}: ${percent(total ? value / total : 0)} of the total` },
+            h("span", { class: "rl-unit-name" }, named(label)),
             h("span", { class: "rl-unit-track", "aria-hidden": "true" }, bar),
             h("span", { class: "rl-unit-value", text: number(value, { plus: true }) }),
           );

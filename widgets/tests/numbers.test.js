@@ -1,9 +1,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { extents, number, percent, slug } from "../src/format.js";
+import { extents, isolated, names, number, percent, slug } from "../src/format.js";
 import { masses, positiveShare, sparseness } from "../src/measure.js";
 import { resample } from "../src/resample.js";
+
+test("a name within an attribute keeps its direction to itself, and others stay as they are", () => {
+  assert.equal(isolated("tabby − tiger cat"), "tabby − tiger cat");
+  assert.equal(isolated("\u202eabc − plain"), "\u2068\u202eabc\u2069 − plain");
+  assert.equal(isolated("قطة − כלב"), "\u2068قطة\u2069 − \u2068כלב\u2069");
+  assert.equal(isolated("\u2069\u202eabc\u2029d\u2067"), "\u2068\u202eabc d\u2069");
+  assert.deepEqual(names("a\u2069b − c\nd"), ["ab", "c d"]);
+});
 
 test("numbers have three digits, a true minus and a power of ten only where it is shorter", () => {
   assert.equal(number(0), "0");

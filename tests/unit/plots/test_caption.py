@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlrp_nb.engine.explainer import explain
-from rlrp_nb.plots.caption import headline, method_title, number, percent
+from rlrp_nb.plots.caption import headline, isolated, method_title, number, percent
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,19 @@ def test_headline_of_a_class_and_of_a_contrast(explanation):
     assert headline(explanation, 1) == f"{explanation.label(1)}, {ant} and {eel}"
     assert "ant" in headline(explanation, 1)
     assert "eel & co" in headline(explanation, 1)
+
+
+@pytest.mark.parametrize(
+    ("label", "alone"),
+    [
+        ("tabby \N{MINUS SIGN} tiger cat", "tabby \N{MINUS SIGN} tiger cat"),
+        ("\u202eabc \N{MINUS SIGN} plain", "\u2068\u202eabc\u2069 \N{MINUS SIGN} plain"),
+        ("\u0642\u0637", "\u2068\u0642\u0637\u2069"),
+        ("\u2069\u202eabc\u2029d\u2067", "\u2068\u202eabc d\u2069"),
+    ],
+)
+def test_a_name_keeps_its_direction_to_itself(label, alone):
+    assert isolated(label) == alone
 
 
 def test_headline_of_a_seed_that_is_no_class(classifier, photo):

@@ -1,6 +1,7 @@
 """The interactive figure: symmetric scale, neutral zero, values under the pointer."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,13 @@ def test_zero_is_in_the_middle_of_every_scale(explanation, theme):
         middle = [colour for position, colour in trace.colorscale if position == 0.5]
         assert middle == ["rgb({},{},{})".format(*colormap.table(theme)[128])]
         assert np.allclose(trace.z, explanation.heatmap(target).numpy())
+
+
+def test_names_do_not_turn_the_numbers_beside_them(explanation):
+    names = tuple(f"\u0642{k}" for k in range(len(explanation.categories)))
+    drawn = figure(replace(explanation, categories=names, network="\u202enet"))
+    assert drawn.layout.title.text.startswith("\u2068\u06422\u2069, ")
+    assert drawn.layout.title.subtitle.text.startswith("\u2068\u202enet\u2069 · ")
 
 
 def test_the_menu_shows_one_target_at_a_time_and_keeps_the_photograph(explanation):
