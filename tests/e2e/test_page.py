@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.export import render, to_html
+from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.plots import colormap
 from rlrp_nb.widgets.buffers import unpack
 from rlrp_nb.widgets.scene import build_scene
@@ -21,6 +24,10 @@ AXE = Path(__file__).parents[2] / "widgets" / "node_modules" / "axe-core" / "axe
 PIXELS = """c => {
   const {data, width, height} = c.getContext("2d").getImageData(0, 0, c.width, c.height);
   return [Array.from(data, byte => String.fromCharCode(byte)).join(""), width, height];
+}"""
+DRAWN = """() => {
+  const {width, height} = document.querySelector(".rl-overlay canvas");
+  return width * height > 1;
 }"""
 SETTLED = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
@@ -81,7 +88,7 @@ def visit(chromium, path):
 
 
 def settle(page):
-    page.wait_for_function("() => document.querySelector('.rl-overlay canvas').width > 1")
+    page.wait_for_function(DRAWN)
     page.evaluate(SETTLED)
 
 
@@ -320,11 +327,63 @@ def test_no_width_needs_sideways_scrolling(visit, width):
 
 def test_names_without_a_space_need_no_sideways_scrolling(visit, explanations, tmp_path):
     names = tuple(f"{'n' * 200}{i}" for i in range(1000))
-    page = visit(to_html(replace(explanations[0], categories=names), tmp_path / "long.html"))
-    for across in ("Classes", "Methods"):
-        page.locator(".rl-grid").get_by_role("radio", name=across, exact=True).check()
-        settle(page)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    scene = build_scene([replace(explanations[0], categories=names)])
+    scene["images"] += [{**scene["images"][0], "name": f"IMG_{'i' * 80}.png"}]
+    (tmp_path / "long.html").write_text(render({**scene, "network": "w" * 200}), encoding="utf-8")
+    for width in (320, 1280):
+        page = visit(tmp_path / "long.html", viewport={"width": width, "height": 800})
+        for across in ("Classes", "Methods", "Both", "Pictures"):
+            page.locator(".rl-grid").get_by_role("radio", name=across, exact=True).check()
+            settle(page)
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+BOXES = """panes => panes.filter(pane => pane.clientHeight).map(pane => {
+  const {left, right, width, height} = pane.getBoundingClientRect();
+  const around = pane.parentElement.getBoundingClientRect();
+  return [width, height, left + right - around.left - around.right];
+})"""
+
+
+@pytest.mark.parametrize("size", [(300, 3), (40, 1), (3, 300)])
+def test_long_pictures_keep_their_proportions_and_fit_on_the_screen(visit, tmp_path, size):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    classifier = rn.Classifier("net", network.eval(), ("a", "b", "c", "d"), Preprocess(size=size), "w")
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    path = to_html(rn.explain(classifier, image, [0, 1], layers="all"), tmp_path / "long.html")
+    for width in (320, 1280):
+        page = visit(path, viewport={"width": width, "height": 800})
+        boxes = page.locator(".rl-pane").evaluate_all(BOXES)
+        assert len(boxes) == 3
+        for wide, high, aside in boxes:
+            assert high <= 0.74 * 800 + 1
+            assert high == pytest.approx(wide * size[0] / size[1], abs=1)
+            assert abs(aside) <= 1
+        page.get_by_role("slider", name="Layer").focus()
+        press(page, "End")
+        assert 100 < page.locator(".rl-units").bounding_box()["height"] < 0.75 * 800
+        press(page, "Home")
+        for view in ("Overlay", "Side by side"):
+            choose(page, view)
+            with page.expect_download() as event:
+                page.get_by_role("button", name="Save PNG").click()
+            with Image.open(event.value.path()) as picture:
+                assert picture.width == 1024
+                assert picture.height < 2400
+                assert len(picture.convert("RGB").getcolors(1 << 24)) > 600
+
+
+def test_classes_without_a_name_can_be_seen_and_chosen(visit, explanations, tmp_path):
+    names = ("\u2028\u2029", "  ", "\u200b", "") * 250
+    page = visit(to_html(replace(explanations[0], categories=names), tmp_path / "blank.html"))
+    choose(page, "Classes")
+    indices = explanations[0].targets[0].tolist()
+    buttons = page.locator(".rl-cell-title")
+    assert buttons.all_inner_texts() == [f"class {index}" for index in indices]
+    assert f"says class {indices[0]} with" in page.locator(".rl-verdict").inner_text()
+    buttons.nth(1).click()
+    assert f"speaks for class {indices[1]}, " in page.locator(".rl-readout").inner_text()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

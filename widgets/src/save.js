@@ -24,6 +24,7 @@ import { isUnits, laidOver, limitOf, massesOf, methodTitle, numbers } from "./sc
 
 const WIDTH = 1024;
 const MARGIN = 40;
+const TALLEST = 2048;
 
 /**
  * What a saved result says about itself.
@@ -66,8 +67,10 @@ export async function asPng(scene, choice, look) {
   const dark = look.theme === "dark";
   const beside = look.view === "beside";
   const panes = beside ? 2 : 1;
-  const paneWidth = (WIDTH - MARGIN * (panes + 1)) / panes;
-  const paneHeight = (paneWidth * picture.height) / picture.width;
+  const room = (WIDTH - MARGIN * (panes + 1)) / panes;
+  const paneHeight = Math.min(TALLEST, (room * picture.height) / picture.width);
+  const paneWidth = (paneHeight * picture.width) / picture.height;
+  const left = MARGIN + (room - paneWidth) / 2;
   const top = 118;
   const canvas = canvasOf(WIDTH, Math.round(top + paneHeight + 122));
   const pen = context(canvas);
@@ -91,12 +94,12 @@ export async function asPng(scene, choice, look) {
   pen.imageSmoothingQuality = "high";
   if (plates) {
     pen.save();
-    pen.translate(MARGIN, top);
+    pen.translate(left, top);
     drawPhoto(pen, plates, { ...look, width: paneWidth, height: paneHeight, mode: look.view });
     pen.restore();
   }
   pen.globalAlpha = beside ? 1 : look.opacity;
-  pen.drawImage(heat, beside ? 2 * MARGIN + paneWidth : MARGIN, top, paneWidth, paneHeight);
+  pen.drawImage(heat, beside ? left + room + MARGIN : left, top, paneWidth, paneHeight);
   pen.globalAlpha = 1;
 
   const y = top + paneHeight + 24;
