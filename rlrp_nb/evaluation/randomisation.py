@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from rlrp_nb.checks import check_choice
+from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
 from rlrp_nb.evaluation.robustness import Measure, comparison
@@ -98,8 +98,7 @@ def randomised_similarity(
     """
     compare = comparison(measure)
     check_choice(get_args(Order), order=order)
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        raise InputError(f"seed is {seed!r}; accepted is a whole number.")
+    check_whole(0, LARGEST_SEED - 1, seed=seed)  # the next one is drawn by
     check_case(network, inputs, targets)
     twin = copy.deepcopy(network)
     layers = _layers(twin)

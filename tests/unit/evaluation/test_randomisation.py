@@ -140,7 +140,8 @@ def test_bad_input_is_named():
     for options, words in (
         ({"order": "independent"}, "order='independent' is not known"),
         ({"measure": "ssim"}, "measure='ssim' is not known"),
-        ({"seed": 0.5}, "seed is 0.5"),
+        ({"seed": 0.5}, "seed=0.5"),
+        ({"seed": 2**70}, "seed=1180591620717411303424 has to be an integer from 0"),
         ({"stages": 0}, "stages is 0; accepted is None, or 1 to 10"),
         ({"stages": 11}, "stages is 11"),
         ({"stages": 2.0}, "stages is 2.0"),
