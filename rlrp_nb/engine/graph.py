@@ -182,7 +182,9 @@ class Step:
         else:
             output = run({**arguments, "bias": None})
             shape = [1, -1, *[1] * (output.dim() - 2)]
-            torch.addcmul(bias.reshape(shape), output, scale.reshape(shape), out=output)
+            terms = bias.reshape(shape), output, scale.reshape(shape)
+            # where a gradient is asked for nothing can be written over
+            output = torch.addcmul(*terms) if output.requires_grad else torch.addcmul(*terms, out=output)
         return output
 
 

@@ -8,18 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from rlrp_nb.engine.graph import Ref
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from rlrp_nb.engine.graph import Role, Step
 
+    _Move: TypeAlias = tuple[str, int | None, str, tuple[str, ...]]
+
 _SIX = 6.0
-# number by number; views keep the order of the numbers
-_ARITHMETIC = ("add", "sub", "rsub", "mul", "div", "neg")
+_ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
+_POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm"})
 _COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")
 _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")
-_AFFINE = frozenset({f"aten.{name}" for name in (*_ARITHMETIC, *_COPIES, *_VIEWS)})
-_POINTWISE = _AFFINE | {"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm"}
+_IN_ORDER = frozenset({f"aten.{name}" for name in (*_COPIES, *_VIEWS)})
 
 
 def assign_roles(steps: Sequence[Step], network_input: int) -> list[Step]:
@@ -62,36 +66,86 @@ def _is_self_gated(step: Step, by_index: dict[int, Step]) -> bool:
     if step.op != "aten.mul" or sorted(step.roles) != ["gate", "signal"]:
         return False
     signal, gate = sorted(step.sources, key=lambda i: step.roles[step.sources.index(i)] == "gate")
-    product = [by_index[i].lengths if i in by_index else step.lengths for i in (signal, gate)]
-    if product != [step.lengths] * 2:
+    if any(_lengths(i, by_index) not in {step.lengths, None} for i in (signal, gate)):
         return False
     # both may have been made of the same numbers, as in (x + 1) * gate(x), which is a function of x + 1 too
-    origins = [signal]
-    while (source := by_index.get(origins[-1])) is not None and source.op in _AFFINE and len(source.sources) == 1:
-        origins += source.sources
-    return any(_is_made_of(gate, origin, step.lengths, by_index) for origin in origins)
+    origin: int | None = signal
+    moves: tuple[_Move, ...] = ()
+    while origin is not None:
+        if _is_made_of(gate, origin, moves, by_index):
+            return True
+        source = by_index.get(origin)
+        move = None if source is None else _move(source, by_index)
+        if move is not None:
+            moves = (move, *moves)
+        is_affine = source is not None and _is_affine(source, by_index)
+        origin = source.sources[0] if source and len(source.sources) == 1 and (move or is_affine) else None
+    return False
 
 
-def _is_made_of(value: int, origin: int, lengths: tuple[str, ...], by_index: dict[int, Step]) -> bool:
-    """Tell a value whose every number is a function of the number at the same place of another one.
+def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: dict[int, Step]) -> bool:
+    """Tell a value whose every number is a function of one of another value, where some moves put that one.
 
     Parameters
     ----------
     value, origin
         Indices.
-    lengths
-        Those of both: what was joined with a larger tensor on the way has grown, and never becomes smaller again.
+    moves
+        From the origin to where the value has to lie, first things first.
     """
-    if origin in by_index and by_index[origin].lengths != lengths:
-        return False
-    ahead, seen = [value], {origin}
+    ahead, seen = [(value, moves)], set()
     while ahead:
-        index = ahead.pop()
-        if index in seen:
+        index, left = ahead.pop()
+        if (index, len(left)) in seen or (index == origin and not left):
             continue
-        seen.add(index)
+        seen.add((index, len(left)))
         source = by_index.get(index)
-        if source is None or not (source.op in _POINTWISE or (source.rule and source.rule.kind == "activation")):
+        move = None if source is None else _move(source, by_index)
+        if source is None or index == origin:
             return False
-        ahead += source.sources
+        if move is not None:
+            if not left or left[-1] != move:
+                return False
+            ahead.append((source.sources[0], left[:-1]))
+        elif _is_pointwise(source, by_index):
+            ahead += [(i, left) for i in source.sources]
+        else:
+            return False
     return True
+
+
+def _move(step: Step, by_index: dict[int, Step]) -> _Move | None:
+    """Return which op changes the order of numbers, or leaves out some, as a slice does, and how; else None."""
+    moves = step.rule is not None and step.rule.kind == "shape" and not _is_in_order(step, by_index)
+    if not moves or len(step.sources) != 1:
+        return None
+    how = {k: "source" if isinstance(v, Ref) and v.index in step.sources else v for k, v in step.arguments.items()}
+    return step.op, step.item, repr(how), step.lengths
+
+
+def _is_affine(step: Step, by_index: dict[int, Step]) -> bool:
+    return _is_in_order(step, by_index) or (step.op in _ARITHMETIC and _keeps_places(step, by_index))
+
+
+def _is_pointwise(step: Step, by_index: dict[int, Step]) -> bool:
+    """Tell an op each number of which is a function of those at the same place."""
+    activation = step.rule is not None and step.rule.kind == "activation"
+    pointwise = activation or step.op in _ARITHMETIC or step.op in _POINTWISE
+    return _is_in_order(step, by_index) or (pointwise and _keeps_places(step, by_index))
+
+
+def _is_in_order(step: Step, by_index: dict[int, Step]) -> bool:
+    """Tell a copy or a view with the same numbers in the same order."""
+    if step.op == "aten.expand":
+        return _lengths(step.sources[0], by_index) == step.lengths
+    return step.op in _IN_ORDER
+
+
+def _keeps_places(step: Step, by_index: dict[int, Step]) -> bool:
+    """Tell an op that uses no number again, as it would to meet a larger tensor."""
+    return all(_lengths(i, by_index) in {step.lengths, None} for i in step.sources)
+
+
+def _lengths(index: int, by_index: dict[int, Step]) -> tuple[str, ...] | None:
+    """Return the lengths of a value; None for the network's input."""
+    return by_index[index].lengths if index in by_index else None

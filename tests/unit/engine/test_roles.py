@@ -63,6 +63,12 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
         lambda _, z: z.view_as(z) * torch.sigmoid(z),
         lambda _, z: z * torch.sigmoid(z.flatten(1)).view_as(z),
         lambda _, z: z.mul_(torch.sigmoid(z)),
+        lambda _, z: z * torch.sigmoid(z).expand_as(z),
+        lambda _, z: (z.flatten(1) * torch.sigmoid(z.flatten(1))).view_as(z),
+        lambda _, z: (z.flatten(1) * torch.sigmoid(z).flatten(1)).view_as(z),
+        lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
+        lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
+        lambda _, z: (2 * z.transpose(2, 3) * torch.sigmoid(z.transpose(2, 3) + 0)).transpose(2, 3) / 2,
     ],
 )
 def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
@@ -76,10 +82,30 @@ def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
 
 
 @pytest.mark.parametrize(
+    "silu",
+    [
+        lambda z: z[:, :2] * torch.sigmoid(z[:, :2]),
+        lambda z: z.chunk(2, 1)[0] * torch.sigmoid(z.chunk(2, 1)[0]),
+        lambda z: z[:, :2] * torch.sigmoid(z)[:, :2],
+    ],
+)
+def test_silu_of_a_part_that_is_taken_twice_is_explained_as_silu(written, images, silu):
+    def relevance(activation):
+        network = written(lambda n, x: n.classify(torch.cat([activation(n.conv(x)), n.conv(x)[:, 2:]], 1)))
+        return rn.explain(network, images, 1).relevance
+
+    torch.testing.assert_close(relevance(silu), relevance(lambda z: functional.silu(z[:, :2])))
+
+
+@pytest.mark.parametrize(
     "product",
     [
         lambda _, z: z * torch.sigmoid(z.transpose(2, 3)),
         lambda _, z: z * torch.sigmoid(z.flip(1)),
+        lambda _, z: z.flip(2) * torch.sigmoid(z.flip(1)),
+        lambda _, z: z[:, :2] * torch.sigmoid(z[:, 2:]),
+        lambda _, z: z.flip(1) * torch.sigmoid(z),
+        lambda _, z: z.transpose(2, 3).flip(2) * torch.sigmoid(z.flip(2).transpose(2, 3)),
         lambda _, z: z * torch.sigmoid(z.cumsum(1)),
         lambda n, z: z * torch.sigmoid(z + n.conv(z[:, :3])),
         lambda _, z: z * torch.softmax(z, 1),
@@ -90,7 +116,7 @@ def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
     ],
 )
 def test_a_gate_of_other_numbers_than_it_multiplies_is_no_activation(written, images, product):
-    made = written(lambda n, x: n.classify(product(n, n.conv(x)).expand(-1, 4, -1, -1)))
+    made = written(lambda n, x: n.classify(product(n, n.conv(x))[:, :1].expand(-1, 4, -1, -1)))
     made.betas = nn.Parameter(torch.randn(4, 1, 1))
     assert not any(gated for _, gated in roles(made, images).values())
 

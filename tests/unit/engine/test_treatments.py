@@ -41,6 +41,24 @@ def test_gradient_of_gates_flows_where_the_gradient_is_asked_for(written, images
     torch.testing.assert_close(relevance, images * gradient)
 
 
+@pytest.mark.parametrize("samples", [1, 16])
+def test_gradient_of_gates_with_batch_norm(samples):
+    class Selective(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gate = nn.Sequential(nn.Linear(3, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 3))
+            self.head = nn.Linear(192, 2)
+
+        def forward(self, x):
+            gate = self.gate(x.mean((2, 3))).sigmoid()[..., None, None]
+            return self.head((x * gate).flatten(1))
+
+    network, inputs = Selective().eval(), torch.randn(samples, 3, 8, 8)
+    leaf = inputs.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+    torch.testing.assert_close(rn.explain(network, inputs, 1, "gradient-x-input").relevance[:, 0], inputs * gradient)
+
+
 def test_no_gradient_flows_through_a_gate_behind_a_detach(written, images):
     network = written(lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(x).detach())))
     leaf = images.clone().requires_grad_()
