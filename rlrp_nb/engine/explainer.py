@@ -113,6 +113,7 @@ def explain(
         kept = relevance.layers
         # of the samples, which come first whatever their axis within the network
         axes = {step.index: step.batch_dim or 0 for step in graph.steps if step.index in kept}
+        channels = {i: axis for i, axis in graph.channels.items() if i in kept and axis != axes[i]}
         _check_relevance(network, graph, inputs, relevance)
         return Explanation(
             relevance=relevance.input.transpose(0, 1),
@@ -121,7 +122,10 @@ def explain(
             negatives=asked.negative,
             method=chosen.name,
             network=name,
-            layers=Layers([(names, kept[i].movedim(1 + axes[i], 0)) for i, names in steps.wanted.items() if i in kept]),
+            layers=Layers(
+                [(names, kept[i].movedim(1 + axes[i], 0)) for i, names in steps.wanted.items() if i in kept],
+                {names[0]: channels[i] - (channels[i] > axes[i]) for i, names in steps.wanted.items() if i in channels},
+            ),
             images=images,
             categories=categories,
             versions=_versions(),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch.nn.functional import batch_norm
 
+from rlrp_nb.engine.channels import channel_axes
 from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import RULES
 
@@ -261,6 +262,11 @@ class Graph:
     constants: Constants
     batch_size: int | None
     plans: dict[Hashable, Plan] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def channels(self) -> dict[int, int]:
+        """The axis of a value that holds its channels, where that can be told."""
+        return channel_axes(self)
 
     def reached(self, *, gates: bool = False) -> frozenset[int]:
         """Return the values that receive sensitivity: the output and all that leads to it.

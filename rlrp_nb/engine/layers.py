@@ -18,9 +18,14 @@ class Layers(Mapping[str, Tensor]):
     ----------
     entries
         The names of each layer, the one to show first, and its relevance ``(B, K, *layer)``.
+    channels
+        For layers by the name to show, which axis of ``layer`` holds the channels, where that is known.
     """
 
-    def __init__(self, entries: Sequence[tuple[Sequence[str], Tensor]] = ()) -> None:
+    def __init__(
+        self, entries: Sequence[tuple[Sequence[str], Tensor]] = (), channels: Mapping[str, int] | None = None
+    ) -> None:
+        self.channels = dict(channels or {})
         self._tensors = {names[0]: tensor for names, tensor in entries}
         self._first = {name: names[0] for names, _ in entries for name in names}
 

@@ -19,6 +19,8 @@ from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rul
 from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rlrp_nb.engine.graph import Step
 
 
@@ -121,16 +123,21 @@ class Permute(Homogeneous):
     kind: Kind = "shape"
     returns: Memory = "parts"
 
-    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
-        """Put the axes back."""
-        arguments, rank = call.arguments, len(call.shapes[0])
+    @staticmethod
+    def order(arguments: Mapping[str, Any], rank: int) -> list[int]:
+        """Return which axis of the input each axis of the output was."""
         order = list(range(rank))
         if "dims" in arguments:
             order = [d % rank for d in arguments["dims"]]
         elif rank > 1:  # aten.t has no dims and swaps the two axes it has
             a, b = arguments.get("dim0", 0) % rank, arguments.get("dim1", 1) % rank
             order[a], order[b] = b, a
-        back = [0] * rank
+        return order
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Put the axes back."""
+        order = self.order(call.arguments, len(call.shapes[0]))
+        back = [0] * len(order)
         for new, old in enumerate(order):
             back[old] = new
         return (s.permute(0, *(d + 1 for d in back)),)

@@ -60,6 +60,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         "categories": explanation.categories,
         "versions": explanation.versions,
         "layers": [explanation.layers.names_of(name) for name in explanation.layers],
+        "channels": explanation.layers.channels,
         "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
     }
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
@@ -165,16 +166,19 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     relevance, logits, targets, negatives = (tensors[name] for name in _MAIN)
     samples, count = relevance.shape[:2]
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
+    channels = header.get("channels", {})  # files of version 0.1.0 have none
     images = tensors.get("images")
     categories = header["categories"]
     if 0 in (*relevance.shape, *logits.shape):
         raise ValueError(f"relevance {tuple(relevance.shape)} and logits {tuple(logits.shape)} hold nothing")
+    axes = {names[0]: range(t.dim() - 2) for names, t in layers}
     checks = {
         "dtypes": all(t.dtype in _FLOATS for t in (relevance, logits, *(t for _, t in layers))),
         "categories": categories is None or (isinstance(categories, list) and len(categories) == logits[0].numel()),
         "logits": logits.shape[0] == samples,
         "targets": all(t.shape == (samples, count) and t.dtype == torch.int64 for t in (targets, negatives)),
         "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
+        "channels": all(type(axis) is int and axis in axes.get(name, ()) for name, axis in channels.items()),
         "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, relevance)),
         "names of layers": len({n for names, _ in layers for n in names}) == sum(len(names) for names, _ in layers),
         "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
@@ -198,7 +202,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         negatives=negatives,
         method=_text(header["method"]),
         network=_text(header["network"]),
-        layers=Layers(layers),
+        layers=Layers(layers, channels),
         images=images,
         categories=None if categories is None else tuple(_text(c) for c in categories),
         versions={_text(k): _text(v) for k, v in header["versions"].items()},

@@ -233,8 +233,7 @@ def _dtype(explanations: "Sequence[Explanation]") -> Dtype:
 def _size(explanation: "Explanation") -> int:
     """Return how many numbers the layers of an explanation hold once channels are summed."""
     samples, targets = explanation.targets.shape
-    picture = tuple(explanation.relevance.shape)
-    planes = (_plane(tuple(layer.shape[2:]), picture) for layer in explanation.layers.values())
+    planes = (_plane(explanation, name) for name in explanation.layers)
     return samples * targets * sum(math.prod(plane) for plane in planes)
 
 
@@ -344,7 +343,7 @@ def own_layer(shown: str) -> str:
 def _layer(explanation: "Explanation", name: str | None, ledger: dict[str, Tree]) -> Tree:
     """Describe a layer; None is the picture."""
     shape = tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
-    kind = "map" if _is_map(shape, tuple(explanation.relevance.shape)) else "units"
+    kind = "map" if math.prod(_plane(explanation, name)) > 1 and len(shape) == _CHANNELS_AND_PLANE else "units"
     shown = INPUT if name is None else shown_layer(name)
     operation = "the picture" if name is None else ledger.get(shown, {}).get("op", "")
     return {"name": shown, "op": operation, "shape": list(shape), "kind": kind}
@@ -355,9 +354,8 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
         # The map that everybody looks at keeps its precision: int8 would show steps where few pixels carry the peak.
         return dict(pack(_array(explanation.heatmap(target, sample)), "float16"))
     relevance = _array(explanation.layers[name][sample, target])
-    picture = tuple(explanation.relevance.shape)
-    if _is_map(relevance.shape, picture):
-        return dict(pack(relevance.sum(axis=channel_axis(relevance.shape, picture)), dtype))
+    if _is_map(explanation, name):
+        return dict(pack(relevance.sum(axis=channel_axis(explanation, name)), dtype))
     values = relevance.reshape(-1)
     strongest = np.argsort(-np.abs(values), kind="stable")[:_STRONGEST]
     last = name == list(explanation.layers)[-1] and values.size == explanation.logits.shape[1]
@@ -390,31 +388,39 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _is_map(shape: tuple[int, ...], picture: tuple[int, ...]) -> bool:
-    return len(shape) == _CHANNELS_AND_PLANE and math.prod(_plane(shape, picture)) > 1
+def _is_map(explanation: "Explanation", name: str) -> bool:
+    """Tell a layer that has channels, and a plane for each of them."""
+    is_deep = explanation.layers[name].dim() - 2 == _CHANNELS_AND_PLANE
+    return is_deep and math.prod(_plane(explanation, name)) > 1
 
 
-def channel_axis(shape: tuple[int, ...], picture: tuple[int, ...]) -> int:
-    """Return which of a layer's three axes holds the channels: the first, or in layers that ConvNeXt permutes the last.
+def _plane(explanation: "Explanation", name: str | None) -> tuple[int, ...]:
+    """Return the lengths of a layer without its channels; None is the picture."""
+    shape = tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
+    if name is None or len(shape) != _CHANNELS_AND_PLANE:
+        return shape[-2:]
+    axis = channel_axis(explanation, name)
+    return (*shape[:axis], *shape[axis + 1 :])
 
-    A plane has about the proportions of the picture, which channels have by chance alone.
+
+def channel_axis(explanation: "Explanation", name: str) -> int:
+    """Return which of a layer's three axes holds the channels.
+
+    Where the network does not show it, it is the first, or in layers with channels last the last: a plane has about the
+    proportions of the picture, which channels have by chance alone.
 
     Parameters
     ----------
-    shape : tuple of int
-        Of the layer, without samples and targets.
-    picture : tuple of int
-        ``(…, height, width)``.
+    explanation : Explanation
+        With the layer.
+    name : str
+        Of a layer of three axes besides samples and targets.
     """
-    first, middle, last = shape
-    wanted = math.log(picture[-2] / picture[-1])
+    if name in explanation.layers.channels:
+        return explanation.layers.channels[name]
+    first, middle, last = explanation.layers[name].shape[2:]
+    wanted = math.log(explanation.relevance.shape[-2] / explanation.relevance.shape[-1])
     return 2 if abs(math.log(first / middle) - wanted) < abs(math.log(middle / last) - wanted) else 0
-
-
-def _plane(shape: tuple[int, ...], picture: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) != _CHANNELS_AND_PLANE:
-        return shape[-2:]
-    return shape[:2] if channel_axis(shape, picture) == 2 else shape[1:]  # noqa: PLR2004 - the last of three axes
 
 
 def _array(tensor: "Tensor") -> Floats:

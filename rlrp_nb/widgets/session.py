@@ -168,7 +168,7 @@ class Session:
         relevance = explanation.layers[own][0, 0].detach().cpu().double().numpy()
         if relevance.ndim != 3:  # noqa: PLR2004 - channels and a plane
             raise InputError(f"Layer {layer!r} has no channel maps: its shape is {relevance.shape}.")
-        relevance = np.moveaxis(relevance, channel_axis(relevance.shape, tuple(explanation.relevance.shape)), 0)
+        relevance = np.moveaxis(relevance, channel_axis(explanation, own), 0)
         sums = relevance.sum(axis=(1, 2))
         strongest = abs(sums).argsort(kind="stable")[::-1][:_CHANNELS]
         return {

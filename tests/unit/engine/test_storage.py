@@ -32,6 +32,8 @@ def test_round_trip_is_exact(explanation, tmp_path):
     for name in explanation.layers:
         assert torch.equal(loaded.layers[name], explanation.layers[name])
         assert loaded.layers.names_of(name) == explanation.layers.names_of(name)
+    assert loaded.layers.channels == explanation.layers.channels
+    assert loaded.layers.channels["0.0"] == 0
     for target in (0, 1):
         assert loaded.ledger(target, 1) == explanation.ledger(target, 1)
     assert repr(loaded) == repr(explanation)
@@ -120,6 +122,10 @@ def without_classes(header, tensors, *shape):
         lambda h, _: h.update(categories=[1, 2]),
         lambda h, _: h.update(categories=["one", "two"]),
         lambda h, _: h.update(categories="abcdef"),
+        lambda h, _: h.update(channels={"0.0": 3}),
+        lambda h, _: h.update(channels={"0.0": True}),
+        lambda h, _: h.update(channels={"no layer": 0}),
+        lambda h, _: h.update(channels=[0]),
         lambda _, t: t.pop("relevance"),
         lambda _, t: t.update(relevance=torch.zeros(3)),
         lambda _, t: t.update(targets=torch.zeros(2, 2)),

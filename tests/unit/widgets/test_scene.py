@@ -227,6 +227,17 @@ def test_channels_are_summed_whatever_the_proportions_of_the_picture(height, wid
         assert unpack(image["results"][0]["targets"]["5"]["pieces"][2]).shape == (height, width)
 
 
+def test_channels_are_summed_where_planes_have_other_proportions_than_the_picture():
+    """Networks on spectrograms pool over time alone."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 64, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d((32, 1)), nn.Flatten())
+    explanation = rn.explain(network.eval(), torch.randn(1, 1, 32, 32), 5, layers=["2"])
+    piece = build_scene([explanation])["images"][0]["results"][0]["targets"]["5"]["pieces"][1]
+    relevance = explanation.layers["2"][0, 0].sum(0).numpy()
+    assert unpack(piece).shape == (32, 1)
+    assert np.abs(unpack(piece) - relevance).max() <= np.abs(relevance).max() / 127
+
+
 def test_inputs_about_which_the_network_says_the_same_stand_apart():
     network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.Flatten()).eval()
     inputs = torch.rand(3, 1, 3, 3, generator=torch.Generator().manual_seed(0))
