@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import rlrp_nb
+from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
@@ -249,7 +250,7 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
     """
     where = f"(hooks are on: {', '.join(hooked[:5])})"
     try:
-        with twin_of(network, copies=True, hooked=True) as twin:
+        with twin_of(network, copies=True, hooked=True) as twin, Undrawn():
             output = twin(inputs.clone())
     except Exception as error:
         run_twin(network, inputs)  # what fails without hooks too is no failure of a hook

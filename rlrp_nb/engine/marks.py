@@ -37,9 +37,15 @@ class Marks:
     ----------
     known
         Objects whose mark is which they are, since what they hold is looked at elsewhere: a network's modules.
+
+    Attributes
+    ----------
+    tensors
+        Those that were met, by identity.
     """
 
     def __init__(self, known: Iterable[object] = ()) -> None:
+        self.tensors: list[int] = []
         self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
 
     def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401, C901, PLR0911 - anything at all; one return per kind
@@ -63,6 +69,7 @@ class Marks:
         if kind in PLAIN or kind in _BY_VALUE or isinstance(value, int | float | str):
             return kind, value
         if isinstance(value, Tensor):
+            self.tensors.append(id(value))
             return _of_tensor(value)
         if isinstance(value, list | tuple | set | frozenset | dict | deque):
             return self._of_container(value, depth)

@@ -98,6 +98,7 @@ def survey(network: nn.Module) -> Survey:
         parts,
         _shared(tensors),
         _shared([module for _, module in modules]),
+        _places(marks.tensors, tensors),
     )
     return Survey(structure, tensors)
 
@@ -131,6 +132,17 @@ def _forms(named: Mapping[str, Tensor | None], tensors: list[Tensor]) -> list[An
             (k,) if t is None else (k, type(t), t.dtype, t.shape if type(t) in _EAGER or not is_lazy(t) else None)
         )
     ]
+
+
+def _places(kept: list[int], tensors: list[Tensor]) -> list[int | None]:
+    """Return which of a network's parameters and buffers, if any, each tensor is that it keeps elsewhere too.
+
+    One that is read from a tuple is the weight no longer when the weight is replaced.
+    """
+    if not kept:
+        return []
+    place = {id(tensor): n for n, tensor in enumerate(tensors)}
+    return [place.get(identity) for identity in kept]
 
 
 def _shared(values: list[Any]) -> list[int] | None:

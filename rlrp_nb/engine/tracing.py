@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
 from rlrp_nb.engine.building import build, data_dependent, named_weights
+from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
 from rlrp_nb.engine.modules import each_module
@@ -187,7 +188,7 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
             module.register_forward_pre_hook(lambda m, _, name=name: entered.append((name, m)))
             module.register_forward_hook(lambda *_: entered.pop() and None)
         try:
-            with torch.no_grad(), Guard(twin) if guarded else nullcontext():
+            with torch.no_grad(), Undrawn(), Guard(twin) if guarded else nullcontext():
                 return twin(_copy(inputs))
         except RlrpError:
             raise

@@ -18,7 +18,6 @@ from weakref import ReferenceType, ref
 import numpy as np
 from torch import Tensor, nn
 
-from rlrp_nb.engine.chance import undrawn
 from rlrp_nb.engine.marks import PLAIN, fields_of, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.reach import HOOKS, Reach, methods_of
@@ -34,8 +33,7 @@ if TYPE_CHECKING:
 def twin_of(network: nn.Module, *, copies: bool = False, hooked: bool = False) -> Iterator[nn.Module]:
     """Lend a network of new module objects, with parameters, buffers, lists, dicts and functions of its own.
 
-    Whatever leads from the network's attributes back to it leads from the twin's to the twin. Random numbers that are
-    drawn meanwhile are put back.
+    Whatever leads from the network's attributes back to it leads from the twin's to the twin.
 
     Parameters
     ----------
@@ -51,8 +49,7 @@ def twin_of(network: nn.Module, *, copies: bool = False, hooked: bool = False) -
     """
     making = _Making(network, copies=copies, hooked=hooked)
     try:
-        with undrawn({t.device for t in named_tensors(network).values()}):
-            yield making.twin()
+        yield making.twin()
     finally:
         making.let_go()
 

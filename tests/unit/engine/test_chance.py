@@ -1,13 +1,13 @@
 import random
+import threading
 from contextlib import nullcontext
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.engine.chance import undrawn
+from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 
@@ -15,22 +15,36 @@ def fail(_):
     raise InputError
 
 
-def draws():
-    return random.random(), np.random.rand(), torch.rand(()).item()  # noqa: NPY002, S311 - those that networks draw
-
-
 def test_numbers_that_were_drawn_are_drawn_again():
-    with undrawn([torch.device("cpu"), torch.device("meta")]):
+    own = torch.Generator().manual_seed(0)
+
+    def draws():
+        return torch.rand(3).tolist(), torch.empty(2).normal_(generator=own).tolist(), torch.randperm(4).tolist()
+
+    with Undrawn():
         first = draws()
-    with pytest.raises(InputError), undrawn([]):
+    with pytest.raises(InputError), Undrawn():
         fail(draws())
     assert draws() == first
 
 
+def test_numbers_that_others_draw_are_not_put_back():
+    with Undrawn():
+        nn.Linear(3, 2)(torch.ones(1, 3))
+        thread = threading.Thread(target=lambda: found.append(torch.rand(()).item()))
+        found = []
+        thread.start()
+        thread.join()
+    assert torch.rand(()).item() not in found
+
+
 class Drawing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
     def forward(self, x):
-        drawn = random.random() + np.random.rand() + torch.randn_like(x)  # noqa: NPY002, S311 - likewise
-        return self.used(x, drawn)
+        return self.used(x, torch.randn_like(x) + torch.rand(x.shape, generator=self.generator))
 
     def used(self, x, _):
         return x
@@ -41,20 +55,37 @@ class Noisy(Drawing):
         return x + drawn
 
 
-@pytest.mark.parametrize(
-    "network", [nn.Sequential(nn.Linear(3, 2), Drawing()), nn.Sequential(nn.Linear(3, 2), Noisy())]
-)
+def look(*_):
+    torch.rand(3)
+
+
+@pytest.mark.parametrize("kind", [Drawing, Noisy])
 @pytest.mark.parametrize("hooked", [False, True])
-def test_a_network_that_draws_leaves_random_numbers_as_they_were(network, hooked):
+def test_a_network_that_draws_leaves_random_numbers_as_they_were(kind, hooked):
+    network = nn.Sequential(nn.Linear(3, 2), kind()).eval()
     if hooked:
-        network[0].register_forward_hook(lambda *_: draws() and None)
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - likewise
+        network[0].register_forward_hook(look)
     torch.manual_seed(0)
-    expected = draws()
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002 - likewise
+    expected = torch.rand(()).item(), network[1].generator.get_state()
     torch.manual_seed(0)
-    with pytest.raises(UnsupportedNetworkError) if isinstance(network[1], Noisy) else nullcontext():
-        rn.explain(network.eval(), torch.ones(2, 3))
-    assert draws() == expected
+    with pytest.raises(UnsupportedNetworkError) if kind is Noisy else nullcontext():
+        rn.explain(network, torch.ones(2, 3))
+    assert torch.rand(()).item() == expected[0]
+    assert torch.equal(network[1].generator.get_state(), expected[1])
+
+
+def test_a_thread_that_draws_beside_an_explanation_draws_no_number_twice():
+    done, drawn = threading.Event(), []
+
+    def draw():
+        while not done.is_set():
+            drawn.append((random.random(), torch.rand((), dtype=torch.float64).item()))  # noqa: S311 - the very thing
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    for width in (2, 3):
+        rn.explain(nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2)).eval(), torch.ones(2, 3))
+    done.set()
+    thread.join()
+    for numbers in zip(*drawn, strict=True):
+        assert len(set(numbers)) == len(numbers)

@@ -337,6 +337,35 @@ def test_tensors_and_layers_that_were_shared_or_absent_and_are_no_longer(name):
     assert list(found.layers) == list(expected.layers)
 
 
+@pytest.mark.parametrize(
+    "keep",
+    [
+        lambda layer: (layer.weight,),
+        lambda layer: dict(layer.named_parameters()),
+        lambda layer: SimpleNamespace(weight=layer.weight),
+        lambda layer: partial(nn.functional.linear, weight=layer.weight),
+    ],
+)
+def test_a_weight_that_is_kept_elsewhere_too_and_then_replaced_goes_on_there(keep):
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(3, 3, bias=False)
+            self.kept = keep(self.layer)
+
+        def forward(self, x):
+            kept = self.kept
+            if isinstance(kept, partial):
+                return kept(x)
+            weight = kept["weight"] if isinstance(kept, dict) else getattr(kept, "weight", None)
+            return nn.functional.linear(x, kept[0] if weight is None else weight)
+
+    network, x = Keeping().eval(), torch.randn(2, 3)
+    rn.explain(network, x)
+    network.layer.weight = nn.Parameter(-network.layer.weight.detach())
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+
+
 def test_a_method_of_pytorch_s_own_layers_that_was_exchanged_is_seen(monkeypatch):
     network, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.randn(2, 3)
     rn.explain(network, x)

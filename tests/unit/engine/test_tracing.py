@@ -145,6 +145,7 @@ import multiprocessing
 import torch
 from torch import nn
 
+torch.set_num_threads(1)  # as in a DataLoader's processes: a fork has none of the threads of its parent
 {setup}
 
 def work(_):
