@@ -138,6 +138,38 @@ def test_the_canvas_is_the_colour_map_of_numpy(page, classifier):
     assert alike(right_canvas(page), colours(explain(classifier, sample_image("coffee"), 967)))
 
 
+def test_keys_on_a_control_leave_the_cells_alone(page):
+    state = """() => {
+      const {content} = window.jupyterapp.shell.currentWidget;
+      return [content.widgets.map(cell => cell.model.sharedModel.getSource()), content.activeCellIndex, content.mode];
+    }"""
+    view(page).locator(".rl-verdict").click()
+    before = page.evaluate(state)
+    fields = page.locator(".rl-explorer").locator("button, input, select, [tabindex='0']")
+    kinds = {}
+    for field in fields.all():
+        if field.is_visible() and field.is_enabled():
+            kind = field.evaluate("e => `${e.localName} ${e.type ?? e.className} ${e.classList[0] ?? ''}`")
+            kinds.setdefault(kind, field)
+    assert len(kinds) > 8
+    for kind, field in kinds.items():
+        for key in ("b", "x", "d", "d", "ArrowDown"):
+            field.focus()
+            page.keyboard.press(key)
+            assert page.evaluate(state) == before, (kind, key)
+    search = view(page).get_by_label("Explain any class by its name")
+    assert search.input_value() == "bxdd"
+    search.fill("")
+    view(page).get_by_role("spinbutton").fill("5")
+    assert page.get_by_role("dialog").count() == 0
+    settle(page)
+    view(page).get_by_label("Opacity").focus()
+    page.keyboard.press("End")
+    view(page).get_by_role("radio", name="R-LRP").check()
+    options(page).filter(has_text="espresso").first.click()
+    settle(page)
+
+
 def test_what_is_there_costs_no_message(page, frames):
     settle(page)
     frames.clear()

@@ -1,4 +1,4 @@
-"""The Explorer in Notebook 7, opened once: it draws, a key moves it, and the kernel answers."""
+"""The Explorer in Notebook 7, opened once: it draws, a key moves it and no cell, and the kernel answers."""
 
 import numpy as np
 
@@ -69,5 +69,9 @@ def test_the_explorer_works_in_notebook_7(chromium, notebook7):
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert slider.get_attribute("aria-valuetext").startswith("_blocks.2")
+    for control in (view.get_by_role("button", name="Cover a region"), view.get_by_label("Contrast with")):
+        control.focus()
+        page.keyboard.press("b")
+        assert page.locator(".jp-Cell").count() == 1
     context.close()
     assert troubles == []

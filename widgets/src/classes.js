@@ -28,7 +28,6 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     role: "listbox",
     tabindex: 0,
     "aria-labelledby": label,
-    "data-lm-suppress-shortcuts": "true",
     onkeydown: onKey,
   });
   const others = h("ul", { class: "rl-others", "aria-label": "Other classes, not explained here" });
@@ -36,7 +35,6 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     type: "number",
     min: 1,
     max: MAX_BARS,
-    "data-lm-suppress-shortcuts": "true",
     // Not onchange: JupyterLab keeps the Enter key to itself.
     oninput: () => {
       const wanted = Math.round(Number(bars.value));
@@ -50,7 +48,6 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     placeholder: "Any class by name",
     "aria-label": "Explain any class by its name",
     autocomplete: "off",
-    "data-lm-suppress-shortcuts": "true",
     onchange: find,
     onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && find(),
   });

@@ -20,8 +20,6 @@ export function slider(model, { key, label, min, max, step, show, hint }) {
     min,
     max,
     step,
-    // JupyterLab takes arrow keys away from any element without this mark.
-    "data-lm-suppress-shortcuts": "true",
     oninput: () => model.set(key, Number(input.value)),
   });
   const el = h("div", { class: "rl-field", title: hint }, h("label", { for: id, text: label }), output, input);
@@ -66,7 +64,6 @@ export function choice(model, { label, options, value, pick, keys }) {
               type: "radio",
               name,
               value: each.value,
-              "data-lm-suppress-shortcuts": "true",
               onchange: () => {
                 pick(each.value);
                 check();

@@ -18,8 +18,12 @@ import { names, opposed } from "./format.js";
 
 /** @typedef {string | number | boolean | null | undefined | ((event: any) => void)} Attribute */
 
+const FIELDS = new Set(["button", "input", "select"]);
+
 /**
  * An element. `on…` keys are listeners, `text` is its text, other keys are attributes; false and null leave one out.
+ * JupyterLab and Notebook 7 take keys for their cells from every element with the focus that lacks a mark of theirs, even
+ * within one that has it, so everything that is made to have the focus is marked.
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag
  * @param {Record<string, Attribute>} [attributes]
@@ -28,6 +32,7 @@ import { names, opposed } from "./format.js";
  */
 export function h(tag, attributes = {}, ...children) {
   const el = document.createElement(tag);
+  if (FIELDS.has(tag) || "tabindex" in attributes) el.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [key, value] of Object.entries(attributes)) {
     if (typeof value === "function") el.addEventListener(key.slice(2), value);
     else if (key === "text") el.textContent = String(value);

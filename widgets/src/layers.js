@@ -29,7 +29,6 @@ export function createLayers(model, local, note = null) {
     min: 0,
     step: 1,
     class: "rl-layers-range",
-    "data-lm-suppress-shortcuts": "true",
     oninput: () => {
       const layer = current(model)?.result.layers[Number(input.value)];
       if (layer) model.set("layer", layer.name);

@@ -60,7 +60,6 @@ export function createStage({ onCursor, onViewport, onBox }) {
       tabindex: 0,
       role: "application",
       "aria-roledescription": "relevance map",
-      "data-lm-suppress-shortcuts": "true",
       onkeydown: onKey,
       onblur: () => onCursor(null, null),
     },
