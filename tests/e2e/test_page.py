@@ -1,5 +1,6 @@
 """The page in a real Chromium, from file://: no kernel, no request to any network, and true colours."""
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -393,6 +394,30 @@ def test_axe_finds_nothing(visit, theme):
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
     assert [(each["id"], [node["html"][:120] for node in each["nodes"]]) for each in found] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_forced_colours_leave_choices_bars_and_tracks_to_be_seen(visit, scheme):
+    page = visit(forced_colors="active", color_scheme=scheme)
+    look = "e => getComputedStyle(e).backgroundColor"
+    chosen = page.locator(".rl-options input:checked + span").first.evaluate(look)
+    assert chosen not in ("rgba(0, 0, 0, 0)", page.locator("body").evaluate(look))
+
+    def middle(part):
+        with Image.open(io.BytesIO(part.screenshot())) as picture:
+            return np.asarray(picture.convert("RGB"))[picture.height // 2]
+
+    slider = middle(page.get_by_label("Opacity"))
+    assert (slider[len(slider) // 3] != slider[-10]).any()
+    bar = page.locator(".rl-classes .rl-class-bar").first
+    share = float(bar.evaluate("e => e.style.getPropertyValue('--share')"))
+    seen = (middle(bar) != middle(bar)[-10]).any(axis=1).mean()
+    assert seen == pytest.approx(share, abs=0.03)
+    selected = page.get_by_role("option", selected=True).first
+    assert selected.evaluate("e => getComputedStyle(e).outlineStyle") == "solid"
+    options = page.get_by_role("listbox").get_by_role("option")
+    options.nth(1).click()
+    assert options.nth(0).evaluate("e => getComputedStyle(e).outlineStyle") == "none"
 
 
 def test_hidpi_and_reduced_motion_change_no_number(visit, scene):
