@@ -6,7 +6,7 @@ import { h, named, watch } from "./dom.js";
 import { names, number, percent } from "./format.js";
 import { current, schemeOf } from "./overlay.js";
 import { canvasOf, context } from "./photo.js";
-import { isUnits, limitOf, massesOf, numbers } from "./scene.js";
+import { isUnits, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
 
 /** @typedef {import("./dom.js").Model} Model */
 
@@ -44,7 +44,7 @@ export function createCover(model, local, ask) {
       if (box && local.get("tool") === "cover") ask.cover(box);
     }),
     watch(model, ["image"], () => local.set("box", null)),
-    watch(model, ["covered", "image"], () => {
+    watch(model, ["covered", "scene", "image", "method", "target"], () => {
       /** @type {import("./ask.js").Covered | null} */
       const covered = model.get("covered") ?? null;
       result.hidden = !covered || covered.image !== model.get("image");
@@ -59,7 +59,7 @@ export function createCover(model, local, ask) {
         h("strong", {}, named(label), `: ${percent(before)} → ${percent(after)}.`),
         ` The rectangle holds ${percent(inside.share)} of all relevance for `,
         named(now?.target.label ?? ""),
-        ` (${number(inside.sum, { plus: true })}). Now likeliest: `,
+        ` by ${methodTitle(now?.result.method ?? "")} (${number(inside.sum, { plus: true })}). Now likeliest: `,
         ...covered.likeliest.flatMap((each, i) => [i ? ", " : "", named(each.label), ` ${percent(each.probability)}`]),
         ".",
       );
