@@ -265,6 +265,24 @@ def test_zoom_and_cursor_are_shared_by_all_maps(visit):
     assert "scale(1)" in stage(page).evaluate("c => c.style.transform")
 
 
+def test_the_map_with_the_focus_says_its_own_value(visit):
+    page = visit()
+    choose(page, "Methods")
+    figure = page.locator(".rl-board figure").nth(1)
+    live, own = page.locator(".rl-grid [role=status]"), page.locator(".rl-overlay .rl-readout")
+    figure.get_by_role("application").focus()
+    press(page, "ArrowRight", "ArrowDown")
+    value = figure.locator(".rl-cell-value").inner_text()
+    title = "Gradient \N{MULTIPLICATION SIGN} input"
+    assert re.sub("[\u2066-\u2069]", "", live.text_content()) == f"{title}, tripod: x 112, y 113, {value}"
+    assert value != own.locator("strong").inner_text()
+    assert own.get_attribute("aria-live") == "off"
+    page.locator(".rl-overlay .rl-stage").focus()
+    press(page, "ArrowRight")
+    assert own.get_attribute("aria-live") == "polite"
+    assert live.text_content() == ""
+
+
 def test_the_grid_compares_methods_and_classes(visit):
     page = visit()
     grid = page.get_by_role("region", name="Comparison")

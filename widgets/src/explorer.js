@@ -35,7 +35,7 @@ export const DEFAULTS = Object.freeze({
 
 /** What a view knows for itself alone. */
 export function localState() {
-  return new StandIn({ theme: "light", cursor: null, viewport: WHOLE, tool: "", box: null });
+  return new StandIn({ theme: "light", cursor: null, viewport: WHOLE, tool: "", box: null, reader: "" });
 }
 
 /**

@@ -40,14 +40,18 @@ export function createGrid(model, local, ask) {
     "Flips patches of the picture in the order of each map, most relevant first and least relevant first, and follows the " +
     "probability: the area between the two curves (ABPC) is larger for a map that is more faithful.";
   const board = h("div", { class: "rl-board" });
+  const spoken = h("p", { class: "rl-hidden", role: "status" });
   const el = h(
     "section",
     { class: "rl-panel rl-grid", "aria-label": "Comparison" },
     h("div", { class: "rl-grid-head" }, across.el, scale.el, add, measure),
     board,
+    spoken,
   );
   /** @type {Entry[]} */
   let entries = [];
+  /** The map that has the focus, whose values are said. @type {Entry | null} */
+  let reader = null;
   let inRow = 1;
   /** Known from the observer: asking the board while it is being filled would lay it out in between. */
   let room = 0;
@@ -130,7 +134,17 @@ export function createGrid(model, local, ask) {
       stage.el,
       notes,
     );
-    return { name, cell, stage, figure, value, notes };
+    const entry = { name, cell, stage, figure, value, notes };
+    stage.el.addEventListener("focus", () => read(entry));
+    stage.el.addEventListener("blur", () => read(null));
+    return entry;
+  }
+
+  /** Of the values under the cursor, which all maps share, one is said: that of the map with the focus. @param {Entry | null} entry */
+  function read(entry) {
+    reader = entry;
+    local.set("reader", entry?.name ?? "");
+    look();
   }
 
   /** Methods that the kernel offers and that were not asked about what is looked at. @returns {string[]} */
@@ -175,7 +189,7 @@ export function createGrid(model, local, ask) {
       const chosen = cell.method === now?.result.method && cell.target === now?.target.key;
       figure.classList.toggle("rl-here", chosen);
       stage.el.classList.toggle("rl-missing", !piece);
-      stage.el.setAttribute("aria-label", `${isolated(cell.title)}, ${isolated(cell.label)}`);
+      stage.el.setAttribute("aria-label", nameOf(cell));
       const picture = piece?.picture ?? now?.picture;
       if (!picture) return;
       stage.draw({
@@ -198,6 +212,7 @@ export function createGrid(model, local, ask) {
 
   function look() {
     const pixel = local.get("cursor");
+    spoken.textContent = "";
     entries.forEach((entry) => {
       entry.stage.look(local.get("viewport"), pixel);
       const piece = pixel && pieceOf(entry);
@@ -209,6 +224,7 @@ export function createGrid(model, local, ask) {
       const x = Math.floor(((pixel.x + 0.5) * columns) / piece.picture.width);
       const y = Math.floor(((pixel.y + 0.5) * rows) / piece.picture.height);
       entry.value.textContent = number(numbers(piece.packed)[y * columns + x] ?? 0, { plus: true });
+      if (entry === reader) spoken.textContent = `${nameOf(entry.cell)}: x ${pixel.x}, y ${pixel.y}, ${entry.value.textContent}`;
     });
   }
 
@@ -234,6 +250,11 @@ export function createGrid(model, local, ask) {
       scale.destroy();
     },
   };
+}
+
+/** @param {import("./layout.js").Cell} cell */
+function nameOf({ title, label }) {
+  return `${isolated(title)}, ${isolated(label)}`;
 }
 
 /**

@@ -165,6 +165,8 @@ export function createOverlay(model, local, note = null) {
     watch(model, [...CHOICE, "opacity", "view", "sign", "clip", "smooth", "palette"], draw),
     watch(local, ["theme"], draw),
     watch(local, ["cursor", "viewport"], say),
+    // While a map of the comparison is read, its value is said and not that of this one.
+    watch(local, ["reader"], () => readout.setAttribute("aria-live", local.get("reader") ? "off" : "polite")),
     watch(local, ["tool", "box"], () => stage.frame(local.get("tool") === "cover", local.get("box"))),
   ];
   return {
