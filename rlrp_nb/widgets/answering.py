@@ -51,6 +51,7 @@ class AnsweringWidget(LookWidget):
     progress = Float(0.0).tag(sync=True)
     status = Unicode().tag(sync=True)
     error = Unicode().tag(sync=True)
+    heard = Unicode().tag(sync=True)
 
     def __init__(
         self,
@@ -91,10 +92,13 @@ class AnsweringWidget(LookWidget):
 
     def _hear(self, _widget: object, message: Tree, buffers: list[memoryview]) -> None:
         """Take a request from the browser; answer beside the main thread what takes long, so that cells can go on."""
-        kind = message.get("kind") if isinstance(message, dict) else None
+        kind, ask = (message.get("kind"), message.get("ask")) if isinstance(message, dict) else (None, None)
         answer = self._answers().get(kind) if isinstance(kind, str) else None
+        # Said at once, also where the answer takes long: the browser tells by it that there is a kernel.
+        heard = str(ask)[:_SHOWN]
         if answer is None:
             asked = repr(kind)[:_SHOWN]
+            self.heard = heard
             self.error = f"The browser asked for {asked}, which this version of rlrp_nb does not know."
             return
         data = [bytes(buffer) for buffer in buffers]
@@ -115,7 +119,7 @@ class AnsweringWidget(LookWidget):
             self._forget()
 
         with self.hold_sync():
-            self.busy, self.progress, self.error = True, 0.0, ""
+            self.busy, self.progress, self.error, self.heard = True, 0.0, "", heard
             self.status = str(message.get("status", "Computing"))[:200]
         self._latest.submit(job, brief=kind in self._BRIEF)
 

@@ -319,9 +319,9 @@ def test_a_picture_that_is_opened_is_explained(page):
     page.locator(".rl-verdict", has_text="espresso").wait_for()
 
 
-HANDED = """(view, [event, name, bytes]) => {
+HANDED = """(view, [event, name, bytes, type = "image/png"]) => {
   const data = new DataTransfer();
-  data.items.add(new File([Uint8Array.from(atob(bytes), each => each.charCodeAt(0))], name, {type: "image/png"}));
+  data.items.add(new File([Uint8Array.from(atob(bytes), each => each.charCodeAt(0))], name, {type}));
   const [kind, key] = event === "paste" ? [ClipboardEvent, "clipboardData"] : [DragEvent, "dataTransfer"];
   return view.dispatchEvent(new kind(event, {[key]: data, bubbles: true, cancelable: true}));
 }"""
@@ -346,6 +346,16 @@ def test_a_picture_that_is_dropped_or_pasted_is_explained(page, event, picture, 
     assert view(page).get_by_role("radio", name=f"{picture}.png").is_checked()
     view(page).get_by_role("radio", name="Image 1").check()
     page.locator(".rl-verdict", has_text="espresso").wait_for()
+
+
+def test_a_file_that_is_no_picture_is_taken_and_refused_in_words_when_it_is_dropped(page):
+    stage = page.locator(".rl-overlay .rl-stage")
+    assert not stage.evaluate(HANDED, ["drop", "a.txt", "aGVsbG8=", "text/plain"])
+    alert = view(page).get_by_role("alert")
+    alert.filter(has_text="is no picture").wait_for()
+    assert not stage.evaluate(HANDED, ["drop", "a", "aGVsbG8=", ""])
+    alert.filter(has_text="'a'").wait_for(timeout=60_000)
+    settle(page)
 
 
 def as_number(text):
@@ -373,6 +383,11 @@ def test_a_region_is_covered_by_keyboard(page, classifier):
     heatmap = unpack(pack(explain(classifier, sample_image("coffee"), 967).heatmap().numpy()))
     (inside,) = re.findall(r"\((\S.*?)\)", result.inner_text())
     assert as_number(inside) == pytest.approx(heatmap[112:133, 112:143].sum(dtype=np.float64), rel=0.01)
+    assert "relevance for espresso by R-LRP (" in result.inner_text()
+    view(page).get_by_role("radio", name=re.compile("Gradient")).check()
+    result.filter(has_text="by Gradient \N{MULTIPLICATION SIGN} input (").wait_for()
+    assert inside not in result.inner_text()
+    view(page).get_by_role("radio", name="R-LRP").check()
     view(page).get_by_role("button", name="Cover a region").click()
     assert not result.is_visible()
     page.keyboard.press("Escape")
@@ -455,3 +470,24 @@ def test_the_notebook_holds_a_picture_for_where_no_script_runs(page, lab):
     (output,) = json.loads((lab.root / "explorer.ipynb").read_text(encoding="utf-8"))["cells"][0]["outputs"]
     assert output["data"]["image/png"].startswith("iVBOR")
     assert "".join(output["data"]["text/plain"]).startswith("Explorer(efficientnet_lite0: espresso")
+
+
+def test_a_kernel_that_was_restarted_is_not_waited_for(page):
+    page.evaluate("""async () => {
+      const {kernel} = window.jupyterapp.shell.currentWidget.sessionContext.session;
+      const code = `import time
+from rlrp_nb.widgets.session import Session
+Session.explain = lambda *_: time.sleep(60)`;
+      await kernel.requestExecute({code}).done;
+    }""")
+    search, alert = view(page).get_by_label("Explain any class by its name"), view(page).get_by_role("alert")
+    search.fill("lemon")
+    search.press("Enter")
+    page.locator(".rl-explorer[aria-busy=true]").wait_for()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    page.locator(".rl-explorer[aria-busy=false]").wait_for()
+    alert.filter(has_text="No kernel answers. Run this cell again").wait_for()
+    search.fill("orange")
+    search.press("Enter")
+    settle(page)
+    assert "No kernel answers" in alert.inner_text()

@@ -16,21 +16,71 @@ export function keyOf({ index, negative }) {
   return negative < 0 ? String(index) : `${index}-${negative}`;
 }
 
+/** What a widget says that nobody answers: in a page or a notebook that was stored, or since the kernel was restarted. */
+const SILENCE = "No kernel answers. Run this cell again, unless a cell is still running.";
+/** Milliseconds until then; a kernel that is at work may hear of a request only afterwards. */
+const PATIENCE = { idle: 5_000, busy: 60_000 };
+
+/** Answers reach all pages that show a widget, so that requests are named after their page. */
+const page = crypto.getRandomValues(new Uint32Array(2)).join("-");
+let count = 0;
+
+/** @type {WeakMap<StandIn, Ask>} */
+const asks = new WeakMap();
+
+/**
+ * What asks for all views of a widget: an answer is added once, and only the newest request of any of them moves them.
+ * @param {StandIn} state
+ * @param {() => import("./scene.js").Choice | null} now
+ * @returns {Ask}
+ */
+export function askOf(state, now) {
+  const known = asks.get(state) ?? createAsk(state, now);
+  asks.set(state, known);
+  return known;
+}
+
 /**
  * @param {StandIn} state
  * @param {() => import("./scene.js").Choice | null} now
  */
-export function createAsk(state, now) {
-  let newest = 0;
+function createAsk(state, now) {
   /** @type {Record<string, any>} */
   let asked = {};
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let patience;
   const live = Boolean(state.get("live"));
 
   /** @param {Record<string, any>} message @param {ArrayBuffer[]} [buffers] */
   function send(message, buffers) {
-    asked = { ...message, ask: ++newest };
-    state.send(asked, undefined, buffers);
+    asked = { ...message, ask: `${page}-${++count}` };
+    clearTimeout(patience);
+    patience = setTimeout(miss, state.get("busy") ? PATIENCE.busy : PATIENCE.idle);
+    state.set("error", "");
+    try {
+      state.send(asked, undefined, buffers);
+    } catch {
+      // As ipywidgets does where it knows that the kernel is gone.
+      clearTimeout(patience);
+      miss();
+    }
   }
+
+  function miss() {
+    state.set("busy", false);
+    state.set("error", SILENCE);
+  }
+
+  function hear() {
+    clearTimeout(patience);
+    if (state.get("error") === SILENCE) state.set("error", "");
+  }
+
+  state.on("change:heard", hear);
+  // A kernel that is gone will not say that it is done.
+  state.on("change:connection", () => {
+    if (state.get("busy")) miss();
+  });
 
   /** @param {string} method @param {string} key */
   function computed(method, key) {
@@ -52,14 +102,16 @@ export function createAsk(state, now) {
   }
 
   state.onMessage((message, buffers) => {
-    // The kernel answers the newest request only; an answer to an older one can still be on its way.
-    if (message.ask !== newest) return;
+    hear();
     const tree = attach(
       message.tree,
       buffers.map((view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength)),
     );
-    if (message.kind === "cover") state.set("covered", { ...tree, ...asked.about });
-    if (message.kind === "channels") state.set("channels", { ...tree, ...asked.about });
+    // Everybody learns what was computed. What is shown is moved by the newest request of this page alone: there may be
+    // other pages, and an answer to an older one can still be on its way.
+    const own = message.ask === asked.ask;
+    if (own && message.kind === "cover") state.set("covered", { ...tree, ...asked.about });
+    if (own && message.kind === "channels") state.set("channels", { ...tree, ...asked.about });
     if (message.kind === "faithfulness") {
       // Changed in place: a new scene would build every picture anew.
       const { image, method, target } = tree.cell;
@@ -69,7 +121,7 @@ export function createAsk(state, now) {
       state.set("measured", (state.get("measured") ?? 0) + 1);
     }
     if (tree.picture) state.set("scene", merge(state.get("scene"), tree.image, tree.picture));
-    if (tree.picture && message.kind !== "methods") {
+    if (own && tree.picture && message.kind !== "methods") {
       const [target] = tree.picture.targets;
       state.set("image", tree.image);
       state.set("method", tree.picture.results[0].method);
@@ -108,9 +160,18 @@ export function createAsk(state, now) {
         state.set("error", `“${isolated(file.name)}” has ${size} MB; pictures up to ${Math.round(limit / 1e6)} MB are accepted. Make it smaller.`);
         return;
       }
-      state.set("error", "");
+      // What is of no known type may be a picture: the kernel looks into it.
+      if (file.type && !file.type.startsWith("image/")) {
+        state.set("error", `“${isolated(file.name)}” is no picture, but ${isolated(file.type)}; accepted are pictures such as PNG and JPEG.`);
+        return;
+      }
+      const bytes = await file.arrayBuffer().catch(() => null);
+      if (!bytes) {
+        state.set("error", `“${isolated(file.name)}” cannot be read; accepted is a picture, not a folder.`);
+        return;
+      }
       const method = now()?.result.method ?? "rlrp";
-      send({ kind: "image", name: file.name, method, status: `Explaining ${isolated(file.name)}` }, [await file.arrayBuffer()]);
+      send({ kind: "image", name: file.name, method, status: `Explaining ${isolated(file.name)}` }, [bytes]);
     },
     /** @param {Box} box */
     cover(box) {

@@ -27,6 +27,8 @@ export function bridge(model, keys, saved = []) {
       model.save_changes();
     });
   }
+  // As ipywidgets says that a kernel is gone, or is there.
+  model.on("comm_live_update", () => state.set("connection", {}));
   state.send = (message, callbacks, buffers) => model.send(message, callbacks, buffers);
   model.on("msg:custom", (message, buffers) => state.tell(message, buffers));
   return state;

@@ -1,6 +1,6 @@
 // The ClassSelector as an anywidget: alone, it chooses any class and leaves explaining to whoever listens.
 
-import { createAsk, keyOf } from "./ask.js";
+import { askOf, keyOf } from "./ask.js";
 import { bridge } from "./bridge.js";
 import { createClasses } from "./classes.js";
 import { framed, localState } from "./explorer.js";
@@ -10,7 +10,7 @@ import { targetOf } from "./scene.js";
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
 function render({ model, el }) {
   const state = bridge(model, ["scene", "image", "method", "target", "k", "categories"], ["target", "k"]);
-  const ask = createAsk(state, () => current(state));
+  const ask = askOf(state, () => current(state));
   const asked = {
     ...ask,
     live: true,

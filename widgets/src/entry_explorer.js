@@ -5,7 +5,7 @@ import { createExplorer } from "./explorer.js";
 
 const KEYS = (
   "scene image method target layer opacity view sign clip smooth palette across scale live offered categories max_bytes k " +
-  "busy progress status error"
+  "busy progress status error heard"
 ).split(" ");
 
 /** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */

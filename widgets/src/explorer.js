@@ -1,6 +1,6 @@
 // All views in one: what the page shows, and what the Explorer widget shows.
 
-import { createAsk } from "./ask.js";
+import { askOf } from "./ask.js";
 import { createClasses } from "./classes.js";
 import { button, choice, toggle } from "./controls.js";
 import { h, named, set, watch } from "./dom.js";
@@ -127,7 +127,7 @@ export function createTold(model) {
  */
 export function createExplorer(model) {
   const local = localState();
-  const ask = createAsk(model, () => current(model));
+  const ask = askOf(model, () => current(model));
   const verdict = h("p", { class: "rl-verdict" });
   const overlay = createOverlay(model, local);
   const classes = createClasses(model, ask);

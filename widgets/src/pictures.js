@@ -23,7 +23,9 @@ export function createOpener(area, ask) {
 
   /** @param {DataTransfer | null} data @param {Event} event */
   function take(data, event) {
-    const file = [...(data?.files ?? [])].find(({ type }) => type.startsWith("image/"));
+    // Whatever is dropped is taken, also to say that it is no picture: the browser would leave the page for it.
+    const files = [...(data?.files ?? [])];
+    const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0];
     if (!file) return;
     event.preventDefault();
     event.stopPropagation();

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, beforeEach, mock, test } from "node:test";
 
-import { createAsk, keyOf } from "../src/ask.js";
+import { askOf, keyOf } from "../src/ask.js";
 import { bridge } from "../src/bridge.js";
 import { merge } from "../src/merge.js";
 import { choose, classShares } from "../src/scene.js";
@@ -35,14 +35,20 @@ class Recorder extends StandIn {
   }
 }
 
-const KEYS = ["scene", "image", "method", "target", "layer", "opacity", "live", "busy", "error", "max_bytes"];
+const KEYS = ["scene", "image", "method", "target", "layer", "opacity", "live", "busy", "error", "heard", "max_bytes"];
 function start(live = true) {
-  const model = new Recorder({ scene: scene(), image: 0, method: "rlrp", target: "1", layer: "input", opacity: 1, live, max_bytes: 100 });
+  const model = new Recorder({ scene: scene(), image: 0, method: "rlrp", target: "1", layer: "input", opacity: 1, live, busy: false, error: "", heard: "", max_bytes: 100 });
   const state = bridge(/** @type {any} */ (model), KEYS);
   const now = () => choose(state.get("scene"), { method: state.get("method"), target: state.get("target") });
-  return { model, state, ask: createAsk(state, now) };
+  return { model, state, ask: askOf(state, now) };
 }
 const wanted = (/** @type {number} */ index, negative = -1) => ({ index, negative, label: String(index) });
+
+beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
+afterEach(() => mock.timers.reset());
+
+/** @param {Recorder} model @param {any} message */
+const answer = (model, message) => model.listeners.get("msg:custom")?.forEach((hear) => hear(message, []));
 
 test("keys name a class or a contrast", () => {
   assert.equal(keyOf({ index: 5, negative: -1 }), "5");
@@ -72,13 +78,70 @@ test("what is missing is asked for, and shown when it comes", () => {
   assert.equal(state.get("scene").images[0].results.length, 2);
 });
 
-test("an answer to an older request is dropped", () => {
+test("an answer to an older request, or to another page, is kept and moves nothing", () => {
   const { model, state, ask } = start();
   ask.want("lrp-0", wanted(7));
   ask.want("lrp-0", wanted(8));
-  const tree = { image: 0, picture: picture("lrp-0", "7") };
-  model.listeners.get("msg:custom")?.forEach((hear) => hear({ kind: "explain", ask: model.sent[0].ask, tree }, []));
-  assert.equal(state.get("scene").images[0].results.length, 1);
+  assert.notEqual(model.sent[0].ask, model.sent[1].ask);
+  answer(model, { kind: "explain", ask: model.sent[0].ask, tree: { image: 0, picture: picture("lrp-0", "7") } });
+  answer(model, { kind: "explain", ask: "elsewhere-2", tree: { image: 1, picture: picture("rlrp", "3") } });
+  answer(model, { kind: "cover", ask: "elsewhere-3", tree: { before: [0.5], after: [0.4], likeliest: [] } });
+  const [first, second] = state.get("scene").images;
+  assert.deepEqual(Object.keys(first.results[1].targets), ["7"]);
+  assert.equal(second.results.length, 1);
+  assert.deepEqual([state.get("image"), state.get("method"), state.get("target"), state.get("covered")], [0, "rlrp", "1", undefined]);
+});
+
+test("all views of a widget ask by one, and an answer is added once", () => {
+  const { model, state, ask } = start();
+  assert.equal(askOf(state, () => null), ask);
+  let scenes = 0;
+  state.on("change:scene", () => (scenes += 1));
+  answer(model, { kind: "explain", ask: "elsewhere-1", tree: { image: 0, picture: picture("rlrp", "3") } });
+  assert.equal(scenes, 1);
+});
+
+test("a request that nobody hears is told, until somebody does", () => {
+  const { model, state, ask } = start();
+  ask.want("lrp-0", wanted(7));
+  mock.timers.tick(4_000);
+  assert.equal(state.get("error"), "");
+  mock.timers.tick(4_000);
+  assert.match(state.get("error"), /No kernel answers.*Run this cell again/);
+  ask.want("lrp-0", wanted(8));
+  assert.equal(state.get("error"), "");
+  mock.timers.tick(8_000);
+  assert.match(state.get("error"), /No kernel/);
+  model.set("heard", model.sent[1].ask);
+  assert.equal(state.get("error"), "");
+  mock.timers.tick(80_000);
+  assert.equal(state.get("error"), "");
+});
+
+test("a kernel that is known to be gone is told at once", () => {
+  const { model, state, ask } = start();
+  model.send = () => {
+    throw new Error("Cannot send");
+  };
+  ask.want("lrp-0", wanted(7));
+  assert.match(state.get("error"), /No kernel/);
+});
+
+test("a kernel that is at work is waited for longer, and one that is gone is not", () => {
+  const { model, state, ask } = start();
+  model.set("busy", true);
+  ask.want("lrp-0", wanted(7));
+  mock.timers.tick(50_000);
+  assert.deepEqual([state.get("busy"), state.get("error")], [true, ""]);
+  mock.timers.tick(50_000);
+  assert.equal(state.get("busy"), false);
+  model.set("busy", false);
+  model.set("busy", true);
+  model.set("heard", model.sent[0].ask);
+  assert.deepEqual([state.get("busy"), state.get("error")], [true, ""]);
+  model.listeners.get("comm_live_update")?.forEach((hear) => hear());
+  assert.equal(state.get("busy"), false);
+  assert.match(state.get("error"), /No kernel/);
 });
 
 test("faithfulness is kept beside the map that it is of, and methods are added without a change of what is shown", () => {
@@ -116,6 +179,18 @@ test("a picture that is too large is refused in words, one that is not is sent a
   await ask.image(/** @type {any} */ ({ name: "a.png", size: 9, arrayBuffer: async () => new ArrayBuffer(9) }));
   assert.equal(model.sent[0].kind, "image");
   assert.equal(state.get("error"), "");
+});
+
+test("a file of another type, or a folder, is refused in words; one of no known type is left to the kernel", async () => {
+  const { model, state, ask } = start();
+  const arrayBuffer = async () => new ArrayBuffer(9);
+  await ask.image(/** @type {any} */ ({ name: "a.txt", size: 9, type: "text/plain", arrayBuffer }));
+  assert.match(state.get("error"), /a\.txt.*no picture.*text\/plain.*accepted/);
+  await ask.image(/** @type {any} */ ({ name: "dir", size: 9, type: "", arrayBuffer: () => Promise.reject(new Error("no")) }));
+  assert.match(state.get("error"), /dir.*cannot be read.*accepted/);
+  assert.deepEqual(model.sent, []);
+  await ask.image(/** @type {any} */ ({ name: "a", size: 9, type: "", arrayBuffer }));
+  assert.deepEqual([model.sent.length, state.get("error")], [1, ""]);
 });
 
 test("a bridge is one for all views, follows the kernel, and saves only what it should", () => {

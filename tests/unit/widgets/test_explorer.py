@@ -62,6 +62,14 @@ def test_a_missing_class_is_explained_and_sent_alone(explorer, classifier):
     assert (explorer.busy, explorer.error, answer["ask"]) == (False, "", 1)
 
 
+def test_a_request_is_heard_before_it_is_answered(explorer):
+    for number, message in enumerate(({"kind": "explain"}, {"kind": "unheard of"}, "nonsense")):
+        asked = message if isinstance(message, str) else {**message, "ask": f"page-{number}"}
+        explorer._handle_custom_msg(asked, [])
+        assert explorer.heard == ("None" if isinstance(message, str) else f"page-{number}")
+    assert explorer.wait(60)
+
+
 def test_a_photograph_is_sent_with_its_first_explanation_only(explorer):
     ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
     ask(explorer, [as_png(sample_image("rocket"))], kind="image", name="rocket.png", method="rlrp")
