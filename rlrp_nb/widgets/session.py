@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Tree: TypeAlias = dict[str, Any]
 
-MAX_BYTES = 20_000_000
+MAX_BYTES = 10_000_000  # a Jupyter server takes messages of 10 MiB, and drops the connection over a longer one
 MAX_PIXELS = 40_000_000
 MAX_HELD = 40_000_000  # pixels of all pictures together as the network takes them, fifteen bytes each
 _CHANNELS = 12

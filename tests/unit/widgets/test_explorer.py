@@ -62,6 +62,11 @@ def test_a_missing_class_is_explained_and_sent_alone(explorer, classifier):
     assert (explorer.busy, explorer.error, answer["ask"]) == (False, "", 1)
 
 
+def test_the_largest_picture_fits_in_a_message_that_a_jupyter_server_takes(explorer):
+    jupyter = 10 * 1024 * 1024
+    assert explorer.max_bytes < 0.97 * jupyter
+
+
 def test_a_request_is_heard_before_it_is_answered(explorer):
     for number, message in enumerate(({"kind": "explain"}, {"kind": "unheard of"}, "nonsense")):
         asked = message if isinstance(message, str) else {**message, "ask": f"page-{number}"}
