@@ -114,7 +114,7 @@ def explain(
         kept = relevance.layers
         # of the samples, which come first whatever their axis within the network
         axes = {step.index: step.batch_dim or 0 for step in graph.steps if step.index in kept}
-        channels = {i: axis for i, axis in graph.channels.items() if i in kept and axis != axes[i]}
+        channels = {i: graph.channels[i] for i in kept if graph.channels.get(i, axes[i]) != axes[i]}
         _check_relevance(network, graph, inputs, relevance)
         return Explanation(
             relevance=relevance.input.transpose(0, 1),
