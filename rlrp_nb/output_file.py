@@ -1,6 +1,7 @@
 """Files that a command writes: refused before the work if they cannot be written, and whole or not there afterwards."""
 
 import os
+import stat
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -79,7 +80,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
     path = absolute(path)
     draft = path.with_name(f".{uuid.uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
-        with draft.open("xb") as file:
+        draft.touch(exist_ok=False)
+        keep_mode(path, draft)
+        with draft.open("wb") as file:
             write(file)
         draft.replace(path)
     except OSError as error:
@@ -88,3 +91,9 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> Path:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
     return path
+
+
+def keep_mode(path: Path, draft: Path) -> None:
+    """Let nobody read or write a new file who may not read or write the one that it replaces, if there is one."""
+    if path.is_file() and not path.is_symlink():
+        draft.chmod(stat.S_IMODE(path.stat().st_mode) | stat.S_IWUSR)

@@ -39,6 +39,8 @@ _STEPS = {"L;2": 85, "L;4": 17}
 """From one grey of a PNG of two or four bits to the next, of 255."""
 _DEEP = "RGB;16B"
 """Three colours of 16 bits in a PNG, of which Pillow keeps the upper eight."""
+_SCAN, _MOST_SCANS = b"\xff\xda", 100
+"""What begins a pass over the pixels of a JPEG, and how many are accepted."""
 _FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
 
 
@@ -167,6 +169,7 @@ def _reason(error: Exception) -> str:
 def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     """Convert what Pillow opened; every mode that Pillow knows is either converted with a stated rule or refused."""
     _check_size(image.width, image.height, what, max_pixels)
+    _check_scans(image, what)
     source_format = image.format  # forgotten by every operation below
     transparent = _transparent(image, what)
     low = _low_bytes(image) if _layout(image) == _DEEP and isinstance(transparent, tuple) else None
@@ -352,6 +355,21 @@ def _scale_float(values: "np.ndarray[Any, Any]", what: str) -> "np.ndarray[Any, 
         raise InputError(f"{what} has values from {low:.6g} to {high:.6g}, but float means [0, 1]: {advice}.")
     scaled: np.ndarray[Any, np.dtype[np.uint8]] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
     return scaled
+
+
+def _check_scans(image: Image.Image, what: str) -> None:
+    """Refuse a JPEG that goes over its pixels again and again: each time costs seconds, and takes few bytes."""
+    if image.format not in {"JPEG", "MPO"} or not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return
+    place = image.fp.tell()
+    image.fp.seek(0)
+    scans = image.fp.read().count(_SCAN)
+    image.fp.seek(place)
+    if scans > _MOST_SCANS:
+        raise InputError(
+            f"{what} goes over its pixels {scans:,} times, where a progressive JPEG does about ten times and "
+            f"{_MOST_SCANS} are accepted: save it anew with a picture editor."
+        )
 
 
 def _check_size(width: int, height: int, what: str, max_pixels: int) -> None:

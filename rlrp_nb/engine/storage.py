@@ -18,6 +18,7 @@ from rlrp_nb.engine.accounts import COLUMNS, Account
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.output_file import keep_mode
 from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
     temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
         text = json.dumps(header)
+        temporary.touch(exist_ok=False)
+        keep_mode(path, temporary)
         save_file(whole, temporary, metadata={_KEY: text, _CHECKSUM: _checksum(text, whole)})
         temporary.replace(path)
     except (OSError, SafetensorError) as error:

@@ -1,6 +1,7 @@
 """Files are refused before the work, and whole or not there after it."""
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,19 @@ def test_a_working_folder_that_is_gone_is_named(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"'a\.txt' is looked for in the working folder, which no longer exists"):
         check_output("a.txt", [".txt"])
     assert check_output(tmp_path / "a.txt", [".txt"]) == tmp_path / "a.txt"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664])
+def test_a_file_that_is_replaced_keeps_who_may_read_it(tmp_path, mode):
+    path = tmp_path / "page.html"
+    path.write_text("before")
+    path.chmod(mode)
+    write_whole(path, lambda file: file.write(b"after"))
+    assert path.read_text() == "after"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_new_file_is_as_new_files_are(tmp_path):
+    (tmp_path / "usual").touch()
+    path = write_whole(tmp_path / "page.html", lambda file: file.write(b"new"))
+    assert path.stat().st_mode == (tmp_path / "usual").stat().st_mode

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from rlrp_nb.data.image import load_image
+from rlrp_nb.data.image import decode_image, load_image
 from rlrp_nb.errors import InputError
 
 RED, GREEN, BLUE, WHITE, BLACK = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
@@ -563,3 +563,14 @@ def test_views_that_numpy_does_not_know_and_any_byte_order_are_read():
 def test_the_home_of_a_user_who_has_none_is_refused():
     with pytest.raises(InputError, match="a user who has none"):
         load_image("~nobody-of-this-name/cat.jpg")
+
+
+def test_a_jpeg_of_very_many_scans_is_refused_at_once():
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    assert decode_image(data, "whole.jpg").size == (16, 16)
+    start = data.index(b"\xff\xda")
+    end = data.index(b"\xff", start + 2 + int.from_bytes(data[start + 2 : start + 4], "big"))
+    with pytest.raises(InputError, match=r"goes over its pixels \d,\d\d\d times.*100 are accepted"):
+        decode_image(data[:end] + data[start:end] * 2000 + data[end:], "scans.jpg")

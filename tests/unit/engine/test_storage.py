@@ -250,3 +250,11 @@ def test_damaged_files_get_an_error_or_load(data, sound):
     path.write_bytes(content)
     with contextlib.suppress(rn.FileFormatError):  # any other error fails the test
         assert rn.Explanation.load(path).relevance.dim() > 1
+
+
+def test_a_file_that_is_replaced_keeps_who_may_read_it(explanation, tmp_path):
+    path = explanation.save(tmp_path / "x.safetensors")
+    path.chmod(0o600)
+    explanation.save(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert torch.equal(rn.Explanation.load(path).relevance, explanation.relevance)
