@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -146,12 +146,13 @@ def _modules_in(value: object) -> Iterator[nn.Module]:
     """Yield the modules in a list, tuple, set or dict, however nested."""
     ahead, seen = [value], set()
     while ahead:
-        part = ahead.pop()
-        if isinstance(part, nn.Module):
+        part: Any = ahead.pop()
+        kind = type(part)  # isinstance() would take a weakref.proxy for what it stands for
+        if issubclass(kind, nn.Module):
             yield part
-        elif isinstance(part, list | tuple | set | dict) and id(part) not in seen:
+        elif issubclass(kind, list | tuple | set | dict) and id(part) not in seen:
             seen.add(id(part))
-            ahead += part.values() if isinstance(part, dict) else part
+            ahead += part.values() if issubclass(kind, dict) else part
 
 
 def has_forward_hooks(network: nn.Module) -> list[str]:

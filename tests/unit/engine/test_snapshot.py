@@ -1,3 +1,5 @@
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -96,4 +98,13 @@ def test_parametrised_weights_that_are_cached_are_refused():
 def test_quantised_layers_are_refused_by_name():
     network = nn.Sequential(nn.ReLU(), torch.ao.nn.quantized.dynamic.Linear(2, 2))
     with pytest.raises(UnsupportedNetworkError, match=r"1 \(Linear\) is quantised.*floating point"):
+        check_mode(network)
+
+
+def test_a_weak_proxy_holds_no_module():
+    network = nn.Sequential(nn.Linear(2, 2))
+    vars(network[0])["around"] = [weakref.proxy(network)]
+    check_mode(network)
+    network[0].hidden = [nn.Linear(2, 2)]
+    with pytest.raises(UnsupportedNetworkError, match=r"0.hidden holds modules that PyTorch does not know of"):
         check_mode(network)
