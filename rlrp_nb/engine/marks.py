@@ -244,7 +244,9 @@ def holds_values(kind: type) -> bool:
     return issubclass(kind, nn.Module) or kind.__module__.partition(".")[0] in _HOLDERS
 
 
-_HOLDERS = frozenset({"argparse", "collections", "fractions", "functools", "omegaconf", "types", "weakref"})
+_HOLDERS = frozenset(
+    {"_weakrefset", "argparse", "collections", "fractions", "functools", "omegaconf", "types", "weakref"}
+)
 
 
 @cache

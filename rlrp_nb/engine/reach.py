@@ -6,11 +6,12 @@ network from a global. A twin needs such things anew, leading to the twin.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, defaultdict, deque
 from functools import partial
-from types import CellType, FunctionType, MethodType, ModuleType
+from gc import get_referents
+from types import BuiltinFunctionType, CellType, FunctionType, MappingProxyType, MethodType, ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType
+from weakref import ProxyTypes, ReferenceType
 
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.structure import named_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 HOOKS = (
     "_forward_hooks",
@@ -30,6 +31,21 @@ HOOKS = (
     "_forward_hooks_always_called",
     "_forward_pre_hooks_with_kwargs",
 )
+
+REFERENCES = frozenset({ReferenceType, *ProxyTypes})
+VIEWS: dict[type, Callable[[Any], Any]] = {
+    MappingProxyType: MappingProxyType,
+    **{
+        type(view(held)): view
+        for held, own in ((dict[Any, Any](), dict), (OrderedDict[Any, Any](), OrderedDict))
+        for view in (own.keys, own.values, own.items)
+    },
+}
+"""Types of views of a dict, and what makes one of them."""
+
+_HEAP = 1 << 9
+"""Python's flag of a class that was defined in Python."""
+_BASES = frozenset({object, SimpleNamespace, list, deque, set, dict, OrderedDict, defaultdict})
 
 
 class Reach:
@@ -59,9 +75,9 @@ class Reach:
             self._alive.append(value)
             if id(value) in self._own:
                 continue
-            if isinstance(value, Tensor):
+            if issubclass(type(value), Tensor):  # a weak proxy, which may be of what is gone, is none
                 self.tensors.append((name, value))
-            ahead += [(name, part, id(value)) for part in _parts_of(value)]
+            ahead += [(name, part, id(value)) for part in parts_of(value)]
         self._back: set[int] = set()
         back = [holder for key in self._own for holder in leading_to.get(key, ())]
         while back:
@@ -98,9 +114,13 @@ def methods_of(kind: type) -> list[tuple[str, FunctionType]]:
     return [*found.items()]
 
 
-def _parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything at all; one return per kind
+def parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything at all; one return per kind
     """Return what a value holds, of those kinds of values that a twin can have anew."""
     kind = type(value)
+    if kind in VIEWS:
+        return get_referents(value)
+    if kind in REFERENCES:
+        return (behind(value),)
     if isinstance(value, dict):
         return (*dict.keys(value), *dict.values(value))
     if isinstance(value, list | tuple | set | frozenset | deque):
@@ -115,8 +135,6 @@ def _parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything 
         return value.__self__, value.__func__
     if kind is partial:
         return value.func, value.args, value.keywords
-    if kind is ReferenceType:
-        return (value(),)
     if isinstance(value, type | ModuleType | Tensor) or (is_library(kind.__module__) and not holds_values(kind)):
         return ()
     return [held for _, held in fields_of(value)]
@@ -127,3 +145,25 @@ def _content(cell: CellType) -> tuple[Any, ...]:
         return (cell.cell_contents,)
     except ValueError:  # a variable that has no value yet
         return ()
+
+
+def behind(reference: Any) -> Any:  # noqa: ANN401 - a reference to anything
+    """Return what a weak reference or a ``weakref.proxy`` stands for, or None where it is gone."""
+    if type(reference) is ReferenceType:
+        return reference()
+    try:
+        return reference.__repr__.__self__
+    except (AttributeError, ReferenceError):
+        return None
+
+
+def base_of(kind: type) -> Any:  # noqa: ANN401 - a class, each of which makes objects in its own way
+    """Return the class of Python that a class is laid out like, or None where a twin cannot have objects of it anew.
+
+    What ``functools.lru_cache`` has made is such an object: what it has kept cannot be asked for.
+    """
+    for base in kind.__mro__:
+        # a class of C may be on the heap too, but has a way of its own of making objects
+        if not base.__flags__ & _HEAP or type(vars(base).get("__new__")) is BuiltinFunctionType:
+            return base if base in _BASES else None
+    return None

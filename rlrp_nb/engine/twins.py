@@ -11,16 +11,17 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
+from gc import get_referents
 from types import CellType, FunctionType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from weakref import ReferenceType, ref
+from weakref import ProxyTypes, ReferenceType, proxy, ref
 
 import numpy as np
 from torch import Tensor, nn
 
 from rlrp_nb.engine.marks import PLAIN, fields_of, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import INTERNAL, each_module
-from rlrp_nb.engine.reach import HOOKS, Reach, methods_of
+from rlrp_nb.engine.reach import HOOKS, VIEWS, Reach, base_of, behind, methods_of
 from rlrp_nb.engine.snapshot import inner_of
 from rlrp_nb.engine.structure import memory_of, named_tensors
 from rlrp_nb.errors import UnsupportedNetworkError
@@ -63,10 +64,6 @@ def separate(network: nn.Module) -> Iterator[nn.Module]:
         yield twin
 
 
-_HEAP = 1 << 9
-"""Python's flag of a class that was defined in Python."""
-
-
 class _Spent:
     """What an object of a user's class becomes when its twin is done with: one that does nothing at its end."""
 
@@ -93,6 +90,9 @@ class _Making:
             # a class may do more than make an object where it is asked for one: torch.fx.GraphModule makes a new class
             self._remember(module, object.__new__(module.__class__))
         self._make_tensors([module for _, module in modules])
+        for _, module in modules:
+            self._begin(module)
+        self._fill_tensors()
         for _, module in modules:
             self._fill(module)
         return cast("nn.Module", self._made[id(self._network)])
@@ -121,7 +121,7 @@ class _Making:
         return True
 
     def _make_tensors(self, modules: list[nn.Module]) -> None:
-        """Make the parameters and buffers, and then the attributes that some have."""
+        """Make the parameters and buffers."""
         parameters = [t for module in modules for t in module._parameters.values() if t is not None]  # noqa: SLF001 - parameters() may be overridden
         buffers = [t for module in modules for t in module._buffers.values() if t is not None]  # noqa: SLF001 - likewise
         # what is written into memory of a weight is written into the weight
@@ -130,22 +130,34 @@ class _Making:
             if id(tensor) not in self._made:
                 is_copied = self._copies and not isinstance(tensor, nn.Parameter) and memory_of(tensor) not in weights
                 self._made[id(tensor)] = _own(tensor, copied=is_copied or tensor.is_inference())
-        for tensor in (*parameters, *buffers):
+
+    def _fill_tensors(self) -> None:
+        """Give the parameters and buffers the attributes that some have."""
+        for tensor in named_tensors(self._network).values():
             for key, value in getattr(tensor, "__dict__", {}).items():
                 setattr(self._made[id(tensor)], key, self._of(value))
 
-    def _fill(self, module: nn.Module) -> None:
+    def _begin(self, module: nn.Module) -> None:
+        """Give a twin its parts, and the attributes as they are: its class may tell by them which key it is."""
         twin, old = self._made[id(module)], module.__dict__
         held = twin.__dict__
-        held.update({k: v if k in INTERNAL else self._of(v) for k, v in old.items() if k != "_compiled_call_impl"})
+        held.update({k: v for k, v in old.items() if k != "_compiled_call_impl"})
+        for key, value in slots_of(module):
+            object.__setattr__(twin, key, value)
+        for name in ("_parameters", "_buffers", "_modules"):
+            held[name] = {k: None if v is None else self._made[id(v)] for k, v in old[name].items()}
+
+    def _fill(self, module: nn.Module) -> None:
+        """Let the attributes of a twin lead to twins."""
+        twin, old = self._made[id(module)], module.__dict__
+        held = twin.__dict__
+        held.update({k: self._of(v) for k, v in old.items() if k not in INTERNAL})
         for key, value in slots_of(module):
             object.__setattr__(twin, key, self._of(value))
         for key, method in methods_of(type(module)):
             # one that finds the network, or a table by its modules, in a global
             if self._reach.leads_back(method):
                 held.setdefault(key, MethodType(self._of(method), twin))
-        for name in ("_parameters", "_buffers", "_modules"):
-            held[name] = {k: None if v is None else self._made[id(v)] for k, v in old[name].items()}
         for name in HOOKS:
             held[name] = OrderedDict((k, self._of(v)) for k, v in old[name].items()) if self._hooked else OrderedDict()
         inner = inner_of(module)
@@ -192,9 +204,13 @@ class _Making:
         if kind is partial:
             return partial(self._of(value.func), *self._of(value.args), **self._of(value.keywords))
         if kind is ReferenceType:
-            return ref(self._of(value()))
-        if kind is frozenset:
-            return frozenset(self._of(v) for v in value)
+            return ref(self._of(behind(value)))
+        if kind in ProxyTypes:
+            return proxy(self._of(behind(value)))
+        if kind in VIEWS:
+            return VIEWS[kind](self._of(*get_referents(value)))
+        if isinstance(value, frozenset):
+            return frozenset.__new__(kind, [self._of(v) for v in value])
         if isinstance(value, tuple):
             return tuple.__new__(kind, [self._of(v) for v in value])
         return self._object(value)
@@ -226,15 +242,19 @@ class _Making:
     def _object(self, value: Any) -> Any:  # noqa: ANN401 - an object of a class of anybody's
         """Return an object of the same class with the same fields, each of them for the twin."""
         kind = type(value)
-        base: Any = next(c for c in kind.__mro__ if not c.__flags__ & _HEAP)
-        if base not in {object, SimpleNamespace, list, dict, OrderedDict} or not self._can_end(kind):
+        base = base_of(kind)
+        if base is None or not self._can_end(kind):
             return value
         own = base.__new__(kind)
         self._remember(value, own)
         for key, held in fields_of(value):
             object.__setattr__(own, key, self._of(held))
-        if base is list:
-            list.extend(own, [self._of(v) for v in list.__iter__(value)])
+        if base is deque:
+            deque.__init__(own, maxlen=value.maxlen)
+        elif base is defaultdict:
+            defaultdict.__init__(own, self._of(value.default_factory))
+        if base in {list, deque, set}:
+            (base.update if base is set else base.extend)(own, [self._of(v) for v in base.__iter__(value)])
         elif issubclass(base, dict):
             for key, held in base.items(value):
                 base.__setitem__(own, self._of(key), self._of(held))

@@ -1,9 +1,13 @@
+import collections
 import types
+import weakref
+from functools import lru_cache
 
+import pytest
 import torch
 from torch import nn
 
-from rlrp_nb.engine.reach import Reach
+from rlrp_nb.engine.reach import Reach, base_of
 
 
 def test_what_leads_back_to_the_network_is_told_from_what_does_not():
@@ -34,3 +38,21 @@ def test_what_holds_itself_comes_to_an_end():
         deep = [deep]
     network.deep = deep
     assert not Reach(network).leads_back(network.loop)
+
+
+def test_a_reference_to_what_is_gone_leads_nowhere():
+    network, gone = nn.Linear(3, 2), nn.Identity()
+    references = [weakref.ref(gone), weakref.proxy(gone), weakref.ref(network), weakref.proxy(network)]
+    network.references = references
+    del gone
+    reach = Reach(network)
+    assert [*map(reach.leads_back, references)] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("kind", [object, set, collections.deque, collections.defaultdict])
+def test_the_class_of_python_that_a_class_is_laid_out_like(kind):
+    assert base_of(type("Own", (kind,), {})) is base_of(kind) is kind
+
+
+def test_what_a_cache_of_functions_has_kept_cannot_be_had_anew():
+    assert base_of(type(lru_cache(len))) is None

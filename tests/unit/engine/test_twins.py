@@ -5,7 +5,7 @@ import gc
 import tempfile
 import types
 import weakref
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -279,6 +279,108 @@ def test_a_network_that_finds_itself_in_a_table_is_found_there(table):
     (TABLE if table is None else table).update({network: 3.0, network.conv: 2.0})
     torch.testing.assert_close(rn.explain(network, x).logits, network(x))
     assert network(x).abs().max() > 2 * network.conv(x).abs().max()
+
+
+class SetOfMine(set):
+    """A set of a user's own class."""
+
+
+class QueueOfMine(collections.deque):
+    """A queue of a user's own class."""
+
+
+class DefaultsOfMine(collections.defaultdict):
+    """A dict with defaults of a user's own class."""
+
+
+CONTAINERS = {
+    "a WeakSet": lambda m: weakref.WeakSet([m]),
+    "a view that cannot be written to": lambda m: types.MappingProxyType({m: 1}),
+    "keys": lambda m: {m: 1}.keys(),
+    "values": lambda m: {1: m}.values(),
+    "keys in an order": lambda m: collections.OrderedDict({m: 1}).keys(),
+    "a set of one's own": lambda m: SetOfMine([m]),
+    "a queue of one's own": lambda m: QueueOfMine([m], maxlen=2),
+    "a dict with defaults of one's own": lambda m: DefaultsOfMine(list, {m: 1}),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_a_layer_is_found_in_containers_of_all_kinds(container):
+    class Asking(Small):
+        def forward(self, x):
+            return super().forward(x) * (3.0 if self.conv in self.held else 1.0)
+
+    network, x = Asking().eval(), torch.randn(2, 3, 6, 6)
+    network.held = CONTAINERS[container](network.conv)
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+    with twin_of(network) as twin:
+        assert type(twin.held) is type(network.held)
+        assert twin.conv in twin.held
+        assert network.conv not in twin.held
+        assert getattr(twin.held, "maxlen", None) == getattr(network.held, "maxlen", None)
+        assert getattr(twin.held, "default_factory", None) is getattr(network.held, "default_factory", None)
+
+
+def test_layers_that_are_known_by_their_settings_are_found():
+    class Square(nn.Linear):
+        def __eq__(self, other):
+            return isinstance(other, Square) and self.sizes == other.sizes
+
+        def __hash__(self):
+            return hash((*self.sizes, self.weight.shape))
+
+    class Asking(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x) * self.factors[self[0]]
+
+    first, second = Square(3, 4), Square(4, 2)
+    first.sizes, second.sizes = [3, 4], [4, 2]
+    network, x = Asking(first, second).eval(), torch.randn(2, 3)
+    first.factors = network.factors = {first: 3.0, second: 2.0}  # before the sizes of the second are filled in
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+
+
+def test_a_method_whose_results_are_kept_is_called():
+    class Weighting(Small):
+        def __init__(self):
+            super().__init__()
+            self.grid = lru_cache(maxsize=4)(self.make_grid)
+
+        def make_grid(self, height, width):
+            return torch.full((height, width), self.scale)
+
+        def forward(self, x):
+            return super().forward(x * self.grid(*x.shape[2:]))
+
+    network, x = Weighting().eval(), torch.randn(2, 3, 6, 6)
+    network.scale = 2.0
+    network(x)
+    network.scale = 5.0  # too late for what is kept
+    for _ in range(2):
+        torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+        network.fc.bias.data = torch.randn(3)
+
+
+def test_a_weak_proxy_of_the_network_stands_for_the_twin():
+    class Child(nn.Module):
+        def __init__(self, parent):
+            super().__init__()
+            vars(self)["parent"] = weakref.proxy(parent)
+
+        def forward(self, x):
+            return x * self.parent.factors[self]
+
+    class Parent(Small):
+        def forward(self, x):
+            return self.child(super().forward(x)) + self.child.parent.fc.bias
+
+    network, x = Parent().eval(), torch.randn(2, 3, 6, 6)
+    network.child = Child(network)
+    network.factors = {network.child: 3.0}
+    for _ in range(2):
+        torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+        network.fc.bias = nn.Parameter(torch.randn(3))
 
 
 def test_a_table_by_the_identity_of_modules_is_refused_in_words():
