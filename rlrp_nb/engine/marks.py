@@ -10,9 +10,9 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
-from weakref import ReferenceType
+from weakref import ProxyTypes, ReferenceType
 
 import numpy as np
 import torch
@@ -66,13 +66,18 @@ class Marks:
             Things lie deeper within things than that.
         """
         kind = type(value)
-        if kind in PLAIN or kind in _BY_VALUE or isinstance(value, int | float | str):
+        # by its type, since a proxy of what is no more says nothing
+        if kind in PLAIN or kind in _BY_VALUE or issubclass(kind, int | float | str):
             return kind, value
         if isinstance(value, Tensor):
             self.tensors.append(id(value))
             return _of_tensor(value)
+        if issubclass(kind, ProxyTypes):
+            return id(value)
         if isinstance(value, list | tuple | set | frozenset | dict | deque):
             return self._of_container(value, depth)
+        if isinstance(value, MappingProxyType):
+            return kind, self._of_container(dict(value), depth)
         if isinstance(value, np.ndarray):
             content = self.of(value.tolist(), depth) if value.dtype.hasobject else hash(value.tobytes())
             return id(value), value.shape, str(value.dtype), content

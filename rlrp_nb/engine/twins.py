@@ -24,6 +24,7 @@ from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.reach import HOOKS, VIEWS, Reach, base_of, behind, methods_of
 from rlrp_nb.engine.snapshot import inner_of
 from rlrp_nb.engine.structure import memory_of, named_tensors
+from rlrp_nb.engine.tables import check_tables
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def twin_of(network: nn.Module, *, copies: bool = False, hooked: bool = False) -
     Raises
     ------
     UnsupportedNetworkError
-        A module of the network would do something when its twin comes to its end, which cannot be kept from it.
+        A module of the network would do something when its twin comes to its end, which cannot be kept from it; or the
+        network reads a table by modules where its twin would not be found.
     """
     making = _Making(network, copies=copies, hooked=hooked)
     try:
@@ -80,6 +82,8 @@ class _Making:
 
     def twin(self) -> nn.Module:
         """Make the twin."""
+        if not self._hooked:  # one with hooks is run for what they see, of a network that was traced before
+            check_tables(self._network)
         modules = each_module(self._network)
         for name, module in modules:
             if not self._can_end(type(module)):
