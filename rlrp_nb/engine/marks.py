@@ -66,14 +66,13 @@ class Marks:
             Things lie deeper within things than that.
         """
         kind = type(value)
-        # by its type, since a proxy of what is no more says nothing
         if kind in PLAIN or kind in _BY_VALUE or issubclass(kind, int | float | str):
             return kind, value
+        if issubclass(kind, ProxyTypes) and _is_dead(value):
+            return id(value)
         if isinstance(value, Tensor):
             self.tensors.append(id(value))
             return _of_tensor(value)
-        if issubclass(kind, ProxyTypes):
-            return id(value)
         if isinstance(value, list | tuple | set | frozenset | dict | deque):
             return self._of_container(value, depth)
         if isinstance(value, MappingProxyType):
@@ -185,6 +184,15 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
     few = plain and value.device.type == "cpu" and value.numel() <= _FEW
     # as a text, in which NaN equals itself
     return id(value), value.data_ptr() if plain else None, version, repr(value.tolist()) if few else None
+
+
+def _is_dead(proxy: Any) -> bool:  # noqa: ANN401 - it passes for what it stands for
+    """Tell a weak proxy of what is no more, which says nothing of itself."""
+    try:
+        _ = proxy.__class__
+    except ReferenceError:
+        return True
+    return False
 
 
 def _check_depth(depth: int) -> None:

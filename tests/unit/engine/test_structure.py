@@ -7,7 +7,7 @@ from collections import deque
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from functools import partial
-from types import MethodType, ModuleType, SimpleNamespace
+from types import MappingProxyType, MethodType, ModuleType, SimpleNamespace
 
 import ipywidgets
 import numpy as np
@@ -363,6 +363,31 @@ def test_a_weight_that_is_kept_elsewhere_too_and_then_replaced_goes_on_there(kee
     network, x = Keeping().eval(), torch.randn(2, 3)
     rn.explain(network, x)
     network.layer.weight = nn.Parameter(-network.layer.weight.detach())
+    torch.testing.assert_close(rn.explain(network, x).logits, network(x))
+
+
+def test_a_proxy_of_what_is_no_more_is_no_error():
+    class Parent:
+        pass
+
+    network, parent = nn.Linear(3, 2).eval(), Parent()
+    network.parent = weakref.proxy(parent)
+    before = structure_of(network)
+    del parent
+    rn.explain(network, torch.ones(1, 3))
+    assert structure_of(network) != before
+
+
+def test_a_view_of_a_dict_that_changed_is_seen():
+    class Scaled(nn.Linear):
+        def forward(self, x):
+            return super().forward(x) * self.scales["all"]
+
+    scales = {"all": 1.0}
+    network, x = Scaled(3, 2).eval(), torch.ones(1, 3)
+    network.scales = MappingProxyType(scales)
+    rn.explain(network, x)
+    scales["all"] = 2.0
     torch.testing.assert_close(rn.explain(network, x).logits, network(x))
 
 
