@@ -48,7 +48,7 @@ class Marks:
         self.tensors: list[int] = []
         self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
 
-    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401, C901, PLR0911 - anything at all; one return per kind
+    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - anything at all; one return per kind
         """Return the mark of an attribute or a global.
 
         Parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch._guards import detect_fake_mode
 from torch.autograd import forward_ad
 
 from rlrp_nb.errors import InputError
@@ -26,8 +27,12 @@ def check_untransformed(tensor: Tensor, name: str) -> None:
     Raises
     ------
     InputError
-        It is inside a transform, or carries a tangent.
+        It is inside a transform, carries a tangent, or tensors have no values here.
     """
+    if detect_fake_mode() is not None:
+        raise InputError(
+            "explain is called under a FakeTensorMode, in which tensors have no values. Call it outside of the mode."
+        )
     tangent = forward_ad.unpack_dual(tensor).tangent  # type: ignore[no-untyped-call]
     wrapped = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # noqa: SLF001 - it has no public name
     if wrapped or tangent is not None:

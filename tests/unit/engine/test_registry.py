@@ -64,6 +64,24 @@ def test_graphs_of_ever_new_shapes_are_not_kept_without_end(images, monkeypatch)
     torch.testing.assert_close(rn.explain(network, images, 1).relevance, expected)
 
 
+@pytest.mark.parametrize("classes", [1, 2])
+def test_an_input_at_the_edge_between_classes_is_explained(classes):
+    """There the range of the logits is smaller than what rounds differently where batch-norm is folded."""
+    torch.manual_seed(0)
+    layers = [part for _ in range(12) for part in (nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())]
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), *layers, nn.Flatten(), nn.Linear(8 * 36, classes)).eval()
+    for norm in network:
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_var.uniform_(0.05, 0.2)
+    images = torch.randn(1, 3, 8, 8)
+    with torch.no_grad():
+        logits = network(images)[0]
+        network[-1].bias -= logits - logits.mean() if classes > 1 else logits
+        assert network(images).abs().max() > 0 or classes == 1
+    found = rn.explain(network, images, 0)
+    torch.testing.assert_close(found.logits, network(images), rtol=1e-3, atol=1e-3 * float(logits.abs().max()))
+
+
 def test_hooks_that_come_and_go_are_known(residual, images):
     assert look_up(residual, images).hooked == []
     hook = residual[1].register_forward_hook(lambda *_: None)

@@ -374,7 +374,6 @@ def test_a_proxy_of_what_is_no_more_is_no_error():
     network.parent = weakref.proxy(parent)
     before = structure_of(network)
     del parent
-    rn.explain(network, torch.ones(1, 3))
     assert structure_of(network) != before
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 
 import rlrp_nb as rn
@@ -65,3 +66,8 @@ def test_what_a_transform_does_not_follow_is_explained_in_it(explained):
     expected = explain(images).sum()
     slope = torch.func.grad(lambda factor: (explain(images) * factor).sum())(torch.tensor(2.0))
     torch.testing.assert_close(slope, expected)
+
+
+def test_a_mode_in_which_tensors_have_no_values_is_refused(residual, images):
+    with FakeTensorMode(), pytest.raises(rn.InputError, match="under a FakeTensorMode"):
+        rn.explain(residual, images, 1)
