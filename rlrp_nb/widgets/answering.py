@@ -45,6 +45,8 @@ class AnsweringWidget(LookWidget):
 
     # Requests that take about as long as one explanation.
     _BRIEF = frozenset[str]()
+    # Those that are answered whatever is asked for later.
+    _KEPT = frozenset[str]()
 
     live = Bool(default_value=False).tag(sync=True)
     busy = Bool(default_value=False).tag(sync=True)
@@ -101,13 +103,13 @@ class AnsweringWidget(LookWidget):
             self.heard = heard
             self.error = f"The browser asked for {asked}, which this version of rlrp_nb does not know."
             return
-        data = [bytes(buffer) for buffer in buffers]
+        data, kept = [bytes(buffer) for buffer in buffers], kind in self._KEPT
 
         def job(current: Current) -> None:
             error = ""
             try:
                 for done, tree in answer(message, data):
-                    if not current():
+                    if not (kept or current()):
                         break
                     self._tell(message, tree)
                     self.progress = done
@@ -115,19 +117,21 @@ class AnsweringWidget(LookWidget):
                 error = str(problem)
             except Exception as problem:  # noqa: BLE001 - whatever happens is said in the widget, which lives on
                 error = f"{type(problem).__name__}: {problem}"
-            self._finish(current, error)
+            self._finish(current, error if kept or current() else "")
             self._forget()
 
         with self.hold_sync():
             self.busy, self.progress, self.error, self.heard = True, 0.0, "", heard
             self.status = str(message.get("status", "Computing"))[:200]
-        self._latest.submit(job, brief=kind in self._BRIEF)
+        self._latest.submit(job, brief=kind in self._BRIEF, kept=kept)
 
     def _finish(self, current: Current, error: str) -> None:
-        # A job that was overtaken says nothing: the widget already speaks of the next one.
-        if current():
-            with self.hold_sync():
-                self.busy, self.status, self.error = False, "", error
+        with self.hold_sync():
+            if error:  # what went wrong with others that were asked for together stays to be read
+                self.error = f"{self.error} {error}".strip()
+            # Where the job was overtaken, the widget already speaks of the next one.
+            if current():
+                self.busy, self.status = False, ""
 
     def _forget(self) -> None:
         """Let go of what a job left behind that is not in the scene."""

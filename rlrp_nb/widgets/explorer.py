@@ -27,7 +27,7 @@ class Explorer(AnsweringWidget):
 
     What was computed once is in the browser and is shown without asking Python again. What is missing is computed
     between the cells, or beside the main thread where that would take long or a cell is running; the newest request
-    wins.
+    wins, and pictures are all taken, one after the other.
 
     ``target``, ``method``, ``layer``, ``image``, ``opacity``, ``view``, ``sign``, ``clip``, ``palette``, ``smooth``,
     ``across`` and ``scale`` can be set in Python, and the widget follows. They are not written back when the user
@@ -64,6 +64,7 @@ class Explorer(AnsweringWidget):
 
     _esm = asset("explorer.js")
     _BRIEF = frozenset({"explain", "cover", "channels"})
+    _KEPT = frozenset({"image"})
 
     k = Int(5, min=1, max=20).tag(sync=True)
     smooth = Bool(default_value=True).tag(sync=True)

@@ -1,4 +1,4 @@
-"""One job at a time, the newest: what was asked before and has not begun is forgotten."""
+"""One job at a time: what was asked before the newest and has not begun is forgotten, unless it has to be kept."""
 
 import asyncio
 import logging
@@ -21,12 +21,14 @@ class _Waiting(NamedTuple):
     ticket: int
     job: Job
     brief: bool
+    kept: bool
 
 
 class Latest:
-    """Run jobs one after the other; of those that wait, only the newest is kept.
+    """Run jobs one after the other; of those that wait, only the newest is kept, and those that say so.
 
-    A job receives a function that says whether it is still the newest, and should deliver nothing once it is not.
+    A job receives a function that says whether it is still the newest; once it is not, it should deliver nothing unless
+    it was to be kept.
 
     Jobs run in a thread of their own, which ends when there is nothing to do, so that cells can go on. A brief one runs
     in the main thread where that is free. On a processor with as many cores as PyTorch has threads, OpenMP lets them
@@ -36,14 +38,14 @@ class Latest:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: _Waiting | None = None
+        self._waiting: list[_Waiting] = []
         self._newest = 0
         self._working = False
         self._taken = True
         self._loop = _main_loop()
 
-    def submit(self, job: Job, *, brief: bool = False) -> None:
-        """Ask for a job; every earlier one is out of date from now on.
+    def submit(self, job: Job, *, brief: bool = False, kept: bool = False) -> None:
+        """Ask for a job; every earlier one is out of date from now on, and forgotten unless it has begun or is kept.
 
         Parameters
         ----------
@@ -51,10 +53,13 @@ class Latest:
             Called with a function that returns whether the job is still the newest.
         brief : bool
             Whether cells can wait for it.
+        kept : bool
+            Whether it is done whatever is asked for later.
         """
         with self._changed:
             self._newest += 1
-            self._waiting = _Waiting(self._newest, job, brief)
+            self._waiting = [each for each in self._waiting if each.kept]
+            self._waiting.append(_Waiting(self._newest, job, brief, kept))
             if self._working:
                 return
             self._working, self._taken = True, False
@@ -95,14 +100,14 @@ class Latest:
     def _work(self, *, main: bool = False) -> None:
         while True:
             with self._changed:
-                if self._waiting is None:
+                if not self._waiting:
                     self._working = False
                     self._changed.notify_all()
                     return
-                if main and not self._waiting.brief:
+                if main and not self._waiting[0].brief:
                     _thread(self._work).start()
                     return
-                (ticket, job, _), self._waiting = self._waiting, None
+                ticket, job, *_ = self._waiting.pop(0)
             try:
                 job(partial(self._is_newest, ticket))
             except Exception:  # noqa: BLE001 - the worker must live on, or the next job would never be done

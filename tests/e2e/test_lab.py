@@ -327,6 +327,15 @@ HANDED = """(view, [event, name, bytes, type = "image/png"]) => {
 }"""
 
 
+HANDED_TOGETHER = """(view, files) => {
+  const data = new DataTransfer();
+  for (const [name, bytes, type = "image/png"] of files) {
+    data.items.add(new File([Uint8Array.from(atob(bytes), each => each.charCodeAt(0))], name, {type}));
+  }
+  return view.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+}"""
+
+
 @pytest.mark.parametrize(
     ("event", "picture", "label"), [("drop", "camera", "tripod"), ("paste", "chelsea", "Egyptian cat")]
 )
@@ -344,6 +353,23 @@ def test_a_picture_that_is_dropped_or_pasted_is_explained(page, event, picture, 
     settle(page)
     assert "rl-dropping" not in view(page).get_attribute("class")
     assert view(page).get_by_role("radio", name=f"{picture}.png").is_checked()
+    view(page).get_by_role("radio", name="Image 1").check()
+    page.locator(".rl-verdict", has_text="espresso").wait_for()
+
+
+def test_several_pictures_are_dropped_at_once(page):
+    files = {}
+    for name in ("astronaut", "brick"):
+        file = io.BytesIO()
+        sample_image("rocket").resize((30 + len(name), 40)).save(file, "PNG")
+        files[f"{name}.png"] = base64.b64encode(file.getvalue()).decode()
+    stage = page.locator(".rl-overlay .rl-stage")
+    assert not stage.evaluate(HANDED_TOGETHER, [*files.items(), ("notes.txt", "aGVsbG8=", "text/plain")])
+    page.wait_for_function("() => document.querySelector('.rl-pictures label:last-of-type input').checked")
+    for name in files:
+        assert view(page).get_by_role("radio", name=name).count() == 1
+    assert "notes.txt" in view(page).get_by_role("alert").inner_text()
+    settle(page)
     view(page).get_by_role("radio", name="Image 1").check()
     page.locator(".rl-verdict", has_text="espresso").wait_for()
 

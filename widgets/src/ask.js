@@ -57,6 +57,7 @@ function createAsk(state, now) {
     clearTimeout(patience);
     patience = setTimeout(miss, state.get("busy") ? PATIENCE.busy : PATIENCE.idle);
     state.set("error", "");
+    state.set("refused", "");
     try {
       state.send(asked, undefined, buffers);
     } catch {
@@ -152,26 +153,19 @@ function createAsk(state, now) {
       const status = `Measuring how faithful ${cells.length === 1 ? "one map is" : `${cells.length} maps are`}`;
       send({ kind: "faithfulness", cells: cells.map(({ image, method, target }) => ({ image, method, target })), status });
     },
-    /** @param {File} file */
-    async image(file) {
-      const limit = state.get("max_bytes");
-      if (file.size > limit) {
-        const size = Math.round(file.size / 1e6);
-        state.set("error", `“${isolated(file.name)}” has ${size} MB; pictures up to ${Math.round(limit / 1e6)} MB are accepted. Make it smaller.`);
-        return;
-      }
-      // What is of no known type may be a picture: the kernel looks into it.
-      if (file.type && !file.type.startsWith("image/")) {
-        state.set("error", `“${isolated(file.name)}” is no picture, but ${isolated(file.type)}; accepted are pictures such as PNG and JPEG.`);
-        return;
-      }
-      const bytes = await file.arrayBuffer().catch(() => null);
-      if (!bytes) {
-        state.set("error", `“${isolated(file.name)}” cannot be read; accepted is a picture, not a folder.`);
-        return;
-      }
+    /** All pictures of several files; the last one is shown when it is explained. @param {File[]} files */
+    async images(files) {
       const method = now()?.result.method ?? "rlrp";
-      send({ kind: "image", name: file.name, method, status: `Explaining ${isolated(file.name)}` }, [bytes]);
+      /** @type {string[]} */
+      const refusals = [];
+      for (const file of files) {
+        const bytes = refusal(file, state.get("max_bytes")) ?? (await file.arrayBuffer().catch(() => null));
+        if (bytes instanceof ArrayBuffer) {
+          send({ kind: "image", name: file.name, method, status: `Explaining ${isolated(file.name)}` }, [bytes]);
+        } else refusals.push(bytes ?? `“${isolated(file.name)}” cannot be read; accepted is a picture, not a folder.`);
+      }
+      // After the last is sent, which lets go of what was said before.
+      state.set("refused", refusals.join(" "));
     },
     /** @param {Box} box */
     cover(box) {
@@ -192,6 +186,21 @@ function createAsk(state, now) {
       send({ kind: "channels", ...about, index, negative, about, status: `Ranking the channels of ${isolated(layer.name)}` });
     },
   };
+}
+
+/**
+ * Why a file is not sent, in words.
+ * @param {File} file
+ * @param {number} limit bytes
+ */
+function refusal({ name, size, type }, limit) {
+  if (size > limit) {
+    const [has, most] = [size, limit].map((bytes) => Math.round(bytes / 1e6));
+    return `“${isolated(name)}” has ${has} MB; pictures up to ${most} MB are accepted. Make it smaller.`;
+  }
+  // What is of no known type may be a picture: the kernel looks into it.
+  if (!type || type.startsWith("image/")) return null;
+  return `“${isolated(name)}” is no picture, but ${isolated(type)}; accepted are pictures such as PNG and JPEG.`;
 }
 
 /** @typedef {ReturnType<typeof createAsk>} Ask */

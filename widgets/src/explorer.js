@@ -108,15 +108,16 @@ export function createTold(model) {
   const words = h("span");
   const busy = h("div", { class: "rl-busy", role: "status" }, progress, words);
   const error = h("p", { class: "rl-error", role: "alert" });
-  const destroy = watch(model, ["busy", "progress", "status", "error"], () => {
+  const destroy = watch(model, ["busy", "progress", "status", "error", "refused"], () => {
     busy.hidden = !model.get("busy");
     const done = model.get("progress") ?? 0;
     // Of one step nobody knows how much is done; of several, how many are.
     if (done > 0) progress.value = done;
     else progress.removeAttribute("value");
     words.textContent = `${model.get("status") ?? ""} …`;
-    error.textContent = model.get("error") ?? "";
-    error.hidden = !model.get("error");
+    // What the browser itself refuses stands beside what the kernel says of what was sent.
+    error.textContent = [model.get("refused"), model.get("error")].filter(Boolean).join(" ");
+    error.hidden = !error.textContent;
   });
   return { el: h("div", { class: "rl-told" }, busy, error), destroy };
 }

@@ -11,25 +11,24 @@ export function createOpener(area, ask) {
   const input = h("input", {
     type: "file",
     accept: "image/*",
+    multiple: true,
     hidden: true,
     onchange: () => {
-      const [file] = input.files ?? [];
-      if (file) void ask.image(file);
+      void ask.images([...(input.files ?? [])]);
       input.value = "";
     },
   });
-  const open = button("Open a picture …", () => input.click());
-  const el = h("div", { class: "rl-opener" }, open, h("span", { class: "rl-hint", text: "or drop or paste one here" }), input);
+  const open = button("Open pictures …", () => input.click());
+  const el = h("div", { class: "rl-opener" }, open, h("span", { class: "rl-hint", text: "or drop or paste them here" }), input);
 
   /** @param {DataTransfer | null} data @param {Event} event */
   function take(data, event) {
     // Whatever is dropped is taken, also to say that it is no picture: the browser would leave the page for it.
     const files = [...(data?.files ?? [])];
-    const file = files.find(({ type }) => type.startsWith("image/")) ?? files[0];
-    if (!file) return;
+    if (!files.length) return;
     event.preventDefault();
     event.stopPropagation();
-    void ask.image(file);
+    void ask.images(files);
   }
   area.addEventListener("dragover", (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;

@@ -171,26 +171,41 @@ test("without a kernel nothing is asked", () => {
   assert.equal(state.get("target"), "1");
 });
 
+const arrayBuffer = async () => new ArrayBuffer(9);
+/** @param {any[]} given @returns {any} */
+const files = (...given) => given.map((each) => ({ name: "a.png", size: 9, arrayBuffer, ...each }));
+
 test("a picture that is too large is refused in words, one that is not is sent as bytes", async () => {
   const { model, state, ask } = start();
-  await ask.image(/** @type {any} */ ({ name: "a.png", size: 101 }));
-  assert.match(state.get("error"), /a\.png.*accepted/);
+  await ask.images(files({ size: 101 }));
+  assert.match(state.get("refused"), /a\.png.*accepted/);
   assert.deepEqual(model.sent, []);
-  await ask.image(/** @type {any} */ ({ name: "a.png", size: 9, arrayBuffer: async () => new ArrayBuffer(9) }));
+  await ask.images(files({}));
   assert.equal(model.sent[0].kind, "image");
-  assert.equal(state.get("error"), "");
+  assert.equal(state.get("refused"), "");
 });
 
 test("a file of another type, or a folder, is refused in words; one of no known type is left to the kernel", async () => {
   const { model, state, ask } = start();
-  const arrayBuffer = async () => new ArrayBuffer(9);
-  await ask.image(/** @type {any} */ ({ name: "a.txt", size: 9, type: "text/plain", arrayBuffer }));
-  assert.match(state.get("error"), /a\.txt.*no picture.*text\/plain.*accepted/);
-  await ask.image(/** @type {any} */ ({ name: "dir", size: 9, type: "", arrayBuffer: () => Promise.reject(new Error("no")) }));
-  assert.match(state.get("error"), /dir.*cannot be read.*accepted/);
+  await ask.images(files({ name: "a.txt", type: "text/plain" }));
+  assert.match(state.get("refused"), /a\.txt.*no picture.*text\/plain.*accepted/);
+  await ask.images(files({ name: "dir", type: "", arrayBuffer: () => Promise.reject(new Error("no")) }));
+  assert.match(state.get("refused"), /dir.*cannot be read.*accepted/);
   assert.deepEqual(model.sent, []);
-  await ask.image(/** @type {any} */ ({ name: "a", size: 9, type: "", arrayBuffer }));
-  assert.deepEqual([model.sent.length, state.get("error")], [1, ""]);
+  await ask.images(files({ name: "a", type: "" }));
+  assert.deepEqual([model.sent.length, state.get("refused")], [1, ""]);
+});
+
+test("of several files all pictures are sent, each other one is refused by name, and the last that was sent is shown", async () => {
+  const { model, state, ask } = start();
+  await ask.images(files({ name: "a.png" }, { name: "b.txt", type: "text/plain" }, { name: "c.png" }, { name: "d.png", size: 101 }, { name: "e.png" }));
+  assert.deepEqual(model.sent.map(({ name }) => name), ["a.png", "c.png", "e.png"]);
+  assert.match(state.get("refused"), /b\.txt.*d\.png/);
+  for (const [i, { ask: id }] of model.sent.entries()) {
+    answer(model, { kind: "image", ask: id, tree: { image: i + 1, picture: picture("rlrp", "3") } });
+    assert.equal(state.get("image"), i === 2 ? 3 : 0);
+  }
+  assert.equal(state.get("scene").images.length, 4);
 });
 
 test("a bridge is one for all views, follows the kernel, and saves only what it should", () => {

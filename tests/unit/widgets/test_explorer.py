@@ -285,6 +285,32 @@ def test_of_many_requests_the_newest_wins(explorer, monkeypatch):
     assert not explorer.busy
 
 
+def test_of_many_pictures_none_is_lost(explorer, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+    real = explorer._session.explain
+
+    def slow(position, targets, method):
+        begun.set()
+        assert go.wait(60)
+        return real(position, targets, method)
+
+    monkeypatch.setattr(explorer._session, "explain", slow)
+    names = ["rocket", "camera", "chelsea"]
+    files = [(f"{name}.png", as_png(sample_image(name))) for name in names]
+    for number, (name, data) in enumerate([*files, ("broken.png", b"no picture"), ("empty.png", b"")]):
+        message = {"kind": "image", "ask": number, "name": name, "method": "rlrp"}
+        explorer._handle_custom_msg(message, [data])
+    assert begun.wait(60)
+    assert explorer.busy
+    go.set()
+    assert explorer.wait(120)
+    assert [answer["ask"] for answer in explorer.sent] == [0, 1, 2]
+    assert [image["name"] for image in explorer.scene["images"]] == ["Image 1", *(name for name, _ in files)]
+    assert "'broken.png'" in explorer.error
+    assert "'empty.png'" in explorer.error
+    assert not explorer.busy
+
+
 def test_two_widgets_of_one_network_answer_at_once(classifier):
     widgets = [Explorer(classifier, sample_image(name), targets=None, layers=None) for name in ("coffee", "rocket")]
     for widget in widgets:

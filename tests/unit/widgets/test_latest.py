@@ -55,6 +55,26 @@ def test_jobs_that_wait_are_replaced_by_the_newest():
     assert done == [("first", False), ("third", True)]
 
 
+def test_jobs_that_are_kept_are_done_whatever_comes_later():
+    latest, go, begun, done = Latest(), threading.Event(), threading.Event(), []
+
+    def job(name):
+        def work(current):
+            begun.set()
+            assert go.wait(30)
+            done.append((name, current()))
+
+        return work
+
+    latest.submit(job("first"), kept=True)
+    assert begun.wait(30)
+    for name, kept in (("second", True), ("third", False), ("fourth", True), ("fifth", False), ("sixth", False)):
+        latest.submit(job(name), kept=kept)
+    go.set()
+    assert latest.wait(30)
+    assert done == [("first", False), ("second", False), ("fourth", False), ("sixth", True)]
+
+
 def test_a_job_that_fails_is_logged_and_does_not_stop_the_next(caplog):
     latest, done = Latest(), []
 
