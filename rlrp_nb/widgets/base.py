@@ -29,6 +29,9 @@ VIEWS = ("strength", "even", "beside")
 PALETTES = get_args(Palette)
 SIGNS = ("both", "positive", "negative")
 _NAMED = 12
+# What a browser moves by itself.
+_CHOICES = frozenset({"image", "method", "target", "layer", "opacity", "view", "sign", "clip", "palette", "smooth"})
+_CHOICES |= {"across", "scale", "k"}
 
 
 class _CheckedWidget(anywidget.AnyWidget):
@@ -84,6 +87,15 @@ class SceneWidget(_CheckedWidget):
             categories=[shown_name(named, index) for index in range(len(named))],
         )
         self._png = _still(listed[0])
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - traitlets takes any
+        """Tell the browser a choice also where it is none for Python: the user may have moved it since."""
+        told = name in _CHOICES and self.has_trait(name)
+        before = getattr(self, name) if told else None
+        super().__setattr__(name, value)
+        if told and getattr(self, name) == before:
+            # A message of its own: of a value that Python has said before, Jupyter tells nobody.
+            self.send({"kind": "set", "key": name, "value": before})
 
     @validate("image", "method", "layer")
     def _check_choice(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it

@@ -31,8 +31,9 @@ class Explorer(AnsweringWidget):
 
     ``target``, ``method``, ``layer``, ``image``, ``opacity``, ``view``, ``sign``, ``clip``, ``palette``, ``smooth``,
     ``across`` and ``scale`` can be set in Python, and the widget follows. They are not written back when the user
-    changes them: each would be a message to the kernel for what the browser does alone. The widgets that stand alone
-    write back ``target`` and ``layer``. What was not computed cannot be set: ``target`` takes the keys of the classes
+    changes them: each would be a message to the kernel for what the browser does alone. What is set moves the browser
+    also where Python has that value already. The widgets that stand alone write back ``target`` and ``layer``. What was
+    not computed cannot be set: ``target`` takes the keys of the classes
     that were explained, such as ``"967"``, or ``"967-968"`` for a contrast.
 
     Parameters

@@ -170,6 +170,18 @@ def test_keys_on_a_control_leave_the_cells_alone(page):
     settle(page)
 
 
+def test_what_is_set_in_python_moves_what_the_user_has_moved(page):
+    view(page).get_by_label("Opacity").focus()
+    page.keyboard.press("Home")
+    options(page).nth(1).click()
+    page.evaluate("""async () => {
+      const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+      await kernel.requestExecute({code: 'explorer.opacity = explorer.opacity; explorer.target = "967"'}).done;
+    }""")
+    chosen(page).filter(has_text="espresso").wait_for()
+    page.wait_for_function("() => document.querySelector('.rl-range').value === '0.85'")
+
+
 def test_what_is_there_costs_no_message(page, frames):
     settle(page)
     frames.clear()
@@ -516,4 +528,10 @@ Session.explain = lambda *_: time.sleep(60)`;
     search.fill("orange")
     search.press("Enter")
     settle(page)
+    assert "No kernel answers" in alert.inner_text()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    options(page).filter(has_text="teapot").first.click()  # explained by R-LRP alone
+    view(page).get_by_role("radio", name="LRP-0").click()
+    settle(page)
+    assert view(page).get_by_role("radio", name="R-LRP").is_checked()
     assert "No kernel answers" in alert.inner_text()

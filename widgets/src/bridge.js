@@ -30,6 +30,10 @@ export function bridge(model, keys, saved = []) {
   // As ipywidgets says that a kernel is gone, or is there.
   model.on("comm_live_update", () => state.set("connection", {}));
   state.send = (message, callbacks, buffers) => model.send(message, callbacks, buffers);
-  model.on("msg:custom", (message, buffers) => state.tell(message, buffers));
+  model.on("msg:custom", (message, buffers) => {
+    // What is set in Python to what it is there, while the browser has moved it.
+    if (message.kind !== "set") state.tell(message, buffers);
+    else if (keys.includes(message.key)) state.set(message.key, message.value);
+  });
   return state;
 }

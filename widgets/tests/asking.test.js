@@ -222,6 +222,15 @@ test("a bridge is one for all views, follows the kernel, and saves only what it 
   assert.deepEqual([model.saves, state.get("layer")], [1, "c"]);
 });
 
+test("what Python sets moves the browser also where Python has that value already", () => {
+  const model = new Recorder({ layer: "a", opacity: 1 });
+  const state = bridge(/** @type {any} */ (model), ["layer", "opacity"]);
+  state.set("opacity", 0.2);
+  answer(model, { kind: "set", key: "opacity", value: 1 });
+  answer(model, { kind: "set", key: "unheard", value: 1 });
+  assert.deepEqual([state.get("opacity"), state.get("unheard")], [1, undefined]);
+});
+
 test("merging adds classes, methods and pictures, and leaves the old scene as it was", () => {
   const old = scene();
   const { targets, results } = picture("rlrp", "3");

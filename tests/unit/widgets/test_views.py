@@ -139,6 +139,21 @@ def test_a_subclass_may_take_any_argument(explanations):
     assert Opaque(explanations[0], opacity=0.3).opacity == 0.3
 
 
+def test_a_choice_that_is_set_is_told_also_where_it_is_none_for_python(explanations):
+    overlay, sent = widgets.Overlay(explanations[0]), []
+    overlay.send = lambda content, _buffers=None: sent.append(content)
+    overlay.opacity = 0.85
+    overlay.smooth = True
+    overlay.target = overlay.target
+    keys = [("opacity", 0.85), ("smooth", True), ("target", overlay.target)]
+    assert sent == [{"kind": "set", "key": key, "value": value} for key, value in keys]
+    overlay.opacity = 0.5  # as any change of a trait
+    with pytest.raises(traitlets.TraitError):
+        overlay.opacity = 7
+    overlay.set_state({"opacity": 0.5})  # what the browser itself says
+    assert len(sent) == 3
+
+
 def test_the_package_names_its_widgets():
     assert set(dir(widgets)) >= {*NAMES, "Explorer"}
     with pytest.raises(AttributeError, match="no attribute 'Slider'; it offers: ClassSelector"):
