@@ -19,6 +19,7 @@ from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
 if TYPE_CHECKING:
     import os
 
+    from rlrp_nb.engine.methods import Method
     from rlrp_nb.models.classifier import Classifier
 
 
@@ -44,8 +45,8 @@ class Explorer(AnsweringWidget):
         The first picture.
     targets : as :func:`rlrp_nb.explain`
         The classes that are explained at once. ``"top5"`` is all of them where the model has fewer than five.
-    method : str
-        The method they are explained by.
+    method : str or Method
+        The method they are explained by. One of your own stands beside the others from then on.
     layers : "all", list of str or None
         The layers that can be looked at.
 
@@ -80,7 +81,7 @@ class Explorer(AnsweringWidget):
         image: Any,  # noqa: ANN401 - whatever load_image takes
         *,
         targets: Any = "top5",  # noqa: ANN401 - as rlrp_nb.explain
-        method: str = "rlrp",
+        method: "str | Method" = "rlrp",
         layers: str | list[str] | None = "all",
     ) -> None:
         if not hasattr(model, "preprocess"):
@@ -90,13 +91,11 @@ class Explorer(AnsweringWidget):
                 "rlrp_nb.Classifier(name, network, categories, preprocess, weights)."
             )
         self._session = Session(model, layers)
-        from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - torch is loaded on first use
-
         if isinstance(targets, str) and targets == "top5":
             targets = _likeliest(model)
         position = self._session.add(image)
         super().__init__(self._session.explain(position, targets, method), model)
-        self.offered = list(available_methods())
+        self.offered = self._session.methods()
 
     @validate("target")
     def _check_target(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rlrp_nb.engine.explanation import Explanation
+    from rlrp_nb.engine.methods import Method
     from rlrp_nb.models.classifier import Classifier
     from rlrp_nb.models.preprocess import Prepared
 
@@ -41,6 +42,7 @@ class Session:
         self.classifier = classifier
         self.layers = layers
         self._images: list[Prepared] = []
+        self._methods: dict[str, Method] = {}  # the user's own: a browser asks by name
         self._said: dict[int, Tensor] = {}  # what the network said of each image when it was first explained
 
     def add(self, image: Any) -> int:  # noqa: ANN401 - whatever load_image takes
@@ -69,7 +71,7 @@ class Session:
         del self._images[count:]
         self._said = {position: logits for position, logits in self._said.items() if position < count}
 
-    def explain(self, position: int, targets: Any, method: str) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+    def explain(self, position: int, targets: Any, method: "str | Method") -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
         """Explain one image with the session's layers.
 
         Parameters
@@ -78,8 +80,8 @@ class Session:
             Which image.
         targets : as :func:`rlrp_nb.explain`
             What to explain.
-        method : str
-            By which method.
+        method : str or Method
+            By which method. One that was handed over is known by its name afterwards.
 
         Returns
         -------
@@ -216,15 +218,20 @@ class Session:
             )
         return self.add(picture)
 
-    def _explain(self, position: int, targets: Any, method: str, layers: str | list[str] | None) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+    def _explain(
+        self, position: int, targets: Any, method: "str | Method", layers: str | list[str] | None
+    ) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
         from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
 
+        by = self._methods.get(method, method) if isinstance(method, str) else method
         shown = self._image(position)
         if self._said and position not in self._said:  # a new picture stands beside those that were explained before
             known = next(iter(self._said))
             self._check_said(known, self._logits(self._image(known).pixels[None])[0])
-        found = explain(self.classifier, self._batch(shown.pixels[None]), targets, method, layers)
+        found = explain(self.classifier, self._batch(shown.pixels[None]), targets, by, layers)
         self._check_said(position, found.logits[0])
+        if not isinstance(by, str):
+            self._methods[by.name] = by
         return replace(found, images=shown.view[None])
 
     def _check_said(self, position: int, logits: "Tensor") -> None:
@@ -235,6 +242,12 @@ class Session:
                 "The network has changed since its first explanation here: it says something else of the same picture. "
                 "What is on show is from before, and nothing is added to it. Open another Explorer."
             )
+
+    def methods(self) -> list[str]:
+        """Return the names of all methods that can be asked for, the user's own last."""
+        from rlrp_nb.engine.methods import available_methods  # noqa: PLC0415 - torch is loaded on first use
+
+        return list(dict.fromkeys([*available_methods(), *self._methods]))
 
     def _image(self, position: int) -> "Prepared":
         if not 0 <= position < len(self._images):

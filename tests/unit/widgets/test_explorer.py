@@ -14,6 +14,7 @@ from traitlets import TraitError
 
 from rlrp_nb.data.sample import sample_image
 from rlrp_nb.engine.explainer import explain
+from rlrp_nb.engine.methods import available_methods, lrp_epsilon
 from rlrp_nb.errors import FileFormatError, InputError
 from rlrp_nb.evaluation.faithfulness import flip
 from rlrp_nb.models.classifier import Classifier
@@ -420,6 +421,27 @@ def test_rounding_is_no_change(few):
         if request["kind"] != "faithfulness":
             ask(explorer, [as_png(sample_image("rocket"))] if request["kind"] == "image" else [], **request)
             assert explorer.error == ""
+    explorer.close()
+
+
+def test_a_method_of_ones_own_answers_every_question_and_is_offered(few):
+    explorer = Explorer(few, sample_image("coffee"), targets=[0], method=lrp_epsilon(0.5))
+    own = "lrp-epsilon(0.5)"
+    assert explorer.offered == [*available_methods(), own]
+    for message, data in (
+        ({"kind": "explain", "image": 0, "method": own, "index": 1, "negative": -1}, []),
+        ({"kind": "channels", "image": 0, "method": own, "index": 0, "negative": -1, "layer": "0"}, []),
+        ({"kind": "image", "name": "rocket.png", "method": own}, [as_png(sample_image("rocket"))]),
+        ({"kind": "methods", "image": 1, "methods": ["rlrp", own], "index": 0, "negative": 1}, []),
+    ):
+        ask(explorer, data, **message)
+        assert explorer.error == ""
+    piece = explorer.scene["images"][0]["results"][0]["targets"]["1"]["pieces"][0]
+    heatmap = explain(few, sample_image("coffee"), 1, lrp_epsilon(0.5)).heatmap().numpy()
+    assert np.abs(unpack(piece) - heatmap).max() <= np.abs(heatmap).max() / 127
+    assert explorer.scene["methods"] == [own, "rlrp"]
+    ask(explorer, kind="explain", image=0, method="lrp-epsilon(0.7)", index=1, negative=-1)
+    assert "is not known" in explorer.error
     explorer.close()
 
 
