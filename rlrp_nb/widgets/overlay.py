@@ -9,8 +9,10 @@ from rlrp_nb.widgets.bundle import asset
 class Overlay(LookWidget):
     """Photograph and relevance with everything to look closer: opacity, sign, clip, zoom, read-out.
 
-    ``opacity``, ``view``, ``sign``, ``clip``, ``palette`` and ``smooth`` are how it looks.
-    Link widgets of the same explanations with ``traitlets.link``, or in the browser alone with ``ipywidgets.jslink``.
+    ``opacity``, ``view``, ``sign``, ``clip``, ``palette`` and ``smooth`` are how it looks. Like ``target``, ``method``,
+    ``layer`` and ``image`` they can be set in Python and follow other widgets of the same explanations by
+    ``traitlets.link``, or in the browser alone by ``ipywidgets.jslink``; what the user moves here is not written back,
+    so that nothing follows an Overlay.
 
     Parameters
     ----------

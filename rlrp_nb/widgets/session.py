@@ -219,8 +219,12 @@ class Session:
         return self.add(picture)
 
     def _explain(
-        self, position: int, targets: Any, method: "str | Method", layers: str | list[str] | None
-    ) -> "Explanation":  # noqa: ANN401 - as rlrp_nb.explain
+        self,
+        position: int,
+        targets: Any,  # noqa: ANN401 - as rlrp_nb.explain
+        method: "str | Method",
+        layers: str | list[str] | None,
+    ) -> "Explanation":
         from rlrp_nb.engine.explainer import explain  # noqa: PLC0415 - torch is loaded on first use
 
         by = self._methods.get(method, method) if isinstance(method, str) else method

@@ -1,7 +1,7 @@
 // What a view wants to see: shown at once where it is there, asked of the kernel where it is not and there is one.
 
 import { attach } from "./decode.js";
-import { isolated } from "./format.js";
+import { isolated, names } from "./format.js";
 import { merge } from "./merge.js";
 import { methodTitle } from "./scene.js";
 
@@ -53,6 +53,11 @@ function createAsk(state, now) {
 
   /** @param {Record<string, any>} message @param {ArrayBuffer[]} [buffers] */
   function send(message, buffers) {
+    // As where a seed of the user's own was explained: it has no number by which to ask.
+    if ((message.index ?? message.classes?.[0] ?? 0) < 0) {
+      state.set("refused", "This asks by class, but what is on show is a seed of your own, which only Python can explain. Choose a class.");
+      return;
+    }
     asked = { ...message, ask: `${page}-${++count}` };
     clearTimeout(patience);
     patience = setTimeout(miss, state.get("busy") ? PATIENCE.busy : PATIENCE.idle);
@@ -93,6 +98,7 @@ function createAsk(state, now) {
   function want(method, target) {
     const key = keyOf(target);
     if (computed(method, key)) {
+      state.set("refused", "");
       state.set("method", method);
       state.set("target", key);
     } else if (live) {
@@ -174,7 +180,9 @@ function createAsk(state, now) {
       const { target } = choice;
       const image = state.get("image");
       const classes = target.negative < 0 ? [target.index] : [target.index, target.negative];
-      const about = { box, image, label: target.label };
+      // The class's own name: one may hold the sign that stands between two.
+      const [first = ""] = target.negative < 0 ? [target.label] : names(target.label);
+      const about = { box, image, label: state.get("categories")?.[target.index] ?? first };
       send({ kind: "cover", image, box: [box.left, box.top, box.right, box.bottom], classes, about, status: "Covering the region" });
     },
     channels() {

@@ -1,15 +1,16 @@
 // The class selector: probability bars, one to be chosen; any class by its name; a second one for a contrast.
 
 import { h, fresh, named, watch } from "./dom.js";
-import { percent } from "./format.js";
+import { isolated, percent } from "./format.js";
 import { clamp } from "./geometry.js";
 import { current } from "./overlay.js";
-import { classShares } from "./scene.js";
+import { classShares, classesCalled } from "./scene.js";
 
 /** @typedef {import("./dom.js").Model} Model */
 /** @typedef {{key: string, index: number, negative: number, label: string, probability: number | null}} Row */
 
 const MAX_BARS = 20;
+const MAX_NAMED = 6;
 
 /**
  * @param {Model} model
@@ -49,14 +50,18 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     "aria-label": "Explain any class by its name",
     autocomplete: "off",
     onchange: find,
+    oninput: () => answer(""),
     onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && find(),
   });
+  const said = h("p", { id: fresh("said"), class: "rl-hint", role: "status", hidden: true });
+  search.setAttribute("aria-describedby", said.id);
   const against = h("select", { "aria-label": "Contrast with", onchange: contrast });
   const more = h(
     "div",
     { class: "rl-more" },
     search,
     names,
+    said,
     h("label", {}, h("span", { text: "Against" }), against),
     h("label", {}, h("span", { text: "Bars" }), bars),
   );
@@ -83,15 +88,27 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
   }
 
   function find() {
-    const wanted = search.value.trim().toLowerCase();
+    const wanted = search.value.trim();
     const picture = current(model)?.picture;
     if (!wanted || !picture) return;
-    const all = classShares(picture, model.get("categories") ?? []);
-    const found = all.find((each) => each.label.toLowerCase() === wanted) ?? all.find((each) => each.label.toLowerCase().includes(wanted));
-    search.setAttribute("aria-invalid", found ? "false" : "true");
-    if (!found) return;
+    const [found, ...others] = classesCalled(classShares(picture, model.get("categories") ?? []), wanted);
+    if (!found) return answer(`No class is called “${isolated(wanted)}”. Write a part of its name, or its number.`);
+    if (others.length) {
+      const several = [found, ...others];
+      const listed = several.slice(0, MAX_NAMED).map(({ index, label }) => `${isolated(label)} (${index})`);
+      const beyond = several.length > MAX_NAMED ? ` and ${several.length - MAX_NAMED} more` : "";
+      return answer(`“${isolated(wanted)}” can be ${listed.join(", ")}${beyond}. Write the whole name, or the number.`);
+    }
+    answer("");
     search.value = "";
     pick({ ...found, key: String(found.index), negative: -1 });
+  }
+
+  /** What the search says where it does not find one class. @param {string} words */
+  function answer(words) {
+    said.textContent = words;
+    said.hidden = !words;
+    search.setAttribute("aria-invalid", String(Boolean(words)));
   }
 
   function contrast() {
@@ -125,7 +142,10 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     const seconds = likeliest.slice(0, MAX_BARS).filter(({ index }) => index !== target.index);
     against.replaceChildren(
       h("option", { value: -1, text: "nothing" }),
-      ...seconds.map(({ index, label: text }) => h("option", { value: index, text })),
+      ...seconds.map(({ index, label: text }) => {
+        const alike = likeliest.some((other) => other.index !== index && other.label === text);
+        return h("option", { value: index, text: alike ? `${text} (${index})` : text });
+      }),
     );
     against.value = String(target.negative);
     draw();

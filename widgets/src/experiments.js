@@ -3,7 +3,7 @@
 import { css, paint } from "./colour.js";
 import { button } from "./controls.js";
 import { h, named, watch } from "./dom.js";
-import { names, number, percent } from "./format.js";
+import { number, percent } from "./format.js";
 import { current, schemeOf } from "./overlay.js";
 import { canvasOf, context } from "./photo.js";
 import { isUnits, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
@@ -51,12 +51,11 @@ export function createCover(model, local, ask) {
       if (result.hidden || !covered) return;
       const [before = 0] = covered.before;
       const [after = 0] = covered.after;
-      const [label = ""] = names(covered.label);
       const now = current(model);
       const heat = now?.explained.pieces[0];
       const inside = heat && !isUnits(heat) ? within(heat, covered.box) : { sum: 0, share: 0 };
       result.replaceChildren(
-        h("strong", {}, named(label), `: ${percent(before)} → ${percent(after)}.`),
+        h("strong", {}, named(covered.label), `: ${percent(before)} → ${percent(after)}.`),
         ` The rectangle holds ${percent(inside.share)} of all relevance for `,
         named(now?.target.label ?? ""),
         ` by ${methodTitle(now?.result.method ?? "")} (${number(inside.sum, { plus: true })}). Now likeliest: `,

@@ -40,6 +40,10 @@ export function createOpener(area, ask) {
     area.classList.remove("rl-dropping");
     take(event.dataTransfer, event);
   });
-  area.addEventListener("paste", (event) => take(event.clipboardData, event));
+  area.addEventListener("paste", (event) => {
+    // What is copied from a table or a page is text and a picture of it: a field for text takes the text.
+    const field = /** @type {Element} */ (event.target).matches("input[type=search], input[type=number]");
+    if (!field || !event.clipboardData?.types.includes("text/plain")) take(event.clipboardData, event);
+  });
   return el;
 }

@@ -210,6 +210,26 @@ export function methodTitle(method) {
   return (Object.hasOwn(METHODS, method) && METHODS[method]) || method;
 }
 
+/**
+ * The classes that a text can mean: those called so; else those called so but for capitals; else the one of that number;
+ * else those whose name holds it.
+ * @param {ClassShare[]} shares
+ * @param {string} text
+ * @returns {ClassShare[]}
+ */
+export function classesCalled(shares, text) {
+  const wanted = text.trim();
+  const low = wanted.toLowerCase();
+  if (!wanted) return [];
+  const ways = /** @type {((share: ClassShare) => boolean)[]} */ ([
+    ({ label }) => label === wanted,
+    ({ label }) => label.toLowerCase() === low,
+    ({ index }) => String(index) === wanted,
+    ({ label }) => label.toLowerCase().includes(low),
+  ]);
+  return ways.map((way) => shares.filter(way)).find((found) => found.length) ?? [];
+}
+
 /** @type {WeakMap<Packed, {categories: string[], shares: ClassShare[]}>} */
 const ranked = new WeakMap();
 

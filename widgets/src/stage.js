@@ -26,7 +26,7 @@ import { canvasOf, context } from "./photo.js";
 /** @typedef {object} Listeners
  * @property {(pixel: Point | null, viewport: Viewport | null) => void} onCursor
  * @property {(viewport: Viewport) => void} onViewport
- * @property {(box: Box, done: boolean) => void} [onBox] while a rectangle is drawn, and when it is
+ * @property {(box: Box | null, done: boolean) => void} [onBox] while a rectangle is drawn, when it is, and when it is given up
  */
 
 const KEY_ZOOM = 1.5;
@@ -160,7 +160,11 @@ export function createStage({ onCursor, onViewport, onBox }) {
     } else if (event.key === "+" || event.key === "=") onViewport(zoomAt(viewport, KEY_ZOOM, focus()));
     else if (event.key === "-") onViewport(zoomAt(viewport, 1 / KEY_ZOOM, focus()));
     else if (event.key === "0") onViewport(WHOLE);
-    else if (event.key === "Escape" && cursor) onCursor(null, null);
+    else if (event.key === "Escape" && (cursor || corner)) {
+      if (corner) onBox?.(null, false);
+      corner = null;
+      onCursor(null, null);
+    }
     else return;
     event.preventDefault();
     event.stopPropagation();

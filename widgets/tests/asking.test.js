@@ -208,6 +208,34 @@ test("of several files all pictures are sent, each other one is refused by name,
   assert.equal(state.get("scene").images.length, 4);
 });
 
+test("a covered region speaks of the class's own name, also where that holds a minus", () => {
+  const { model, state, ask } = start();
+  const box = { left: 0, top: 0, right: 1, bottom: 1 };
+  const image = state.get("scene").images[0];
+  for (const [label, negative, shown] of [["a − b", -1, "a − b"], ["a − b − c", 4, "a"]]) {
+    state.set("scene", { ...scene(), images: [{ ...image, targets: [{ ...image.targets[0], label, negative }, image.targets[1]] }] });
+    ask.cover(box);
+    assert.equal(model.sent.at(-1).about.label, shown);
+  }
+  state.set("categories", ["z", "a − b"]);
+  ask.cover(box);
+  assert.deepEqual([model.sent.at(-1).about.label, model.sent.at(-1).classes], ["a − b", [1, 4]]);
+});
+
+test("a seed is not asked for by a number that it does not have", () => {
+  const { model, state, ask } = start();
+  const image = state.get("scene").images[0];
+  state.set("scene", { ...scene(), images: [{ ...image, targets: [{ ...image.targets[0], index: -1 }] }] });
+  ask.method("lrp-0");
+  ask.methods(["lrp-0"]);
+  ask.channels();
+  ask.cover({ left: 0, top: 0, right: 1, bottom: 1 });
+  assert.deepEqual(model.sent, []);
+  assert.match(state.get("refused"), /seed.*Choose a class/);
+  ask.want("lrp-0", wanted(7));
+  assert.deepEqual([model.sent.length, state.get("refused")], [1, ""]);
+});
+
 test("a bridge is one for all views, follows the kernel, and saves only what it should", () => {
   const model = new Recorder({ layer: "a", opacity: 1 });
   const state = bridge(/** @type {any} */ (model), ["layer", "opacity"], ["layer"]);

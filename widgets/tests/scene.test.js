@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { cells, columnsThatFit } from "../src/layout.js";
-import { choose, insteadOf, laidOver, limitOf, massesOf, methodTitle, numbers, targetOf } from "../src/scene.js";
+import { choose, classesCalled, insteadOf, laidOver, limitOf, massesOf, methodTitle, numbers, targetOf } from "../src/scene.js";
 import { StandIn } from "../src/standin.js";
 
 /** @param {...number} values @returns {import("../src/scene.js").Packed} */
@@ -130,4 +130,11 @@ test("the stand-in tells its listeners of changes, and of nothing else", () => {
 test("a method is shown by its title, and one of the user's own by its name, whatever that is", () => {
   assert.equal(methodTitle("lrp-epsilon"), "LRP-ε");
   for (const name of ["mine", "__proto__", "constructor", "toString"]) assert.equal(methodTitle(name), name);
+});
+
+test("a text means the class that is called so, then one but for capitals, then a number, then a part", () => {
+  const shares = ["B", "b", "crane", "Crane", "7", "tiger cat", "crane", "cattle"].map((label, index) => ({ label, index, probability: 0 }));
+  const found = (/** @type {string} */ text) => classesCalled(shares, text).map(({ index }) => index);
+  assert.deepEqual([found("b"), found("B"), found(" crane "), found("CRANE")], [[1], [0], [2, 6], [2, 3, 6]]);
+  assert.deepEqual([found("7"), found("6"), found("cat"), found("x"), found(" ")], [[4], [6], [5, 7], [], []]);
 });
