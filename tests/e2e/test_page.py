@@ -344,6 +344,23 @@ def test_no_width_needs_sideways_scrolling(visit, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize(("row", "expected"), [(1000, 640), (400, 400)])
+def test_in_a_row_of_boxes_it_has_a_width(visit, row, expected):
+    page = visit()
+    width = page.locator(".rl-explorer").evaluate(
+        """(explorer, width) => {
+      const [row, box] = [document.createElement("div"), document.createElement("div")];
+      row.style.cssText = `display: flex; width: ${width}px`;
+      box.append(explorer);
+      row.append(box);
+      document.body.append(row);
+      return box.getBoundingClientRect().width;
+    }""",
+        row,
+    )
+    assert width == expected
+
+
 def test_names_without_a_space_need_no_sideways_scrolling(visit, explanations, tmp_path):
     names = tuple(f"{'n' * 200}{i}" for i in range(1000))
     scene = build_scene([replace(explanations[0], categories=names)])
