@@ -241,7 +241,9 @@ def test_faithfulness_is_measured_kept_and_written_into_the_page(explorer, class
     assert '"faithfulness":{' in explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
 
 
-def test_a_newer_request_ends_one_of_several_parts(explorer, monkeypatch):
+@pytest.fixture
+def held_up(explorer, monkeypatch):
+    """Let no explanation come to an end: return the events that one has begun, and that they may go on."""
     begun, go = threading.Event(), threading.Event()
     real = explorer._session.explain
 
@@ -251,6 +253,11 @@ def test_a_newer_request_ends_one_of_several_parts(explorer, monkeypatch):
         return real(position, targets, method)
 
     monkeypatch.setattr(explorer._session, "explain", slow)
+    return begun, go
+
+
+def test_a_newer_request_ends_one_of_several_parts(explorer, held_up):
+    begun, go = held_up
     several = {"kind": "methods", "ask": 1, "image": 0, "methods": ["lrp-0", "lrp-gamma"], "index": 967, "negative": -1}
     explorer._handle_custom_msg(several, [])
     assert begun.wait(60)
@@ -263,16 +270,8 @@ def test_a_newer_request_ends_one_of_several_parts(explorer, monkeypatch):
     assert explorer.scene["methods"] == ["rlrp"]
 
 
-def test_of_many_requests_the_newest_wins(explorer, monkeypatch):
-    begun, go = threading.Event(), threading.Event()
-    real = explorer._session.explain
-
-    def slow(position, targets, method):
-        begun.set()
-        assert go.wait(60)
-        return real(position, targets, method)
-
-    monkeypatch.setattr(explorer._session, "explain", slow)
+def test_of_many_requests_the_newest_wins(explorer, held_up):
+    begun, go = held_up
     for number, index in enumerate((1, 2, 3), 1):
         explorer._handle_custom_msg(
             {"kind": "explain", "ask": number, "image": 0, "method": "rlrp", "index": index, "negative": -1}, []
@@ -286,16 +285,8 @@ def test_of_many_requests_the_newest_wins(explorer, monkeypatch):
     assert not explorer.busy
 
 
-def test_of_many_pictures_none_is_lost(explorer, monkeypatch):
-    begun, go = threading.Event(), threading.Event()
-    real = explorer._session.explain
-
-    def slow(position, targets, method):
-        begun.set()
-        assert go.wait(60)
-        return real(position, targets, method)
-
-    monkeypatch.setattr(explorer._session, "explain", slow)
+def test_of_many_pictures_none_is_lost(explorer, held_up):
+    begun, go = held_up
     names = ["rocket", "camera", "chelsea"]
     files = [(f"{name}.png", as_png(sample_image(name))) for name in names]
     for number, (name, data) in enumerate([*files, ("broken.png", b"no picture"), ("empty.png", b"")]):
