@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.export import render
 from rlrp_nb.widgets.scene import build_scene
 from tests.fuzz.profiles import fuzzed
@@ -75,6 +76,6 @@ def test_names_stay_in_their_place(title, category, network, layer):
     assert all(key[:2] != "on" for _, attributes in elements.found for key, _ in attributes)
     carried = json.loads(elements.text["rl-scene"])["scene"]
     assert carried["network"] == network
-    assert carried["images"][0]["targets"][0]["label"] == category
+    assert carried["images"][0]["targets"][0]["label"] == shown_name((category,), 0)
     assert carried["images"][0]["results"][0]["layers"][1]["name"] == layer
     assert not re.search(r"[<>&\u2028\u2029\0-\x1f]|[^\x00-\x7f]", elements.text["rl-scene"])
