@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.heap import keep_heap
-from rlrp_nb.engine.layout import PICTURE, are_misread, channels_last
+from rlrp_nb.engine.layout import PICTURE, channels_last
 from rlrp_nb.engine.planning import frees_of, overwrites_of, relus_before_pools
 from rlrp_nb.engine.registry import constants_of
 from rlrp_nb.engine.rule import along
@@ -80,7 +80,10 @@ class Inference:
         for step, last in zip(graph.steps, frees, strict=True):
             arguments = step.filled(values.__getitem__)
             plain = self._is_plain_convolution(step)
-            misread = plain and _is_misread(arguments)
+            # a weight in oneDNN's order is for inputs with channels last
+            misread = plain and Geometry.of(arguments, arguments["weight"], transposed=False).is_misread(
+                arguments["input"]
+            )
             if plain and not misread and arguments["weight"].nbytes <= room:
                 room -= arguments["weight"].nbytes
                 run = _packed(step, arguments, together)
@@ -116,12 +119,6 @@ class Inference:
             and weight.index in self._constants
             and (bias is None or bias.index in self._constants)
         )
-
-
-def _is_misread(arguments: dict[str, Any]) -> bool:
-    """Tell a convolution whose input must not have its channels last, as it has for a weight in oneDNN's order."""
-    windows = Geometry.of(arguments, arguments["weight"], transposed=False).windows
-    return windows is not None and are_misread(arguments["input"], windows.grid(arguments["input"].shape[2:])[1])
 
 
 def _packed(step: Step, arguments: dict[str, Any], together: int) -> Run:

@@ -58,14 +58,6 @@ def channels_last(tensor: Tensor) -> Tensor:
     return tensor.contiguous(memory_format=torch.channels_last).as_strided(tensor.shape, strides)
 
 
-def are_misread(signal: Tensor, columns: int) -> bool:
-    """Tell pictures that oneDNN reads beyond their end if they have the strides of channels last.
-
-    With PyTorch 2.14 and 2.15 it does where they have one channel, and what it computes of them is one column wide.
-    """
-    return signal.dim() == PICTURE and signal.shape[1] == 1 and columns == 1
-
-
 def channels_first(tensor: Tensor) -> Tensor:
     """Return the tensor with the strides of a new one, also where those of sides of length 1 could be others."""
     tensor = tensor.contiguous()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.layout import PICTURE, are_misread, channels_first, is_single, laid_out, order_of
+from rlrp_nb.engine.layout import PICTURE, channels_first, is_single, laid_out, order_of
 from rlrp_nb.engine.product import backward_product, forward_product
 from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 from rlrp_nb.engine.windows import Windows
@@ -127,6 +127,15 @@ class Geometry:
             and 1 < max(stride) == min(stride) < min(kernel),
         )
 
+    def is_misread(self, signal: Tensor) -> bool:
+        """Tell an input that oneDNN reads beyond its end if it has the strides of channels last.
+
+        With PyTorch 2.14 and 2.15 it does where there is one channel, and what it computes is one column wide.
+        """
+        if self.windows is None or signal.dim() != PICTURE or signal.shape[1] != 1:
+            return False
+        return self.windows.grid(signal.shape[2:])[1] == 1
+
 
 _GEOMETRY = ("stride", "padding", "dilation", "output_padding", "groups", "transposed")
 
@@ -142,11 +151,12 @@ class Convolution(Weighted):
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Convolve in the way and the order of memory that is faster."""
         signal, weight = arguments["input"], arguments["weight"]
-        windows = self._geometry(step, arguments, weight).windows
+        geometry = self._geometry(step, arguments, weight)
+        windows = geometry.windows
         if windows is not None and windows.serve(signal, signal.shape[2:], weight):
             run: Callable[[Mapping[str, Any]], Tensor] = lambda a: windows.convolve(signal, a["weight"], a["bias"])  # noqa: E731
             return step.invoke(arguments, run), None
-        misread = windows is not None and are_misread(signal, windows.grid(signal.shape[2:])[1])
+        misread = geometry.is_misread(signal)
         signal = channels_first(signal) if misread else laid_out(signal, weight, signal.numel())
         return step.invoke({**arguments, "input": signal}), None
 
@@ -157,9 +167,7 @@ class Convolution(Weighted):
     def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Convolve with another weight and bias."""
         own = {"scale": None} if call.step.folded is not None else {}
-        windows = self._geometry(call.step, call.arguments, weight).windows
-        misread = windows is not None and are_misread(a, windows.grid(a.shape[2:])[1])
-        a = channels_first(a) if misread else a
+        a = channels_first(a) if self._geometry(call.step, call.arguments, weight).is_misread(a) else a
         output: Tensor = call.step.invoke({**call.arguments, "input": a, "weight": weight, "bias": bias, **own})
         return output
 

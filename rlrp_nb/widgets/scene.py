@@ -342,8 +342,8 @@ def own_layer(shown: str) -> str:
 
 def _layer(explanation: "Explanation", name: str | None, ledger: dict[str, Tree]) -> Tree:
     """Describe a layer; None is the picture."""
-    shape = tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
-    kind = "map" if math.prod(_plane(explanation, name)) > 1 and len(shape) == _CHANNELS_AND_PLANE else "units"
+    shape = _shape(explanation, name)
+    kind = "map" if _is_map(explanation, name) else "units"
     shown = INPUT if name is None else shown_layer(name)
     operation = "the picture" if name is None else ledger.get(shown, {}).get("op", "")
     return {"name": shown, "op": operation, "shape": list(shape), "kind": kind}
@@ -388,15 +388,20 @@ def _plain(value: object) -> object:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _is_map(explanation: "Explanation", name: str) -> bool:
+def _shape(explanation: "Explanation", name: str | None) -> tuple[int, ...]:
+    """Return the lengths of a layer; None is the picture."""
+    return tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
+
+
+def _is_map(explanation: "Explanation", name: str | None) -> bool:
     """Tell a layer that has channels, and a plane for each of them."""
-    is_deep = explanation.layers[name].dim() - 2 == _CHANNELS_AND_PLANE
+    is_deep = len(_shape(explanation, name)) == _CHANNELS_AND_PLANE
     return is_deep and math.prod(_plane(explanation, name)) > 1
 
 
 def _plane(explanation: "Explanation", name: str | None) -> tuple[int, ...]:
-    """Return the lengths of a layer without its channels; None is the picture."""
-    shape = tuple((explanation.relevance if name is None else explanation.layers[name]).shape[2:])
+    """Return the lengths of a layer without its channels."""
+    shape = _shape(explanation, name)
     if name is None or len(shape) != _CHANNELS_AND_PLANE:
         return shape[-2:]
     axis = channel_axis(explanation, name)
