@@ -12,21 +12,22 @@ from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
-from weakref import ProxyTypes, ReferenceType
+from weakref import ProxyTypes, ReferenceType, ref
+from zlib import crc32
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 PLAIN = frozenset({type(None), bool, int, float, str})
 """Types whose values are marks, together with the type: 1 equals True and 1.0, and code can tell them apart."""
 _BY_VALUE = frozenset({bytes, complex, range})
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
-_FEW = 64  # numbers of a tensor that are looked at
+_MOST_NUMBERS = 2**20  # of a tensor that are looked at
 _LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 
 
@@ -97,7 +98,7 @@ class Marks:
         if is_library(kind.__module__) and not holds_values(kind):
             # the values of a widget, which a user moves
             traits = getattr(value, "__dict__", {}).get("_trait_values")
-            return id(value) if traits is None else (id(value), self.of(traits, depth - 1))
+            return Which(value) if traits is None else (Which(value), self.of(traits, depth - 1))
         _check_depth(depth)
         self._seen.add(id(value))
         return id(value), self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
@@ -131,13 +132,15 @@ class Marks:
         """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
         key = id(value), id(names)
         module = value.__name__ if isinstance(value, ModuleType) else value.__module__
-        if key in self._seen or id(value) in self._seen or is_library(module):
+        if key in self._seen or id(value) in self._seen:
             return id(value)
+        if is_library(module):
+            return Which(value)
         _check_depth(depth)
         self._seen.add(key)
         spaces = value.__mro__ if isinstance(value, type) else (value,)
         held = [(k, vars(space)[k]) for space in spaces for k in names if k in vars(space)]
-        return id(value), [(k, self.of(getattr(v, "__func__", v), depth - 1, names)) for k, v in held]
+        return Which(value), [(k, self.of(getattr(v, "__func__", v), depth - 1, names)) for k, v in held]
 
     def _of_container(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque
         kind = type(value)
@@ -158,14 +161,14 @@ class Marks:
     def _of_function(self, function: Any) -> Any:  # noqa: ANN401 - what a method was made of may be no function
         """Return the mark of a function: which it is, and what it reads from around it."""
         if not isinstance(function, FunctionType) or str(function.__module__).startswith("torch."):
-            return id(function)
+            return Which(function)
         if id(function) in self._seen:
             return id(function)
         self._seen.add(id(function))
         code, names = function.__code__, names_of(function.__code__)
         return (
-            id(function),
-            id(code),
+            Which(function),
+            Which(code),
             self.of(function.__defaults__),
             self.of(function.__kwdefaults__),
             self.of(function.__dict__),
@@ -174,16 +177,51 @@ class Marks:
         )
 
 
+class Which:
+    """Which object something is: equal to that of the same object alone, also when another lies at its address later.
+
+    Parameters
+    ----------
+    value
+        Anything. It is not kept alive, but for the few kinds that know no weak references, such as slices.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        try:
+            self._value: Callable[[], object] = ref(value)
+        except TypeError:
+            self._value = partial(_itself, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether it is the same object, and still there."""
+        if not isinstance(other, Which):
+            return NotImplemented
+        own = self._value()
+        return own is not None and own is other._value()
+
+    def __hash__(self) -> int:
+        """Return one number for all."""
+        return 0
+
+
+def _itself(value: object) -> object:
+    return value
+
+
 def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a tensor
-    """Return which tensor it is, where its numbers lie, how often it was written into, and what it holds, if little.
+    """Return which tensor it is, where its numbers lie, how often it was written into, and a checksum of what it holds.
 
     A number that code takes out of a tensor stands in the graph, and PyTorch does not count every way of writing.
     """
     version = 0 if value.is_inference() else value._version  # noqa: SLF001 - autograd's own count of writes
     plain = type(value) in {Tensor, nn.Parameter} and value.layout == torch.strided
-    few = plain and value.device.type == "cpu" and value.numel() <= _FEW
-    # as a text, in which NaN equals itself
-    return id(value), value.data_ptr() if plain else None, version, repr(value.tolist()) if few else None
+    held = None
+    if plain and value.device.type == "cpu" and value.numel() <= _MOST_NUMBERS and not value.is_quantized:
+        numbers = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+        held = crc32(numbers.numpy().data)
+    return Which(value), value.data_ptr() if plain else None, version, held
 
 
 def _is_dead(proxy: Any) -> bool:  # noqa: ANN401 - it passes for what it stands for

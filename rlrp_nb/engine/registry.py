@@ -13,6 +13,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
+from rlrp_nb.engine.rules import RULES
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rlrp_nb.engine.graph import Graph
+    from rlrp_nb.engine.rule import Rule
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.05, torch.bfloat16: 0.05}
 """How far the logits of a graph may be from the network's own, of the range of a sample's: deep networks round much.
@@ -40,6 +42,7 @@ class _Entry:
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     structure: tuple[Any, ...] = ()
+    rules: dict[str, Rule] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
     hooked: list[str] = field(default_factory=list)
     graphs: dict[tuple[Any, ...], Graph] = field(default_factory=dict)
@@ -92,20 +95,20 @@ def graph_of(network: nn.Module, inputs: Tensor) -> Graph:
 def look_up(network: nn.Module, inputs: Tensor) -> Known:
     """Return the graph of `network` for inputs of this shape, dtype and device with its weights.
 
-    A network is traced the first time, and again where its layers were changed since. The first time, the graph is
-    compared with the network, once for a single sample and once for several: a trace takes the batch for one of
-    several.
+    A network is traced the first time, and again where its layers or the rules were changed since. The first time, the
+    graph is compared with the network, once for a single sample and once for several: a trace takes the batch for one
+    of several.
     """
     entry = _entry(network)
     with entry.lock:
         structure, tensors = survey(network)
-        if structure != entry.structure:
+        if structure != entry.structure or entry.rules != RULES:
             check_mode(network)
             entry.graphs.clear()
             entry.places.clear()
             entry.checked.clear()
             entry.names, entry.hooked = [*named_tensors(network)], has_forward_hooks(network)
-            entry.structure = structure
+            entry.structure, entry.rules = structure, {**RULES}
         key = (inputs.shape[1:], inputs.dtype, inputs.device)
         single = (*key, 1)
         graph = entry.graphs.get((*key, len(inputs))) or entry.graphs.get(key)

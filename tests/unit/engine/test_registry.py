@@ -9,7 +9,9 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.engine import registry
+from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.registry import constants_of, graph_of, look_up
+from rlrp_nb.engine.rules import RULES
 
 
 @pytest.fixture
@@ -226,3 +228,39 @@ def test_an_axis_as_long_as_the_only_batch_is_not_taken_for_that_of_the_samples(
     network = ForThree(inner).eval()
     with pytest.raises(rn.UnsupportedNetworkError, match=r"works for a batch of 3 only, and at .* another axis"):
         rn.explain(network, torch.randn(3, 3, 8, 8))
+
+
+class Reads(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.held = nn.Linear(6, 3), None
+
+    def forward(self, x):
+        return self.layer(x) * (self.held() if callable(self.held) else float(self.held.start))
+
+
+def run_as_a_cell(n):
+    return eval(f"lambda: {n}.0")  # noqa: S307 - code of its own each time
+
+
+@pytest.mark.parametrize("make", [lambda n: slice(n, 9), run_as_a_cell], ids=["a slice", "code that is run again"])
+def test_what_comes_to_lie_where_another_was_is_not_taken_for_it(make):
+    network, x = Reads().eval(), torch.ones(1, 6)
+    for n in range(1, 8):
+        gc.collect()
+        network.held = make(8 + n)
+        network.held = make(n)  # at the address of what was explained before
+        assert torch.equal(rn.explain(network, x, 0).logits, network(x))
+
+
+def test_a_rule_that_is_replaced_or_taken_away_is_seen_by_networks_that_are_known(monkeypatch):
+    network, x = nn.Sequential(nn.Linear(4, 3), nn.Hardshrink()).eval(), torch.ones(1, 4)
+    found = []
+    for factor in (1.0, 2.0):
+        rule = Activation(lambda z, lambd=0.5, factor=factor: factor + lambd + 0 * z)
+        monkeypatch.setitem(RULES, "aten.hardshrink", rule)
+        found.append(rn.explain(network, x, 0).relevance)
+    torch.testing.assert_close(found[1] / 2.5, found[0] / 1.5)
+    monkeypatch.delitem(RULES, "aten.hardshrink")
+    with pytest.raises(rn.UnsupportedNetworkError, match="hardshrink"):
+        rn.explain(network, x, 0)

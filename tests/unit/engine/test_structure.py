@@ -190,6 +190,10 @@ HELD = {
     "many numbers": (lambda n: n.many[-1], lambda n, _: n.many.__setitem__(-1, 3.0)),
     "a large array": (lambda n: float(n.large[-1]), lambda n, _: n.large.put(-1, 3.0)),
     "a number taken out of a tensor": (lambda n: n.tensor.item(), lambda n, _: n.tensor.data.fill_(3.0)),
+    "a number taken out of a large tensor": (
+        lambda n: n.large_tensor.mean().item(),
+        lambda n, _: n.large_tensor.data.fill_(3.0),
+    ),
     "the type of a number": (
         lambda n: 3.0 if n.one is True else 2.0,
         lambda n, _: setattr(n, "one", True),
