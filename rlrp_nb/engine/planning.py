@@ -127,7 +127,8 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
             if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack"}
             else Differentiate()
         )
-    if method.activation == "derivative" and step.op in {"aten.layer_norm", "aten.native_layer_norm"}:
+    # the gradient of amax is shared by equal values, where R-LRP's winner is the first of them
+    if method.activation == "derivative" and step.op in {"aten.layer_norm", "aten.native_layer_norm", "aten.amax"}:
         return Differentiate()
     if first and method.first is not None:
         return Flatten(method.first)

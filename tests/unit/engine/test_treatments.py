@@ -107,3 +107,16 @@ def test_a_dead_layer_before_a_pool_passes_nothing():
     network = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
     relevance = rn.explain(network, -torch.ones(1, 1, 2, 2), torch.ones(1, 1, 1, 1, 1)).relevance
     assert torch.equal(relevance, torch.zeros(1, 1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("axes", [1, (2, 3)])
+def test_the_gradient_of_equal_maxima_is_shared_as_by_autograd(axes):
+    class Largest(nn.Module):
+        def forward(self, x):
+            return x.amax(axes).flatten(1)
+
+    network, x = nn.Sequential(nn.ReLU(), Largest()), torch.randint(-1, 3, (2, 3, 4, 4)).double()
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+    assert (gradient == 0.5).any() or (gradient.abs() < 0.5).any()  # some are shared
+    torch.testing.assert_close(rn.explain(network, x, 1, "gradient-x-input").relevance[:, 0], x * gradient)
