@@ -18,7 +18,7 @@ from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
 from rlrp_nb.engine.registry import constants_of, look_up
 from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.engine.snapshot import outdated_weights, unwrap
+from rlrp_nb.engine.snapshot import has_forward_hooks, outdated_weights, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.engine.tracing import reason_of, run_twin
 from rlrp_nb.engine.transforms import check_untransformed
@@ -236,6 +236,20 @@ def _check_finite(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
             f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
             "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
         )
+
+
+def check_hooks(network: nn.Module, inputs: Tensor) -> None:
+    """Refuse a network whose forward hooks change its output, for what is computed without them.
+
+    Raises
+    ------
+    InputError, UnsupportedNetworkError
+        The network, or a hook of it, fails; or the hooks change the output.
+    """
+    network = unwrap(network)
+    if hooked := has_forward_hooks(network):
+        with undisturbed(inputs):
+            _check_hooks(network, hooked, run_twin(network, inputs), inputs)
 
 
 def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:

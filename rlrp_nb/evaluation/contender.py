@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import ResNet
 
+from rlrp_nb.engine.explainer import check_hooks
 from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
 from rlrp_nb.engine.modules import each_module, modules_of
 from rlrp_nb.engine.twins import separate
@@ -73,7 +74,7 @@ def saliency() -> Contender:
     """Return the absolute gradient, largest channel (Simonyan, Vedaldi and Zisserman, 2014), by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        with _twin(network) as twin:
+        with _twin(network, inputs) as twin:
             gradient: Tensor = _captum("Saliency")(twin).attribute(_leaf(inputs), target=targets)
         return gradient.detach().amax(1)
 
@@ -92,7 +93,7 @@ def integrated_gradients(steps: int = 32) -> Contender:
     """
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        with _twin(network) as twin:
+        with _twin(network, inputs) as twin:
             found: Tensor = _captum("IntegratedGradients")(twin).attribute(
                 _leaf(inputs), target=targets, n_steps=steps, internal_batch_size=max(len(inputs), _AT_ONCE)
             )
@@ -125,7 +126,7 @@ def smoothgrad(domain: Range, samples: int = 25, sigma: float = 0.15) -> Contend
         low, high = domain.around(inputs)
         generator = torch.Generator().manual_seed(0)
         total = torch.zeros_like(inputs)
-        with _twin(network) as twin:
+        with _twin(network, inputs) as twin:
             method = _captum("Saliency")(twin)
             for _ in range(samples):
                 drawn = torch.randn(inputs.shape[1:], generator=generator, dtype=torch.float32, device="cpu")
@@ -146,7 +147,7 @@ def grad_cam() -> Contender:
     """Return Grad-CAM (Selvaraju et al., 2017) at the last maps before pooling, by Captum."""
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        with _twin(network) as twin:
+        with _twin(network, inputs) as twin:
             layer = dict(modules_of(twin))[last_spatial_layer(network, inputs[:1])]
             method = _captum("LayerGradCam")(twin, layer)
             maps: Tensor = method.attribute(_leaf(inputs), target=targets, relu_attributions=True).detach()
@@ -175,7 +176,7 @@ def occlusion(window: float = 1 / 7, stride: float = 1 / 14) -> Contender:
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         side, step = (max(1, round(share * min(inputs.shape[2:]))) for share in (window, stride))
         channels = inputs.shape[1]
-        with torch.no_grad(), _twin(network) as twin:
+        with torch.no_grad(), _twin(network, inputs) as twin:
             found: Tensor = _captum("Occlusion")(twin).attribute(
                 inputs.detach(),
                 target=targets,
@@ -344,7 +345,7 @@ def last_spatial_layer(network: nn.Module, inputs: Tensor) -> str:
 
         module.register_forward_hook(hook)
 
-    with torch.no_grad(), _twin(network) as twin:
+    with torch.no_grad(), _twin(network, inputs) as twin:
         for name, module in each_module(twin):
             record(name, module)
         twin(inputs)
@@ -415,7 +416,7 @@ def _zennit(composite: str, name: str, title: str, domain: Range | None = None) 
         def seed(logits: Tensor) -> Tensor:
             return torch.zeros_like(logits).scatter_(1, targets.to(logits.device)[:, None], 1.0)
 
-        with _twin(network) as twin, Gradient(twin, made) as attributor:
+        with _twin(network, inputs) as twin, Gradient(twin, made) as attributor:
             _, relevance = attributor(_leaf(inputs), seed)
         heatmaps: Tensor = relevance.detach().sum(1)
         largest = float(heatmaps.abs().flatten(1).sum(1).max())
@@ -460,12 +461,18 @@ def _check_installed(method: str) -> None:
 
 
 @contextmanager
-def _twin(network: nn.Module) -> Iterator[nn.Module]:
+def _twin(network: nn.Module, inputs: Tensor) -> Iterator[nn.Module]:
     """Lend a twin that can be hooked, and that computes on a copy of what it is given.
 
     A network may write into its input, as one does that begins with an in-place ReLU or normalises in place. Gradients
     would then be those of what is written, and an input that is asked about again would be another one.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Hooks, which the twin has none of, change what the network computes.
     """
+    check_hooks(network, inputs.detach())
     with separate(network) as twin:
         twin.register_forward_pre_hook(lambda _module, given: tuple(tensor.clone() for tensor in given))
         yield twin

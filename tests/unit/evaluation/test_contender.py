@@ -249,3 +249,16 @@ def test_saved_values_are_not_those_of_another_method_under_the_same_words(tmp_p
     assert asked(1)["mine", "gini"].tolist() == asked(1)["mine", "gini"].tolist()
     with pytest.raises(InputError, match="has values of the method 'mine' as 'the inputs"):
         asked(8)
+
+
+@pytest.mark.parametrize("name", [name for name in available_contenders() if name not in {"random", "edges"}])
+def test_hooks_that_change_the_output_are_refused(network, name):
+    (contender,) = resolve_contenders(name, DOMAIN)
+    plain = contender.attribute(network, INPUTS, TARGETS)
+    with network.stem.register_forward_hook(lambda *_: None):
+        assert torch.equal(contender.attribute(network, INPUTS, TARGETS), plain)
+    with (
+        network.register_forward_pre_hook(lambda _module, given: (given[0] - 0.5,)),
+        pytest.raises(UnsupportedNetworkError, match="forward hooks change the output"),
+    ):
+        contender.attribute(network, INPUTS, TARGETS)

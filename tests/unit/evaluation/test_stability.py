@@ -329,3 +329,16 @@ def test_bad_input_is_named():
     ):
         with pytest.raises(UnsupportedNetworkError):
             call()
+
+
+def test_hooks_that_change_the_output_are_refused():
+    network, inputs, targets = small_vgg(), images(2, 12), torch.tensor([0, 3])
+    with network[0].register_forward_hook(lambda _module, _inputs, output: 2 * output):
+        for call in (
+            lambda: amplification(network, inputs, targets),
+            lambda: small_denominators(network, inputs),
+        ):
+            with pytest.raises(UnsupportedNetworkError, match="forward hooks change the output"):
+                call()
+    with network[0].register_forward_hook(lambda *_: None):
+        assert amplification(network, inputs, targets).tolist() == amplification(small_vgg(), inputs, targets).tolist()
