@@ -16,12 +16,14 @@ The protocol is that of Quantus (MPRT), so that numbers can be compared:
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
 import torch
 from torch import Tensor, nn
 
 from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole
+from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
 from rlrp_nb.evaluation.robustness import Measure, comparison
@@ -114,8 +116,8 @@ def randomised_similarity(
     for group in groups:
         if not cascading:
             twin.load_state_dict(trained)
-        for _, module in group:
-            _draw(module, seed)
+        for name, module in group:
+            _draw(name, module, seed)
         rows.append(compare(original, heatmaps()))
     return Randomised(("original", *(_name(group) for group in groups)), torch.stack(rows))
 
@@ -184,10 +186,26 @@ def _name(group: Sequence[tuple[str, nn.Module]]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}"
 
 
-def _draw(module: nn.Module, seed: int) -> None:
-    """Draw the weights of one module; the global random numbers are put back."""
+def _draw(name: str, module: nn.Module, seed: int) -> None:
+    """Draw the weights of one module; the global random numbers are put back.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        ``reset_parameters`` leaves some as they are, as where a weight is computed from others before each run.
+    """
     devices = {p.device.index for p in module.parameters(recurse=False) if p.device.type == "cuda"}
     with torch.random.fork_rng(devices=[index for index in devices if index is not None]), torch.no_grad():
         torch.manual_seed(seed + 1)
+        own = {key: p for key, p in module.named_parameters(recurse=False) if p.is_floating_point() or p.is_complex()}
+        for parameter in own.values():
+            parameter.fill_(math.nan)  # what is drawn anew does not depend on it
         reset: Callable[[], None] = module.reset_parameters  # type: ignore[assignment]
         reset()
+    left = [f"{name}.{key}".removeprefix(".") for key in own if bool(getattr(module, key).isnan().any())]
+    if left:
+        raise UnsupportedNetworkError(
+            f"{shortlist(left)} cannot be drawn anew: reset_parameters() of {type(module).__name__} leaves it as "
+            "it was. Make a pruned or weight-normalised weight an ordinary one by torch.nn.utils.prune.remove or "
+            "remove_weight_norm, or let reset_parameters() draw it."
+        )

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute
@@ -154,3 +155,17 @@ def test_bad_input_is_named():
         randomised_similarity(lambda _, x, __: x[:, 0] / 0, network, inputs, TARGETS)
     with pytest.raises(UnsupportedNetworkError, match="training mode"):
         similarity_after_randomisation(RLRP, network.train(), inputs, TARGETS)
+
+
+@pytest.mark.parametrize(
+    "computed",
+    [nn.utils.weight_norm, nn.utils.spectral_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.2)],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated:FutureWarning")
+def test_weights_that_are_computed_from_others_are_not_taken_for_drawn(computed):
+    network, inputs = small_vgg(), images(3, 12)
+    computed(network[-1])
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"weight_\w+.* cannot be drawn anew: reset_parameters\(\) of Linear"
+    ):
+        randomised_similarity(edges, network, inputs, TARGETS)
