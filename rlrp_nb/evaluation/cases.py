@@ -163,7 +163,7 @@ def take_in(
         mean, std = (torch.tensor(getattr(preprocess, part), device="cpu") for part in ("mean", "std"))
         domain = Range((0 - mean) / std, (1 - mean) / std)
     fingerprint = {
-        "network": f"{name} {identity_of_network(network)}",
+        "network": f"{name} {identity_of_network(network, seen.last)}",
         "images": f"{count} of shape {seen.shape}, {seen.digest.hexdigest()[:16]}",
         "targets": hashlib.sha256(bytes_of(chosen)).hexdigest()[:16],
         "masks": "none" if truth is None else hashlib.sha256(bytes_of(truth)).hexdigest()[:16],
@@ -184,7 +184,7 @@ class _Seen:
         self.marks: dict[int, int] = {}
         self.first = -1
         self.shape = (0, 0, 0)
-        self.low = self.high = torch.empty(0, device="cpu")
+        self.low = self.high = self.last = torch.empty(0, device="cpu")
         self.classes = 0
 
     def look(self, position: int, one: Tensor) -> None:
@@ -207,6 +207,7 @@ class _Seen:
     def take(self, inputs: dict[int, Tensor], logits: Tensor) -> None:
         """Take the logits of a batch in."""
         self.classes = logits.shape[1]
+        self.last = torch.stack([*inputs.values()])
         for position, row in zip(inputs, logits, strict=True):
             if bool(row.isfinite().all()):
                 self.predicted[position] = row.argmax()

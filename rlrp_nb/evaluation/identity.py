@@ -6,6 +6,7 @@ It is said by a digest of code and of what code reads, and is the same in anothe
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,15 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rlrp_nb.engine.marks import PLAIN, enclosed, fields_of, is_library, names_of, read_by
-from rlrp_nb.engine.modules import INTERNAL, modules_of
+from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.explainer import undisturbed
+from rlrp_nb.engine.marks import PLAIN, enclosed, fields_of, is_library, names_of, read_by, slots_of
+from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, modules_of
 from rlrp_nb.engine.storage import bytes_of
+from rlrp_nb.engine.structure import named_tensors
+from rlrp_nb.engine.twins import twin_of
+from rlrp_nb.errors import InputError, RlrpError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
-_DEPTH = 8  # of things within things
+_DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _WITHOUT = frozenset({"__dict__", "__doc__", "__module__", "__qualname__", "__weakref__"})
 
 
@@ -39,29 +45,59 @@ def settings_of(function: Callable[..., object]) -> str:
     return f"settings {_digest(held)[:8]}" if held else ""
 
 
-def identity_of_network(network: nn.Module) -> str:
-    """Say which network this is: a digest of its layers, weights, code and settings."""
+def identity_of_network(network: nn.Module, inputs: Tensor) -> str:
+    """Say which network this is: a digest of its layers, weights, code, settings and hooks.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Is left alone.
+    inputs : Tensor
+        A batch that it takes. A twin is run on another of its shape, to find what a run leaves behind, such as
+        activations: that is no part of what the network is.
+    """
+    left = _left_behind(network, inputs)
     digest = hashlib.sha256(repr(network).encode())
-    for name, tensor in sorted(network.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(bytes_of(tensor))
-    seen: _Seen = {id(module): (0, module) for _, module in modules_of(network)}
-    for name, module in modules_of(network):
-        # other attributes are often what the last run left behind, such as activations, where there was None before
-        own = {k: v for k, v in vars(module).items() if k not in INTERNAL and v is not None and _is_setting(v)}
-        digest.update(f"{name} {[*_said(type(module), seen)]} {[*_said(own, seen)]}".encode())
+    for place, said in _parts(network).items():
+        digest.update(f"{place} {said}".encode() if place not in left else b"")
     return digest.hexdigest()[:16]
 
 
-def _is_setting(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_setting, value))
-    return type(value) in PLAIN or isinstance(value, FunctionType | MethodType | partial) or callable(value)
+_Place: TypeAlias = tuple[str, str]
 
 
-def _digest(value: object) -> str:
+def _parts(network: nn.Module, seen: _Seen | None = None) -> dict[_Place, str]:
+    """Return digests of tensors, code, attributes and hooks, by the name of the module and their own."""
+    modules = modules_of(network)
+    known = (seen or {}) | {id(module): (n, module) for n, (_, module) in enumerate(modules)}
+
+    def digest(value: object) -> str:
+        return repr(value) if type(value) in PLAIN else _digest(value, {**known})
+
+    parts = {("", f"tensor {name}"): digest(tensor) for name, tensor in sorted(named_tensors(network).items())}
+    for name, module in modules:
+        parts[name, "type"] = digest(type(module))
+        own = {k: v for k, v in vars(module).items() if k not in INTERNAL} | dict(slots_of(module))
+        # what a run leaves behind is often None before the first
+        parts |= {(name, k): digest(v) for k, v in own.items() if v is not None}
+        hooks = [hook for kind in FORWARD_HOOKS for hook in vars(module)[kind].values()]
+        parts |= {(name, f"hook {n}"): digest(hook) for n, hook in enumerate(hooks)}
+    return parts
+
+
+def _left_behind(network: nn.Module, inputs: Tensor) -> set[_Place]:
+    """Return the parts that a run changes; none where the network cannot be run as a twin."""
+    with suppress(RlrpError), undisturbed(inputs), twin_of(network, copies=True, hooked=True) as twin, Undrawn():
+        before = _parts(twin)
+        twin(inputs * 0.5 + 0.1)
+        after = _parts(twin)
+        return {place for place in before | after if before.get(place) != after.get(place)}
+    return set()
+
+
+def _digest(value: object, seen: _Seen | None = None) -> str:
     digest = hashlib.sha256()
-    for part in _said(value, {}):
+    for part in _said(value, {} if seen is None else seen):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()
 
@@ -73,15 +109,22 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
     if kind in PLAIN or kind in {bytes, complex, range}:
         yield repr(value)
         return
-    if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:
-        yield f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bytes_of(value)).hexdigest()}"
+    if isinstance(value, Tensor) and not value.is_meta:
+        plain = value.detach().dequantize() if value.is_quantized else value.detach()
+        plain = (plain if plain.layout == torch.strided else plain.to_dense()).resolve_conj().resolve_neg()
+        yield f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bytes_of(plain)).hexdigest()}"
         return
     if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
         yield f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
         return
-    if id(value) in seen or depth == 0:
-        yield f"again {seen.get(id(value), (None,))[0]}"
+    if id(value) in seen:
+        yield f"again {seen[id(value)][0]}"
         return
+    if depth == 0:
+        raise InputError(
+            f"a {kind.__qualname__} lies more than {_DEPTH} things deep within what decides a network or a method, too "
+            "deep to tell whether saved values are its own. Leave path out, or keep it in flatter lists."
+        )
     seen[id(value)] = len(seen), value  # kept, so that no other can be in its place
     within: list[Any] = []
     if isinstance(value, set | frozenset):
@@ -90,6 +133,8 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
         within = [part for pair in value.items() for part in pair]
     elif isinstance(value, list | tuple):
         within = [*value]
+    elif isinstance(value, np.ndarray):
+        within = [value.shape, value.tolist()]
     elif isinstance(value, CodeType):
         yield f"{value.co_code!r} {value.co_names} {value.co_varnames}"
         within = [*value.co_consts]
@@ -101,8 +146,7 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
     elif isinstance(value, partial):
         within = [value.func, value.args, value.keywords]
     elif isinstance(value, nn.Module):
-        yield repr(value)
-        within = [kind, dict(value.state_dict())]
+        yield f"{value!r} {_parts(value, seen)}"
     else:
         yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         within = [kind, *(part for pair in fields_of(value) for part in pair)]

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from functools import partial
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from torch import nn
 import rlrp_nb as rn
 from rlrp_nb.evaluation.identity import identity, identity_of_network, settings_of
 
+ONES = torch.ones(1, 2)
 settings = ModuleType("settings_of_the_test")
 settings.FACTOR = 1.0
 FACTOR = 1.0
@@ -50,6 +51,12 @@ def with_default(value):
     return lambda x, factor=value: x * factor
 
 
+def nested(value):
+    for _ in range(30):
+        value = [value]
+    return value
+
+
 PAIRS = {
     "code": (lambda x: x + 1, lambda x: x - 1),
     "a number in the code": (lambda x: x * 2, lambda x: x * 3),
@@ -57,6 +64,10 @@ PAIRS = {
     "a tensor around it": (enclosing(torch.ones(2)), enclosing(torch.zeros(2))),
     "an array around it": (enclosing(np.ones(2)), enclosing(np.zeros(2))),
     "a network around it": (enclosing(nn.LeakyReLU(0.1)), enclosing(nn.LeakyReLU(0.2))),
+    "a mode of a network around it": (enclosing(nn.Dropout()), enclosing(nn.Dropout().eval())),
+    "an array of objects around it": (enclosing(np.array([1, "a"], object)), enclosing(np.array([2, "a"], object))),
+    "a sparse tensor around it": (enclosing(torch.eye(2).to_sparse()), enclosing(2 * torch.eye(2).to_sparse())),
+    "a number deep within": (enclosing(nested(1.0)), enclosing(nested(2.0))),
     "a function around it": (enclosing(torch.relu), enclosing(torch.tanh)),
     "a default": (with_default(1.0), with_default(2.0)),
     "an object": (Scale(1.0), Scale(2.0)),
@@ -96,11 +107,71 @@ class Activated(nn.Module):
 
 def test_a_network_is_known_by_its_functions_and_settings_too():
     network = Activated(torch.relu)
-    network(torch.ones(1, 2))  # leaves a tensor behind
-    same = identity_of_network(network)
-    assert same == identity_of_network(Activated(torch.relu))
+    network(ONES)  # leaves a tensor behind
+    same = identity_of_network(network, ONES)
+    assert same == identity_of_network(Activated(torch.relu), ONES)
     others = Activated(torch.tanh), Activated(torch.relu, 2.0), Activated(enclosing(1.0))
-    assert len({same, *map(identity_of_network, others)}) == 4
+    assert len({same, *(identity_of_network(other, ONES) for other in others)}) == 4
+
+
+def with_buffer(value):
+    network = Activated(torch.relu)
+    network.register_buffer("mean", torch.tensor(value), persistent=False)
+    return network
+
+
+def with_attribute(value):
+    network = Activated(torch.relu)
+    network.config = value
+    return network
+
+
+def hooked(value):
+    network = Activated(torch.relu)
+    network.layer.register_forward_hook(lambda _module, _inputs, output: output * value)
+    return network
+
+
+@pytest.mark.parametrize(
+    "make",
+    {
+        "a buffer that is not saved": with_buffer,
+        "a tensor": lambda value: with_attribute(torch.tensor(value)),
+        "a dict": lambda value: with_attribute({"scale": [value]}),
+        "a namespace": lambda value: with_attribute(SimpleNamespace(scale=value)),
+        "an object": lambda value: with_attribute(Scale(value)),
+        "an array": lambda value: with_attribute(np.array([value])),
+        "a hook": hooked,
+    }.items(),
+    ids=lambda item: item[0],
+)
+def test_a_network_is_known_by_whatever_it_can_read(make):
+    one, same, other = (identity_of_network(make[1](value), ONES) for value in (1.0, 1.0, 2.0))
+    assert one == same != other
+
+
+def test_what_a_run_leaves_behind_in_hooks_and_lists_is_no_part_of_a_network():
+    network = Activated(torch.relu)
+    network.seen = {}
+    network.layer.register_forward_hook(lambda _module, _inputs, output: network.seen.update(last=output))
+    before = identity_of_network(network, ONES)
+    network(3 * ONES)
+    assert "last" in network.seen
+    assert identity_of_network(network, ONES) == before
+
+
+def test_modules_that_hold_each_other_have_an_end():
+    one, other = nn.ReLU(), nn.ReLU()
+    one.other, other.other = [other], [one]
+    assert identity(enclosing(one)) == identity(enclosing(one))
+
+
+def test_what_lies_too_deep_to_be_told_apart_is_refused():
+    value = []
+    for _ in range(200):
+        value = [value]
+    with pytest.raises(rn.InputError, match="lies more than 100 things deep"):
+        identity(enclosing(value))
 
 
 def test_another_process_finds_the_same_identity():
@@ -108,7 +179,7 @@ def test_another_process_finds_the_same_identity():
         "from tests.unit.evaluation.test_identity import PAIRS, Activated, by_a_module, identity, identity_of_network\n"
         "import torch\n"
         "print([identity(f) for pair in PAIRS.values() for f in pair], identity(by_a_module))\n"
-        "print(identity(lambda x: x in {'a', 'b', 'c'}), identity_of_network(Activated(torch.relu)))"
+        "print(identity(lambda x: x in {'a', 'b', 'c'}), identity_of_network(Activated(torch.relu), torch.ones(1, 2)))"
     )
     found = {
         subprocess.run(
