@@ -11,6 +11,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.errors import InputError
+from rlrp_nb.evaluation.faithfulness import check_evaluating
 
 Augment: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -135,11 +136,12 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
     Raises
     ------
     InputError
-        The network is in training mode, or the images and labels do not belong together.
+        The images and labels do not belong together.
+    UnsupportedNetworkError
+        A part of the network is in training mode.
     """
     _check(images, labels, 1, batch_size)
-    if network.training:
-        raise InputError("the network is in training mode: call network.eval() before measuring.")
+    check_evaluating(network)
     device = next(network.parameters()).device
     hits = 0
     for start in range(0, len(images), batch_size):

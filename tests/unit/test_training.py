@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from rlrp_nb.errors import InputError
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.training import fit, jitter, measure_accuracy
 
 
@@ -145,7 +145,13 @@ def test_wrong_input(images, labels, options, message):
         fit(make_network(), images, labels, **options)
 
 
-def test_accuracy_in_training_mode_is_refused():
+@pytest.mark.parametrize("part", [None, 1])
+def test_accuracy_in_training_mode_is_refused(part):
     images, labels = make_bars(4)
-    with pytest.raises(InputError, match=r"network.eval\(\)"):
-        measure_accuracy(make_network(), images, labels)
+    network = make_network() if part is None else make_network().eval()
+    if part is not None:
+        network[part].train()
+    before = network[1].running_mean.clone()
+    with pytest.raises(UnsupportedNetworkError, match=r"is in training mode: call network.eval\(\)"):
+        measure_accuracy(network, images, labels)
+    assert torch.equal(network[1].running_mean, before)
