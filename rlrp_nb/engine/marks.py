@@ -28,7 +28,8 @@ _BY_VALUE = frozenset({bytes, complex, range})
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
 _MOST_NUMBERS = 2**20  # of a tensor that are looked at
-_LIBRARIES = tuple(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+_LIBRARIES = frozenset(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class Marks:
@@ -300,9 +301,27 @@ _HOLDERS = frozenset(
 )
 
 
+def is_library(module: object) -> bool:
+    """Tell whether a Python module is part of Python or was installed, which nobody changes at work.
+
+    Parameters
+    ----------
+    module
+        Its name; a class can have anything else where this should stand, and then is a user's.
+    """
+    return isinstance(module, str) and _is_library(module.partition(".")[0])
+
+
 @cache
-def is_library(module: str) -> bool:
-    """Tell whether a Python module is part of Python or was installed, which nobody changes at work."""
-    top = module.partition(".")[0]
+def _is_library(top: str) -> bool:
     file = getattr(sys.modules.get(top), "__file__", None)
-    return top in sys.stdlib_module_names or (file is not None and any(p in Path(file).parents for p in _LIBRARIES))
+    return top in sys.stdlib_module_names or (isinstance(file, str) and _is_installed(Path(file)))
+
+
+def _is_installed(file: Path) -> bool:
+    """Tell whether a module lies where an installer has put it: in this environment, the user's, one below, or any."""
+    if any(folder in _LIBRARIES or folder.name in _INSTALLED for folder in file.parents):
+        return True
+    # what pip installs into a folder of any name it also notes there
+    above = file.parent.parent if file.stem == "__init__" else file.parent
+    return next(above.glob("*.dist-info"), None) is not None
