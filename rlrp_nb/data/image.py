@@ -4,7 +4,9 @@ Nothing is guessed. A picture that could be read in two ways is refused with the
 is silently too dark or wrongly turned gives a heatmap that is silently wrong.
 """
 
+import re
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -39,8 +41,16 @@ _STEPS = {"L;2": 85, "L;4": 17}
 """From one grey of a PNG of two or four bits to the next, of 255."""
 _DEEP = "RGB;16B"
 """Three colours of 16 bits in a PNG, of which Pillow keeps the upper eight."""
-_SCAN, _MOST_SCANS = b"\xff\xda", 100
-"""What begins a pass over the pixels of a JPEG, and how many are accepted."""
+_MOST_SCANS = 100
+"""How many passes over the pixels of a JPEG are accepted."""
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+"""What stands before each part of a JPEG; within the numbers of a scan only some others do."""
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+_TILE_SIDES = 322, 323
+"""Width and length of the tiles of a TIFF, of which the last may reach over the picture's edges."""
+_PLAIN_NUMBERS = b"P1", b"P2", b"P3"
+"""What pictures begin with whose pixels are written as text."""
+_MOST_COMMENTS = 1000
 _FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
 
 
@@ -169,11 +179,13 @@ def _reason(error: Exception) -> str:
 def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     """Convert what Pillow opened; every mode that Pillow knows is either converted with a stated rule or refused."""
     _check_size(image.width, image.height, what, max_pixels)
+    tags = getattr(image, "tag_v2", {})
+    _check_tiles(image, tags, what, max_pixels)
     _check_scans(image, what)
+    _check_comments(image, what)
     source_format = image.format  # forgotten by every operation below
     transparent = _transparent(image, what)
     low = _low_bytes(image) if _layout(image) == _DEEP and isinstance(transparent, tuple) else None
-    tags = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS, (0,)))
     _check_tags(image, tags, bits, what)
     upright = ImageOps.exif_transpose(image)
@@ -250,11 +262,7 @@ def _low_bytes(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]] | Non
     """Return the lower eight bits of a PNG of 16, upright; None where there is no file to read them from."""
     if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
         return None
-    place = image.fp.tell()
-    image.fp.seek(0)
-    copy = BytesIO(image.fp.read())
-    image.fp.seek(place)
-    with Image.open(copy, formats=["PNG"]) as again:
+    with Image.open(BytesIO(_bytes_of(image)), formats=["PNG"]) as again:
         again.seek(image.tell())
         again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]  # as if the bytes lay the other way round
         return np.asarray(ImageOps.exif_transpose(again))
@@ -357,19 +365,64 @@ def _scale_float(values: "np.ndarray[Any, Any]", what: str) -> "np.ndarray[Any, 
     return scaled
 
 
+def _check_tiles(image: Image.Image, tags: "Mapping[int, Any]", what: str, max_pixels: int) -> None:
+    """Refuse a TIFF whose tiles are far larger than the picture: they are decoded whole, each of them."""
+    width, height = (max(tags.get(tag, side), 1) for tag, side in zip(_TILE_SIDES, image.size, strict=True))
+    count = -(-image.width // width) * -(-image.height // height)
+    # along each side the last tile reaches beyond the picture, mostly by less than the picture is long
+    if width * height > max_pixels or width * height * count > 4 * max_pixels:
+        raise InputError(
+            f"{what} is {image.width} x {image.height} pixels in {count:,} tiles of {width} x {height}, each of which "
+            f"is decoded whole: accepted is one of up to {max_pixels:,} pixels, and {4 * max_pixels:,} in all. Save it "
+            "anew in strips or in smaller tiles."
+        )
+
+
 def _check_scans(image: Image.Image, what: str) -> None:
     """Refuse a JPEG that goes over its pixels again and again: each time costs seconds, and takes few bytes."""
-    if image.format not in {"JPEG", "MPO"} or not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+    if image.format not in {"JPEG", "MPO"}:
         return
-    place = image.fp.tell()
-    image.fp.seek(0)
-    scans = image.fp.read().count(_SCAN)
-    image.fp.seek(place)
+    scans = sum(kind == _SCAN for kind in _markers(_bytes_of(image)))
     if scans > _MOST_SCANS:
         raise InputError(
             f"{what} goes over its pixels {scans:,} times, where a progressive JPEG does about ten times and "
             f"{_MOST_SCANS} are accepted: save it anew with a picture editor."
         )
+
+
+def _check_comments(image: Image.Image, what: str) -> None:
+    """Refuse a picture written as text that is full of comments, each of which is searched for anew."""
+    if image.format != "PPM" or not (data := _bytes_of(image)).startswith(_PLAIN_NUMBERS):
+        return
+    if (comments := data.count(b"#")) > _MOST_COMMENTS:
+        raise InputError(
+            f"{what} holds {comments:,} comments, and {_MOST_COMMENTS:,} are accepted: take them out, or save it anew "
+            "with a picture editor."
+        )
+
+
+def _bytes_of(image: Image.Image) -> bytes:
+    """Return the file of a picture that is not decoded yet; nothing where there is none."""
+    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+        return b""
+    place = image.fp.tell()
+    image.fp.seek(0)
+    data: bytes = image.fp.read()
+    image.fp.seek(place)
+    return data
+
+
+def _markers(data: bytes) -> Iterator[int]:
+    """Yield the kinds of the parts of a JPEG, up to its end: what stands behind it, such as a film, is none of it."""
+    place = 0
+    while (found := _MARKER.search(data, place)) is not None:
+        kind = found[1][0]
+        yield kind
+        if kind == _END:
+            return
+        # a part says how long it is; the numbers of a scan, which come behind it, hold no such markers
+        length = 0 if kind == _START else int.from_bytes(data[found.end() : found.end() + 2], "big")
+        place = found.end() + length
 
 
 def _check_size(width: int, height: int, what: str, max_pixels: int) -> None:

@@ -574,3 +574,42 @@ def test_a_jpeg_of_very_many_scans_is_refused_at_once():
     end = data.index(b"\xff", start + 2 + int.from_bytes(data[start + 2 : start + 4], "big"))
     with pytest.raises(InputError, match=r"goes over its pixels \d,\d\d\d times.*100 are accepted"):
         decode_image(data[:end] + data[start:end] * 2000 + data[end:], "scans.jpg")
+
+
+def test_what_stands_behind_the_end_of_a_jpeg_or_in_its_notes_is_no_scan_of_it():
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xda" * 200
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8))
+    image.save(file, "JPEG", exif=exif.tobytes() + b"\xff\xda" * 200)
+    film = b"\xff\xda" * 500  # as behind the photograph of a telephone
+    assert np.array_equal(decode_image(file.getvalue() + film, "motion.jpg"), load_image(Image.open(file)))
+
+
+def tiled(width, height, tile_width, tile_height):
+    """Return a grey TIFF whose tiles all are one and the same few bytes."""
+    count = -(-width // tile_width) * -(-height // tile_height)
+    data = zlib.compress(bytes(tile_width * tile_height), 9)
+    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile_width), (323, tile_height)]
+    table = 8 + 2 + 12 * (len(tags) + 2) + 4
+    places, sizes, content = table, table + 4 * count, table + 8 * count
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags]
+    entries.append(struct.pack("<HHII", 324, 4, count, places if count > 1 else content))
+    entries.append(struct.pack("<HHII", 325, 4, count, sizes if count > 1 else len(data)))
+    parts = [b"II*\0", struct.pack("<IH", 8, len(entries)), *entries, struct.pack("<I", 0)]
+    return b"".join([*parts, struct.pack("<I", content) * count, struct.pack("<I", len(data)) * count, data])
+
+
+def test_tiles_far_larger_than_the_picture_are_refused_before_they_are_decoded():
+    for sides in ((16, 16, 256, 256), (300, 20, 256, 256), (40, 600, 48, 64)):
+        assert decode_image(tiled(*sides), "tiles.tif").size == sides[:2]
+    for sides in ((16, 16, 8000, 8000), (16, 1600, 2_000_000, 16)):
+        with pytest.raises(InputError, match="each of which is decoded whole"):
+            decode_image(tiled(*sides), "tiles.tif")
+
+
+def test_a_picture_in_text_that_is_full_of_comments_is_refused():
+    few, many = (b"P1\n2 1\n" + b"#\n" * count + b"0 1\n" for count in (100, 5000))
+    assert np.asarray(decode_image(few, "few.pbm")).tolist() == [[[255] * 3, [0] * 3]]
+    with pytest.raises(InputError, match=r"5,000 comments, and 1,000 are accepted"):
+        decode_image(many, "many.pbm")
