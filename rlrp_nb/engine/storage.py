@@ -135,7 +135,8 @@ def load(path: str | PathLike[str]) -> Explanation:
                     "Explanation.save."
                 )
             header = json.loads(metadata[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            # what the file gives is the file itself, and who writes into it later would change the explanation
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
         # files of version 0.1.0 have no checksum
         if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(metadata[_KEY], tensors):
             raise FileFormatError(  # noqa: TRY301 - passed on below

@@ -252,6 +252,18 @@ def test_damaged_files_get_an_error_or_load(data, sound):
         assert rn.Explanation.load(path).relevance.dim() > 1
 
 
+def test_an_explanation_stays_as_it_was_loaded_when_its_file_is_written_into(explanation, tmp_path):
+    path = tmp_path / "explanation.safetensors"
+    explanation.save(path)
+    loaded = rn.Explanation.load(path)
+    with path.open("r+b") as file:  # in place, as cp does
+        file.seek(-path.stat().st_size // 2, os.SEEK_END)
+        file.write(bytes(path.stat().st_size // 2))
+        file.truncate(path.stat().st_size // 2)
+    assert torch.equal(loaded.relevance, explanation.relevance)
+    assert torch.equal(loaded.logits, explanation.logits)
+
+
 def test_a_file_that_is_replaced_keeps_who_may_read_it(explanation, tmp_path):
     path = explanation.save(tmp_path / "x.safetensors")
     path.chmod(0o600)
