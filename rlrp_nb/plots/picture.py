@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rlrp_nb.engine.agreement import says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
 from rlrp_nb.plots.caption import headline, method_title, number
@@ -154,7 +155,7 @@ def comparison(
     Raises
     ------
     InputError
-        If there is no explanation, or they do not show the same image and class; else as :func:`picture`.
+        If there is no explanation, or they are not of the same network, image and class; else as :func:`picture`.
     """
     if not isinstance(explanations, Iterable):
         raise InputError(f"explanations is a {type(explanations).__name__}: give a list of explanations.")
@@ -292,6 +293,10 @@ def _photo(explanation: "Explanation", sample: int) -> Pixels | None:
 def _check_alike(first: "Explanation", other: "Explanation", target: int, sample: int) -> None:
     one, two = _photo(first, sample), _photo(other, sample)
     same = one is two if one is None or two is None else np.array_equal(one, two)
+    if first.network != other.network:
+        raise InputError(
+            f"the explanations are of two networks, {first.network!r} and {other.network!r}: draw a comparison of each."
+        )
     if not same or first.relevance.shape[2:] != other.relevance.shape[2:]:
         raise InputError(
             f"the explanations by {first.method} and {other.method} show different images; "
@@ -301,6 +306,12 @@ def _check_alike(first: "Explanation", other: "Explanation", target: int, sample
         raise InputError(
             f"the explanations by {first.method} and {other.method} explain different classes "
             f"({first.label(target, sample)} and {other.label(target, sample)}); explain the same targets with each."
+        )
+    if not says_the_same(other.logits[sample], first.logits[sample]):
+        raise InputError(
+            f"the explanations by {first.method} and {other.method} are of different inputs, or networks called "
+            f"{first.network!r} that say something else of it, as before and after training; a comparison needs one "
+            "input and one network."
         )
 
 

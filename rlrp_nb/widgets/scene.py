@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rlrp_nb.class_name import shown_name
+from rlrp_nb.engine.agreement import SAME_IN_HALF, says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import isolated
 from rlrp_nb.widgets.buffers import Dtype, Packed, pack, unpack
@@ -36,7 +37,6 @@ _LIKELIEST = 10
 _FLOAT16_BUDGET = 5_000_000  # bytes; where the layers would be larger together, they are sent as int8
 _CHANNELS_AND_PLANE = 3
 _BATCH_TARGETS_IMAGE = 5
-_SAME, _SAME_IN_HALF = 1e-3, 2e-2  # of the largest logit: what rounding can do to the logits of one network
 
 
 def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = None) -> Tree:
@@ -181,21 +181,6 @@ def choices(scene: Tree, kind: str) -> list[int] | list[str]:
         return list(dict.fromkeys(target["key"] for image in images for target in image["targets"]))
     results = [result for image in images for result in image["results"]]
     return list(dict.fromkeys(layer["name"] for result in results for layer in result["layers"]))
-
-
-def says_the_same(logits: "Tensor", others: "Tensor") -> bool:
-    """Tell whether one network can have said both of one image, at different times and in different batches.
-
-    Parameters
-    ----------
-    logits, others : Tensor
-        ``(classes,)``, of any device and dtype.
-    """
-    tolerance = _SAME_IN_HALF if min(logits.element_size(), others.element_size()) <= 2 else _SAME  # noqa: PLR2004 - bytes
-    if logits.shape != others.shape:
-        return False
-    furthest = float((logits.to(others) - others).abs().max())
-    return furthest <= tolerance * float(others.abs().max())
 
 
 def _check(explanations: "Sequence[Explanation]") -> None:
@@ -371,7 +356,7 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
 
 def _is_same_map(heatmap: Floats, held: Packed) -> bool:
     """Tell whether rounding can be all that a map differs by from the one that is there."""
-    return bool(np.abs(heatmap - unpack(held)).max() <= _SAME_IN_HALF * np.abs(heatmap).max())
+    return bool(np.abs(heatmap - unpack(held)).max() <= SAME_IN_HALF * np.abs(heatmap).max())
 
 
 def _ledger(explanation: "Explanation", target: int, sample: int) -> dict[str, Tree]:

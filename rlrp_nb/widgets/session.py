@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from rlrp_nb.class_name import shown_name
+from rlrp_nb.engine.agreement import says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.buffers import pack
-from rlrp_nb.widgets.scene import channel_axis, own_layer, says_the_same
+from rlrp_nb.widgets.scene import channel_axis, own_layer
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,5 +1,6 @@
 """The still pictures: every pixel of a heatmap where it belongs, zero in the middle of the bar, and clear refusals."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import ImageFont
 
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import InputError
+from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.plots import colormap
 from rlrp_nb.plots.picture import (
     _fitting,
@@ -206,6 +208,19 @@ def test_a_comparison_needs_the_same_image_and_class(classifier, explanation, ph
         comparison([explanation, explain(classifier, 255 - photo, targets=2)])
     with pytest.raises(InputError, match=r"different classes \(cat and dog\)"):
         comparison([explanation, explain(classifier, photo, targets=3)])
+
+
+def test_a_comparison_is_of_one_network_and_one_input(explanation, without_photo, classifier, photo):
+    with pytest.raises(InputError, match="of two networks, 'tiny' and 'other'"):
+        comparison([explanation, replace(explanation, network="other")])
+    trained = copy.deepcopy(classifier.network)
+    with torch.no_grad():
+        trained[-1].bias += 0.5
+    after = explain(Classifier("tiny", trained, classifier.categories, classifier.preprocess, "trained"), photo, 2)
+    other_input = explain(classifier.network, torch.rand(1, 3, 24, 32), targets=2)
+    for one, two in ((explanation, after), (without_photo, other_input)):
+        with pytest.raises(InputError, match=r"of different inputs, or networks called '.*' that say something else"):
+            comparison([one, two])
 
 
 def test_a_heatmap_that_is_not_flat_is_refused():
