@@ -71,9 +71,26 @@ class Epsilon:
         _positive("epsilon", self.epsilon)
         object.__setattr__(self, "epsilon", float(self.epsilon))  # a tensor takes no whole number beyond 64 bits
 
+    def stabilized(self, z: Tensor) -> Tensor:
+        """Return ``z + epsilon sign z``.
+
+        Raises
+        ------
+        InputError
+            Epsilon is infinite or 0 in the dtype of z, which is known only where the rule is used.
+        """
+        held = torch.finfo(z.dtype)
+        if not held.smallest_normal <= self.epsilon <= held.max:
+            wider = "" if z.dtype == torch.float64 else ", or explain in float64"
+            raise InputError(
+                f"epsilon is {self.epsilon!r}, which {z.dtype} cannot hold; accepted is {held.smallest_normal:.2g} to "
+                f"{held.max:.2g}. Choose one of these{wider}."
+            )
+        return _stabilized(z, self.epsilon)
+
     def _damped(self, call: Call, s: Tensor) -> Tensor:
         z = call.result()
-        return s * (z / _stabilized(z, self.epsilon))
+        return s * (z / self.stabilized(z))
 
     def back(self, rule: Weighted, call: Call, s: Tensor) -> Tensor:
         """Return ``W^T (s z / (z + epsilon sign z))``."""

@@ -330,7 +330,7 @@ def _weighted(rule: Weighted, call: Call, layer_rule: LayerRule) -> Tensor:
     """Return the denominators of a layer rule, in the notation of ``rlrp_nb.engine.classic``."""
     z = call.result()
     if isinstance(layer_rule, Epsilon):
-        return _away_from_zero(z, layer_rule.epsilon)
+        return layer_rule.stabilized(z)
     if not isinstance(layer_rule, Gamma | AlphaBeta):
         return z
     weight, bias = rule.parameters(call)

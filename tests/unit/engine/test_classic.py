@@ -62,3 +62,11 @@ def test_breaking_a_rule_shows_in_the_books(residual, images, monkeypatch):
 def test_parameters_out_of_range_are_refused(rule, name, value):
     with pytest.raises(rn.InputError, match=f"{name} is .*above 0"):
         rule(value)
+
+
+@pytest.mark.parametrize("make", [lrp_epsilon, epsilon_plus_flat])
+@pytest.mark.parametrize("epsilon", [1e300, 1e-300])
+def test_an_epsilon_that_the_dtype_cannot_hold_is_refused_where_it_is_used(residual, images, make, epsilon):
+    with pytest.raises(rn.InputError, match=r"epsilon is 1e[+-]300, which torch.float32 cannot hold; .* in float64\."):
+        rn.explain(residual, images, 1, make(epsilon))
+    assert torch.isfinite(rn.explain(residual.double(), images.double(), 1, make(epsilon)).relevance).all()

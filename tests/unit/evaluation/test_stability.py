@@ -286,6 +286,11 @@ def test_gamma_and_epsilon_count_in_the_denominator():
     assert denominators_by_layer(network, inputs, lrp_gamma(2.0)).small.item() == 0
 
 
+def test_an_epsilon_that_the_dtype_cannot_hold_makes_no_denominators():
+    with pytest.raises(InputError, match=r"epsilon is 1e\+300, which torch.float32 cannot hold"):
+        small_denominators(small_vgg().float(), images(2, 12).float(), lrp_epsilon(1e300))
+
+
 @pytest.mark.parametrize("method", ["rlrp", "gradient-x-input"])
 def test_what_divides_by_no_neuron_has_no_small_denominator(method):
     network, inputs = small_vgg(), images(2, 12)
