@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from numbers import Integral
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from rlrp_nb.errors import InputError
 
@@ -16,25 +17,30 @@ LARGEST_SEED = 2**63 - 1
 _BATCH_PLANE, _BATCH_CHANNELS_PLANE = 3, 4
 
 
-def check_whole(least: int, most: int | None = None, **given: object) -> None:
-    """Refuse what is no whole number of a range, by its name.
+def check_whole(least: int, most: int | None = None, **given: object) -> tuple[int, ...]:
+    """Return whole numbers of a range as ints, or refuse what is none, by its name.
+
+    NumPy's integers are such too, but PyTorch takes them in few places only, and they overflow.
 
     Raises
     ------
     InputError
-        One is below `least`, above `most`, or no int.
+        One is below `least`, above `most`, or no integer.
     """
+    found = []
     for name, value in given.items():
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int)
-            or value < least
-            or (most is not None and value > most)
-        ):
+        if not is_whole(value) or int(value) < least or (most is not None and int(value) > most):
             wanted = "a positive integer" if least == 1 else f"an integer, {least} or more"
             raise InputError(
                 f"{name}={value!r} has to be {wanted if most is None else f'an integer from {least} to {most}'}."
             )
+        found.append(int(value))
+    return tuple(found)
+
+
+def is_whole(value: object) -> TypeGuard[Integral]:
+    """Tell an integer, Python's or NumPy's, from anything else; True and False are none."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def check_choice(choices: Sequence[str], **given: object) -> None:

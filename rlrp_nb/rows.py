@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from rlrp_nb.checks import is_whole
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.engine.methods import resolve
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
@@ -127,9 +128,7 @@ class ExplainPictures:
                 "rlrp_nb.Classifier(...)."
             )
         classes = len(model.categories)
-        if target is not None and (
-            isinstance(target, bool) or not isinstance(target, int) or not 0 <= target < classes
-        ):
+        if target is not None and not (is_whole(target) and 0 <= int(target) < classes):
             raise InputError(f"target={target!r} is no class: accepted is None, or an integer from 0 to {classes - 1}.")
         if not isinstance(measures, Mapping | None):
             raise InputError(f"measures is a {type(measures).__name__}: give a dict, from column names to callables.")

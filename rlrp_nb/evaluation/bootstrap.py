@@ -81,10 +81,10 @@ def bootstrap(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0
         raise InputError(
             f"values is a {type(values).__name__}; accepted are numbers, as a list or an array."
         ) from error
-    check_whole(0, LARGEST_SEED, seed=seed)
+    (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
     if numbers.ndim != 1 or np.isinf(numbers).any():
         raise InputError(f"values have shape {numbers.shape}: give (N,), finite, with NaN for what is missing.")
-    check_resampling(resamples, confidence)
+    resamples = check_resampling(resamples, confidence)
     there = numbers[~np.isnan(numbers)]
     count = len(there)
     mean = float(there.mean()) if count else math.nan
@@ -96,17 +96,18 @@ def bootstrap(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0
     return Interval(mean, float(low), float(high), count)
 
 
-def check_resampling(resamples: int, confidence: float) -> None:
-    """Refuse numbers with which no interval can be drawn.
+def check_resampling(resamples: int, confidence: float) -> int:
+    """Return the number of resamples as an int, or refuse numbers with which no interval can be drawn.
 
     Raises
     ------
     InputError
         `resamples` is no positive integer, or `confidence` is not between 0 and 1.
     """
-    check_whole(1, resamples=resamples)
+    (resamples,) = check_whole(1, resamples=resamples)
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
         raise InputError(f"confidence={confidence!r} has to lie between 0 and 1, such as 0.95.")
+    return resamples
 
 
 def _means(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:

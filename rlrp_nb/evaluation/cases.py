@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rlrp_nb.checks import is_whole
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.engine.storage import bytes_of
@@ -308,7 +309,8 @@ def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
 def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in take_in
     if targets is None:
         return None
-    if isinstance(targets, int) and not isinstance(targets, bool):
+    if is_whole(targets):
+        targets = int(targets)
         if targets.bit_length() >= _INTEGER_BITS:
             raise InputError(f"target {targets} is no class of any network: its number is too large.")
         return torch.full((count,), targets, dtype=torch.int64, device="cpu")

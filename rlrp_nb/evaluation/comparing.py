@@ -139,10 +139,11 @@ def compare(
     chosen = resolve_metrics((_WITHOUT_MASKS if masks is None else _WITH_MASKS) if metrics is None else metrics)
     if masks is None and (needing := [metric.name for metric in chosen if metric.needs_masks]):
         raise InputError(f"{', '.join(needing)} need masks: give bool (N, H, W), true where the object is.")
-    check_resampling(resamples, confidence)
-    sides = {"patch": patch, "per_step": per_step}
-    check_whole(1, batch=batch, **{name: value for name, value in sides.items() if value is not None})
-    check_whole(0, _SEEDS - 1, seed=seed)
+    resamples = check_resampling(resamples, confidence)
+    (batch,), (seed,) = check_whole(1, batch=batch), check_whole(0, _SEEDS - 1, seed=seed)
+    given = {name: side for name, side in (("patch", patch), ("per_step", per_step)) if side is not None}
+    sides = dict(zip(given, check_whole(1, **given), strict=True))
+    patch, per_step = sides.get("patch"), sides.get("per_step")
     if isinstance(methods, Iterable) and not isinstance(methods, str | Mapping):
         methods = tuple(methods)
     # Whatever is wrong with the methods is said before any image is read.

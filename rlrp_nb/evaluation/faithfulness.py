@@ -149,7 +149,7 @@ def flip(
         The network is in training mode.
     """
     inputs = _checked(network, inputs, heatmaps, targets)
-    check_whole(1, patch=patch, per_step=per_step, batch=batch)
+    patch, per_step, batch = check_whole(1, patch=patch, per_step=per_step, batch=batch)
     check_choice(get_args(Score), score=score)
     patch = min(patch, max(inputs.shape[2:]))  # a larger one is the whole input as well
     ranks = patch_ranks(heatmaps.to(inputs.device), patch)
@@ -211,7 +211,7 @@ def road(
         The network is in training mode.
     """
     inputs = _checked(network, inputs, heatmaps, targets)
-    check_whole(1, batch=batch)
+    (batch,) = check_whole(1, batch=batch)
     check_choice(get_args(Score), score=score)
     check_choice(get_args(Order), order=order)
     shares = tuple(shares) if isinstance(shares, Iterable) else ()
@@ -246,7 +246,7 @@ def patch_ranks(heatmaps: Tensor, patch: int) -> Tensor:
         The heatmaps are not real, finite ``(B, H, W)``, or `patch` is no side of a patch.
     """
     check_heatmaps(heatmaps)
-    check_whole(1, patch=patch)
+    (patch,) = check_whole(1, patch=patch)
     height, width = heatmaps.shape[1:]
     padding = (0, -width % patch, 0, -height % patch)
     planes = torch.stack([heatmaps.double(), torch.ones_like(heatmaps, dtype=torch.float64)], dim=1)

@@ -179,7 +179,7 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
     """
     check_images(inputs)
     check_tensors(hidden=hidden)
-    check_whole(0, LARGEST_SEED, seed=seed)
+    (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
     if hidden.dtype != torch.bool or tuple(hidden.shape) != (len(inputs), *inputs.shape[2:]):
         raise InputError(
             f"hidden is {hidden.dtype} of shape {tuple(hidden.shape)}: for these inputs it has to be torch.bool of "

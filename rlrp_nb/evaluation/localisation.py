@@ -47,7 +47,7 @@ def pointing_game(heatmaps: Tensor, masks: Tensor, *, tolerance: int = 0) -> Ten
         Shapes, dtypes or numbers do not fit.
     """
     values, inside = _checked(heatmaps, masks)
-    check_whole(0, tolerance=tolerance)
+    (tolerance,) = check_whole(0, tolerance=tolerance)
     if tolerance:
         inside = _grown(inside, tolerance)
     peak = values.flatten(1).amax(1)

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.checks import LARGEST_SEED, check_images, check_whole
+from rlrp_nb.checks import LARGEST_SEED, check_images, check_whole, is_whole
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Noise(Perturbation):
     def __post_init__(self) -> None:
         """Refuse numbers that are no deviation or seed."""
         _not_negative("deviation", self.deviation)
-        check_whole(0, LARGEST_SEED, seed=self.seed)
+        object.__setattr__(self, "seed", *check_whole(0, LARGEST_SEED, seed=self.seed))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Add the noise."""
@@ -109,8 +109,9 @@ class Jpeg(Perturbation):
 
     def __post_init__(self) -> None:
         """Refuse a quality that JPEG does not have."""
-        if isinstance(self.quality, bool) or not isinstance(self.quality, int) or not 1 <= self.quality <= 100:  # noqa: PLR2004
+        if not is_whole(self.quality) or not 1 <= int(self.quality) <= 100:  # noqa: PLR2004
             raise InputError(f"quality is {self.quality!r}; accepted is a whole number from 1 to 100.")
+        object.__setattr__(self, "quality", int(self.quality))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Compress and read again."""
@@ -187,8 +188,8 @@ class Shift(Perturbation):
 
     def __post_init__(self) -> None:
         """Refuse what is no number of pixels."""
-        _whole("right", self.right)
-        _whole("down", self.down)
+        object.__setattr__(self, "right", _whole("right", self.right))
+        object.__setattr__(self, "down", _whole("down", self.down))
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Move the picture."""
@@ -247,8 +248,7 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
     """
     check_images(inputs)
     _not_negative("radius", radius)
-    check_whole(0, LARGEST_SEED, seed=seed)
-    check_whole(1, samples=samples)
+    (seed,), (samples,) = check_whole(0, LARGEST_SEED, seed=seed), check_whole(1, samples=samples)
     generator = torch.Generator().manual_seed(seed)
     draws = (
         torch.rand(inputs.shape, generator=generator, dtype=torch.float64, device="cpu") * 2 - 1 for _ in range(samples)
@@ -267,6 +267,7 @@ def _not_negative(name: str, value: float) -> None:
         raise InputError(f"{name} is {value!r}; accepted is 0 or more.")
 
 
-def _whole(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+def _whole(name: str, value: int) -> int:
+    if not is_whole(value):
         raise InputError(f"{name} is {value!r}; accepted is a whole number.")
+    return int(value)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 import torch
 from torch import Tensor, nn
 
-from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole
+from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole, is_whole
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
@@ -100,7 +100,7 @@ def randomised_similarity(
     """
     compare = comparison(measure)
     check_choice(get_args(Order), order=order)
-    check_whole(0, LARGEST_SEED - 1, seed=seed)  # the next one is drawn by
+    (seed,) = check_whole(0, LARGEST_SEED - 1, seed=seed)  # the next one is drawn by
     check_case(network, inputs, targets)
     twin = copy.deepcopy(network)
     layers = _layers(twin)
@@ -176,9 +176,9 @@ def _layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
 def _groups(layers: Sequence[tuple[str, nn.Module]], stages: int | None) -> list[list[tuple[str, nn.Module]]]:
     if stages is None:
         return [[layer] for layer in layers]
-    if isinstance(stages, bool) or not isinstance(stages, int) or not 1 <= stages <= len(layers):
+    if not is_whole(stages) or not 1 <= int(stages) <= len(layers):
         raise InputError(f"stages is {stages!r}; accepted is None, or 1 to {len(layers)}, the number of layers.")
-    return [[layers[i] for i in places] for places in torch.arange(len(layers), device="cpu").tensor_split(stages)]
+    return [[layers[i] for i in places] for places in torch.arange(len(layers), device="cpu").tensor_split(int(stages))]
 
 
 def _name(group: Sequence[tuple[str, nn.Module]]) -> str:

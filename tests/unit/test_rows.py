@@ -56,7 +56,7 @@ def test_pictures_are_those_that_the_network_sees(model, paths):
     assert "there is no file" in columns["error"][3]
 
 
-@pytest.mark.parametrize(("target", "method"), [(None, "rlrp"), (3, "rlrp"), (None, "lrp-epsilon")])
+@pytest.mark.parametrize(("target", "method"), [(None, "rlrp"), (np.int64(3), "rlrp"), (None, "lrp-epsilon")])
 def test_rows_equal_direct_explanations(model, paths, target, method):
     table = ExplainPictures(model, target=target, method=method)(read(model, paths))
     assert table.column_names == COLUMNS

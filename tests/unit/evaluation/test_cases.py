@@ -80,7 +80,7 @@ def test_nothing_usable_is_an_error():
 
 
 def test_targets_of_every_kind():
-    for targets in (3, [3] * 5, torch.full((5,), 3), np.full(5, 3)):
+    for targets in (3, np.int64(3), [3] * 5, torch.full((5,), 3), np.full(5, 3)):
         assert take_in(small(), INPUTS, targets).targets.tolist() == [3] * 5
 
 

@@ -65,6 +65,13 @@ def test_the_batch_changes_rounding_only():
     np.testing.assert_allclose(one.values, many.values, rtol=1e-3, atol=1e-5)
 
 
+def test_numbers_that_are_numpys_give_the_same_and_fit_the_same_file(tmp_path):
+    numbers = {"patch": 4, "per_step": 2, "batch": 3, "seed": 5, "resamples": 30}
+    first = run(targets=2, path=tmp_path / "file", **numbers)
+    again = run(targets=np.int64(2), path=tmp_path / "file", **{k: np.int64(v) for k, v in numbers.items()})
+    assert again.table() == first.table()
+
+
 def test_defaults_are_sensible():
     found = compare(small(), INPUTS, progress=False)
     assert found.methods[0] == found.reference == "rlrp"

@@ -335,6 +335,14 @@ def test_a_patch_larger_than_the_input_is_the_whole_input():
     assert torch.equal(larger.morf, whole.morf)
 
 
+def test_numbers_can_be_numpys():
+    arguments = small_network(), *case()
+    found = flip(*arguments, patch=np.uint8(2), per_step=np.int64(3), batch=np.int32(5))
+    assert torch.equal(found.abpc, flip(*arguments, patch=2, per_step=3, batch=5).abpc)
+    found = road(*arguments, batch=np.int64(7), seed=np.int64(3))
+    assert torch.equal(found, road(*arguments, batch=7, seed=3))
+
+
 def test_bad_input_is_named():
     network = small_network()
     inputs, heatmaps, targets = case()

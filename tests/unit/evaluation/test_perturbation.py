@@ -109,6 +109,15 @@ def test_uniform_draws_fill_the_ball_and_follow_the_seed():
     assert not torch.allclose(draws[0], draws[1])
 
 
+def test_whole_numbers_can_be_numpys():
+    inputs = images(2, 12)
+    assert torch.equal(Noise(0.1, seed=np.int64(3))(inputs), Noise(0.1, seed=3)(inputs))
+    assert torch.equal(Jpeg(np.uint8(50))(inputs), Jpeg(50)(inputs))
+    assert torch.equal(Shift(np.uint8(2), np.int64(-1))(inputs), Shift(2, -1)(inputs))
+    found = [*uniform(inputs, samples=np.int64(2), seed=np.int64(5))]
+    assert torch.equal(torch.stack(found), torch.stack([*uniform(inputs, samples=2, seed=5)]))
+
+
 def test_bad_numbers_and_inputs_are_named():
     for make, words in (
         (lambda: Noise(-1), "deviation is -1"),
