@@ -28,6 +28,8 @@ _CHUNK = 1 << 20
 _TIMEOUT = 30.0  # seconds without a byte
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _NAMED = 3  # how many keys an error names
+_STARTS = b"PK", b"\x80"  # of the archives that torch.save writes, and of the pickles that it wrote before torch 1.6
+_SHOWN = 12  # bytes of a file that is none of them
 
 
 def cached_path(url: str) -> Path:
@@ -195,13 +197,24 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     except Exception as error:
         # a damaged file can make the reader raise anything at all
         reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no details'}"
-        if type(error).__name__ == "UnpicklingError":  # PyTorch's own words advise to trust the file
+        start = _start_of(path)
+        if not start.startswith(_STARTS):  # the reader takes it for a pickle, and its words say nothing of the file
+            reason = f"it begins with {start!r}, as none does that torch.save wrote" if start else "it is empty"
+        elif type(error).__name__ == "UnpicklingError":  # PyTorch's own words advise to trust the file
             reason = "it holds something else, which could be code and is not loaded"
         raise WeightsError(
             f"the weights file {printable(path)} is damaged, or it is not a file of tensors: {printable(reason)}. "
             "Save one with torch.save(network.state_dict(), path)."
         ) from error
     return _checked(state, path)
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_SHOWN)
+    except OSError:
+        return _STARTS[0]  # the reader has said what is wrong
 
 
 def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":

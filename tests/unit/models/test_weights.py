@@ -325,8 +325,9 @@ def test_only_the_first_few_keys_are_named(network):
     [
         ("none.pth", lambda _: None, "there is no weights file"),
         (f"{'long' * 64}.pth", lambda _: None, "cannot be looked for: File name too long"),
-        ("empty.pth", lambda path: path.write_bytes(b""), "damaged"),
-        ("text.pth", lambda path: path.write_text("<html>not found</html>"), "damaged"),
+        ("empty.pth", lambda path: path.write_bytes(b""), "is damaged, .*: it is empty"),
+        ("page.pth", lambda path: path.write_text("<html>not found</html>"), "it begins with b.<html>not fo., as none"),
+        ("text.pth", lambda path: path.write_text("hello"), r"not a file of tensors: it begins with b'hello', as none"),
         ("text.safetensors", lambda path: path.write_text("<html>not found</html>"), "safetensors"),
         ("empty.safetensors", lambda path: path.write_bytes(b""), "safetensors"),
         ("network.pth", lambda path: torch.save(nn.Linear(1, 1), path), r"torch.save\(network.state_dict\(\), path\)"),
