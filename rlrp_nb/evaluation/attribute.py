@@ -128,7 +128,8 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     Parameters
     ----------
     attribute : Attribute
-        It is given copies of inputs and targets, with gradients enabled, so that it may differentiate.
+        It is given copies of inputs and targets, with gradients enabled and outside of inference mode, so that it may
+        differentiate.
     network, inputs, targets
         As in `check_case`, which is not called here.
 
@@ -150,7 +151,8 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
             "as rlrp_nb.evaluation.attribute.engine_attribute('rlrp')."
         )
     before = _state(network)
-    with torch.enable_grad():
+    # what is copied outside of inference mode can be differentiated by, also where it was made within
+    with torch.inference_mode(mode=False), torch.enable_grad():
         heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
     _check_untouched(network, before)
     wanted = (len(inputs), *inputs.shape[2:])

@@ -410,7 +410,9 @@ def _zennit(composite: str, name: str, title: str, domain: Range | None = None) 
         from zennit import composites  # noqa: PLC0415 - an optional package
         from zennit.attribution import Gradient  # noqa: PLC0415 - likewise
 
-        bounds = {} if domain is None else dict(zip(("low", "high"), domain.around(inputs), strict=True))
+        # in a comparison within inference mode the ends are tensors that could not take part in a gradient
+        ends = () if domain is None else [end.clone() for end in domain.around(inputs)]
+        bounds = dict(zip(("low", "high"), ends, strict=False))
         made = getattr(composites, composite)(canonizers=[_canonizer(network)], **bounds)
 
         def seed(logits: Tensor) -> Tensor:

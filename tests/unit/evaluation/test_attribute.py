@@ -35,7 +35,7 @@ def test_an_unknown_method_is_refused_before_anything_is_explained():
         engine_attribute("rlpr")
 
 
-@pytest.mark.parametrize("grad", [torch.no_grad, torch.enable_grad])
+@pytest.mark.parametrize("grad", [torch.no_grad, torch.enable_grad, torch.inference_mode])
 def test_other_attributes_may_differentiate(grad):
     network, inputs = small_vgg(), images(2, 12)
 

@@ -126,6 +126,16 @@ class Functional(Residual):
         return self.head(functional.adaptive_avg_pool2d(x, 2).flatten(1))
 
 
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
+def test_within_inference_mode_the_heatmaps_are_the_same(network):
+    options = {"methods": available_contenders(), "metrics": ("gini",), "progress": False, "resamples": 10}
+    expected = compare(network, INPUTS, **options)
+    with torch.inference_mode():
+        found = compare(Residual().eval(), INPUTS.clone(), **options)
+    assert found.failures == expected.failures == ()
+    torch.testing.assert_close(found.values, expected.values)
+
+
 def test_grad_cam_finds_the_last_maps_before_pooling(network):
     assert last_spatial_layer(network, INPUTS[:1]) == "relu"
     assert last_spatial_layer(Functional().eval(), INPUTS[:1]) == "branch"
