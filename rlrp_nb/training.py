@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from typing import TypeAlias
 
 import torch
@@ -10,7 +11,8 @@ from torch import nn
 from torch.nn import functional
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-from rlrp_nb.errors import InputError
+from rlrp_nb.checks import LARGEST_SEED, check_tensors, check_whole
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.faithfulness import check_evaluating
 
 Augment: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -74,16 +76,23 @@ def fit(
     Raises
     ------
     InputError
-        The images and labels do not belong together, or a number is out of range.
+        The images and labels do not belong together, an image holds NaN or infinite values or has another dtype than
+        the network, a label is no class of the network, or a number is out of range. Nothing is trained then.
+    UnsupportedNetworkError
+        The network has no weight that can learn, or returns no logits (B, classes).
     """
-    _check(images, labels, epochs, batch_size)
+    _check(images, labels)
+    epochs, batch_size = check_whole(1, epochs=epochs, batch_size=batch_size)
+    (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
+    rate, decay = _rates(learning_rate=learning_rate, weight_decay=weight_decay)
+    device = _learning(network, images).device
     generator = torch.Generator().manual_seed(seed)
-    device = next(network.parameters()).device
     images, labels = images.to(device), labels.to(device)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
     steps = epochs * -(-len(images) // batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=learning_rate, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
+    asked = False
     network.train()
     try:
         with torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
@@ -93,6 +102,9 @@ def fit(
                 for batch in torch.randperm(len(images), generator=generator).split(batch_size):  # type: ignore[no-untyped-call]
                     chosen = batch.to(device)
                     inputs = images[chosen] if augment is None else augment(images[chosen], generator)
+                    if not asked:  # only now, since the network may take what `augment` returns and nothing else
+                        _check_classes(network, inputs[:1], labels)
+                        asked = True
                     logits = network(inputs)
                     loss = functional.cross_entropy(logits, labels[chosen])
                     optimizer.zero_grad(set_to_none=True)
@@ -136,13 +148,15 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
     Raises
     ------
     InputError
-        The images and labels do not belong together.
+        The images and labels do not belong together, an image holds NaN or infinite values, or `batch_size` is no
+        positive integer.
     UnsupportedNetworkError
         A part of the network is in training mode.
     """
-    _check(images, labels, 1, batch_size)
+    _check(images, labels)
+    (batch_size,) = check_whole(1, batch_size=batch_size)
     check_evaluating(network)
-    device = next(network.parameters()).device
+    device = next(network.parameters(), images).device
     hits = 0
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
@@ -180,7 +194,8 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def _check(images: torch.Tensor, labels: torch.Tensor, epochs: int, batch_size: int) -> None:
+def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
+    check_tensors(images=images, labels=labels)
     if images.ndim != 4 or not images.is_floating_point() or len(images) == 0:  # noqa: PLR2004 - (N, C, H, W)
         raise InputError(
             f"images of shape {tuple(images.shape)} and type {images.dtype}: give at least one, (N, C, H, W), float."
@@ -190,5 +205,49 @@ def _check(images: torch.Tensor, labels: torch.Tensor, epochs: int, batch_size: 
             f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: give one int64 class index for each "
             f"of the {len(images)} images."
         )
-    if epochs < 1 or batch_size < 1:
-        raise InputError(f"epochs={epochs} and batch_size={batch_size} have to be at least 1.")
+    wrong = (~images.isfinite()).flatten(1).any(1)
+    if bool(wrong.any()):
+        raise InputError(
+            f"image {int(wrong.nonzero()[0])} holds NaN or infinite values, which would make every weight NaN: give "
+            "finite ones."
+        )
+
+
+def _rates(**given: float) -> tuple[float, ...]:
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+            raise InputError(f"{name}={value!r} has to be a finite number from 0 on.")
+    return tuple(map(float, given.values()))
+
+
+def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
+    """Return the first weight that can learn, or refuse a network without one or of another dtype than the images."""
+    weight = next((parameter for parameter in network.parameters() if parameter.requires_grad), None)
+    if weight is None:
+        raise UnsupportedNetworkError(
+            f"{type(network).__name__} has no weight that requires a gradient, so that none can learn: call "
+            "requires_grad_() on the network, or on the layers that are to learn."
+        )
+    if weight.dtype != images.dtype:
+        raise InputError(f"images are {images.dtype}, the network is {weight.dtype}: use images.to({weight.dtype}).")
+    return weight
+
+
+def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    """Ask a network in training mode for the number of its classes, by one image and without changing it."""
+    network.eval()
+    with torch.no_grad(), torch.random.fork_rng():
+        logits = network(inputs.clone())  # it may write into what it is given
+    network.train()
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - (B, classes)
+        returned = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise UnsupportedNetworkError(
+            f"the network returns {returned} for {len(inputs)} image; accepted are logits (B, classes)."
+        )
+    wrong = (labels < 0) | (labels >= logits.shape[1])
+    if bool(wrong.any()):
+        image = int(wrong.nonzero()[0])
+        raise InputError(
+            f"label {int(labels[image])} of image {image} is no class of this network; accepted is 0 to "
+            f"{logits.shape[1] - 1}."
+        )

@@ -29,6 +29,9 @@ def make_bars(count=200):
     return images, labels
 
 
+IMAGES, LABELS = make_bars(4)
+
+
 def test_it_learns():
     images, labels = make_bars()
     network = make_network()
@@ -70,10 +73,13 @@ def test_the_world_is_left_as_it_was():
 
 
 def test_eval_mode_even_after_an_error():
+    def fail(_images, _generator):
+        raise RuntimeError("halfway")
+
     images, labels = make_bars(20)
     network = make_network()
-    with pytest.raises(IndexError, match="out of bounds"):
-        fit(network, images, labels + 5, epochs=1)
+    with pytest.raises(RuntimeError, match="halfway"):
+        fit(network, images, labels, epochs=1, augment=fail)
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
 
@@ -138,11 +144,58 @@ def test_accuracy_is_the_share_that_is_right():
         (torch.zeros(4, 1, 8, 8), torch.zeros(4), {}, "one int64 class index for each of the 4 images"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), {"epochs": 0}, "epochs=0"),
         (torch.zeros(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64), {"batch_size": 0}, "batch_size=0"),
+        (IMAGES, LABELS, {"epochs": 1.5}, r"epochs=1.5 has to be a positive integer"),
+        (IMAGES, LABELS, {"seed": 2**70}, r"seed=1180591620717411303424 has to be an integer from 0"),
+        (IMAGES, LABELS, {"seed": "a"}, r"seed='a' has to be an integer"),
+        (IMAGES, LABELS, {"learning_rate": -1}, r"learning_rate=-1 has to be a finite number from 0 on"),
+        (IMAGES, LABELS, {"weight_decay": float("nan")}, r"weight_decay=nan has to be a finite number from 0 on"),
+        (IMAGES, LABELS, {"learning_rate": "fast"}, r"learning_rate='fast' has to be a finite number"),
+        (IMAGES.double(), LABELS, {}, r"images are torch.float64, the network is torch.float32: use images.to\("),
+        (IMAGES.numpy(), LABELS, {}, r"images is a ndarray; accepted is a dense tensor"),
+        (torch.where(IMAGES[2] == IMAGES, torch.nan, IMAGES), LABELS, {}, "image 2 holds NaN or infinite values"),
+        (IMAGES * float("inf"), LABELS, {}, "image 0 holds NaN or infinite values"),
+        (IMAGES, LABELS + 1, {}, "label 2 of image 1 is no class of this network; accepted is 0 to 1"),
+        (IMAGES, LABELS - 1, {"batch_size": 1}, "label -1 of image 0 is no class of this network"),
     ],
 )
-def test_wrong_input(images, labels, options, message):
+def test_wrong_input_is_refused_before_anything_is_trained(images, labels, options, message):
+    network = make_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(InputError, match=message):
-        fit(make_network(), images, labels, **options)
+        fit(network, images, labels, **options)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.Flatten(), "Flatten has no weight that requires a gradient, so that none can learn"),
+        (make_network().requires_grad_(requires_grad=False), r"Sequential has no weight .*: call requires_grad_\(\)"),
+        (nn.Conv2d(1, 2, 3), r"the network returns \(1, 2, 6, 6\) for 1 image; accepted are logits \(B, classes\)"),
+    ],
+)
+def test_networks_that_cannot_learn_to_classify_are_refused(network, message):
+    with pytest.raises(UnsupportedNetworkError, match=message):
+        fit(network, IMAGES, LABELS)
+
+
+def test_a_part_of_a_network_can_learn_alone():
+    network = make_network()
+    network[0].requires_grad_(requires_grad=False)
+    before = network[0].weight.clone()
+    fit(network, IMAGES, LABELS, epochs=1)
+    assert torch.equal(network[0].weight, before)
+
+
+def test_the_network_may_take_only_what_the_augmentation_returns():
+    fit(make_network(), torch.rand(4, 1, 12, 12), LABELS, epochs=1, augment=lambda images, _: images[..., 2:10, 2:10])
+
+
+def test_accuracy_is_that_of_numbers():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten()).eval()
+    with pytest.raises(InputError, match="image 1 holds NaN"):
+        measure_accuracy(network, torch.stack([IMAGES[0], IMAGES[0] * float("nan")]), LABELS[:2])
+    assert measure_accuracy(network, torch.zeros(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)) == 1
 
 
 @pytest.mark.parametrize("part", [None, 1])
