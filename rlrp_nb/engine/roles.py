@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _SIX = 6.0
 _ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
-_POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm"})
+_POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm", "aten.instance_norm"})
 _COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")
 _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")
 _IN_ORDER = frozenset({f"aten.{name}" for name in (*_COPIES, *_VIEWS)})

@@ -403,6 +403,7 @@ RULES: dict[str, Rule] = {
     "aten.addmm": Product(),
     "aten.batch_norm": BatchNorm(),
     "aten._native_batch_norm_legit_no_training": BatchNorm(),
+    "aten.instance_norm": BatchNorm(),
     # sums and products
     "aten.add": Add(),
     "aten.sub": Add(signs=(1, -1)),
@@ -484,7 +485,6 @@ RULES: dict[str, Rule] = {
         for name in (
             "_native_batch_norm_legit",
             "_native_batch_norm_legit_functional",
-            "instance_norm",
             "native_batch_norm",
         )
     },

@@ -340,15 +340,16 @@ class Product(Weighted):
 
 @dataclass(frozen=True)
 class BatchNorm(Weighted):
-    """Batch normalisation in eval mode: a factor and a shift per channel."""
+    """Batch or instance normalisation by running statistics, as in eval mode: a factor and a shift per channel."""
 
     family: Family = "scale"
     kind: Kind = "affine"
     items: frozenset[int] | None = frozenset({0})
 
     def problem(self, step: Step) -> str | None:
-        """Refuse statistics of the batch, and parameters that depend on the input."""
-        if step.arguments.get("training") or step.arguments["running_mean"] is None:
+        """Refuse statistics of the batch or image, and parameters that depend on the input."""
+        own = step.arguments.get("training") or step.arguments.get("use_input_stats")
+        if own or step.arguments["running_mean"] is None:
             return BATCH_STATISTICS
         return None if list(step.roles_by_name()) == ["input"] else "its parameters depend on the input"
 

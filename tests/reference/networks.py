@@ -10,11 +10,11 @@ from torchvision import models
 
 
 def randomised(network: nn.Module, seed: int = 0, *, bias: float = 0.1) -> nn.Module:
-    """Give every batch-norm random statistics and every bias random values, so that neither can be left out unseen."""
+    """Give every norm random statistics and every bias random values, so that neither can be left out unseen."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in network.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.running_mean.normal_(0, 0.2, generator=generator)
                 module.running_var.uniform_(0.5, 1.5, generator=generator)
                 module.weight.uniform_(0.5, 1.5, generator=generator)

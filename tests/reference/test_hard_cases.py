@@ -92,6 +92,28 @@ def test_three_dimensions():
     agrees(randomised(network).double(), seeded(2, 2, 4, 8, 8), 3)
 
 
+def test_instance_norm_by_running_statistics():
+    """One is folded into the convolution before it; the other stands alone, before an activation."""
+
+    class Normed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            settings = {"affine": True, "track_running_stats": True}
+            self.first = nn.Sequential(nn.Conv2d(3, 4, 3), nn.InstanceNorm2d(4, **settings), nn.ReLU())
+            self.alone, self.head = nn.InstanceNorm2d(4, **settings), nn.Linear(4, 3)
+
+        def forward(self, x):
+            z = self.alone(self.first(x))
+            return self.head((z + z.relu()).mean((2, 3)))
+
+    torch.manual_seed(0)
+    network = randomised(Normed()).double()
+    agrees(network, seeded(2, 3, 6, 6), 3)
+    network.train()
+    with pytest.raises(rn.UnsupportedNetworkError, match="it normalises by statistics of this batch or image"):
+        rn.explain(network, seeded(2, 3, 6, 6))
+
+
 @pytest.mark.parametrize("sizes", [(6, 3), (6, 9, 3), (6, *[16] * 10, 3)])
 def test_dense_networks(sizes):
     agrees(multilayer_perceptron(*sizes), seeded(3, sizes[0]), 3)

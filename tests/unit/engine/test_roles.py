@@ -52,6 +52,8 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
         lambda n, z: z * torch.sigmoid(n.beta * z),
         lambda n, z: z * torch.sigmoid(n.betas * z),
         lambda n, z: z * n.beta * torch.sigmoid(z),
+        lambda n, z: z * torch.sigmoid(functional.batch_norm(z, n.mean, n.var, eps=1e-9)),
+        lambda n, z: z * torch.sigmoid(functional.instance_norm(z, n.mean, n.var, use_input_stats=False, eps=1e-9)),
         lambda _, z: z * torch.sigmoid(z.clone()),
         lambda _, z: z * torch.sigmoid(z).detach(),
         lambda _, z: z * torch.sigmoid(z).double().float(),
@@ -75,6 +77,7 @@ def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):
     def network(activation):
         made = written(lambda n, x: n.classify(activation(n, n.conv(x))))
         made.beta, made.betas = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(4, 1, 1))
+        made.mean, made.var = torch.zeros(4), torch.ones(4)
         return made
 
     expected = rn.explain(network(lambda _, z: functional.silu(z)), images, 1).relevance

@@ -21,6 +21,7 @@ OPS = {
     "linear": (nn.Linear(5, 3), (5,)),
     "linear over an axis": (nn.Linear(5, 3), (4, 5)),
     "batch_norm": (nn.BatchNorm2d(4), (4, 3, 3)),
+    "instance_norm": (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), (4, 3, 3)),
     "matmul constant": (lambda x: x @ torch.linspace(-1, 1, 15, dtype=x.dtype).reshape(5, 3), (4, 5)),
     "constant matmul": (lambda x: torch.linspace(-1, 1, 8, dtype=x.dtype).reshape(2, 4) @ x, (4, 5)),
     "addmm": (
@@ -116,7 +117,7 @@ def test_affine_op_hands_back_input_times_vector_jacobian_product(name):
     generator = torch.Generator().manual_seed(0)
     network = Applied(op).double().eval()
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d):
             module.running_mean.normal_(generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     x = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
