@@ -1,8 +1,14 @@
 """The errors a user can meet. Each message names the thing, says what is accepted and what to do next."""
 
+from rlrp_nb.printable import printable
+
 
 class RlrpError(Exception):
     """Base of every error raised on purpose by this package."""
+
+    def __str__(self) -> str:
+        """Return lines that are safe in a terminal: names of layers, tensors and files in them can be a stranger's."""
+        return "\n".join(map(printable, super().__str__().split("\n")))
 
 
 class InputError(RlrpError, ValueError):
