@@ -13,6 +13,7 @@ from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.accounts import rows_of
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import InputError
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,7 +180,8 @@ class Explanation:
     def __repr__(self) -> str:
         samples, targets = self.relevance.shape[:2]
         labels = ", ".join(self.label(k) for k in range(min(targets, 3))) + (", …" if targets > 3 else "")  # noqa: PLR2004
+        names = printable(f"{self.method} of {self.network}: {labels}")  # they can be a stranger's, from a file
         return (
-            f"<Explanation by {self.method} of {self.network}: {labels}; {samples} sample{'s' * (samples != 1)}, "
+            f"<Explanation by {names}; {samples} sample{'s' * (samples != 1)}, "
             f"{targets} target{'s' * (targets != 1)}, {len(self.layers)} layers>"
         )

@@ -17,6 +17,7 @@ from torch.nn.functional import batch_norm
 from rlrp_nb.engine.channels import channel_axes
 from rlrp_nb.engine.rule import along
 from rlrp_nb.engine.rules import RULES
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -288,4 +289,4 @@ class Graph:
         return {step.layers[0]: step for step in self.steps if step.layers and step.index in reached}
 
     def __repr__(self) -> str:
-        return "\n".join(f"{step.name:<40} {step.op}" for step in self.steps if step.sources)
+        return "\n".join(f"{printable(step.name):<40} {step.op}" for step in self.steps if step.sources)

@@ -7,6 +7,8 @@ from difflib import get_close_matches
 
 from torch import Tensor
 
+from rlrp_nb.printable import printable
+
 
 class Layers(Mapping[str, Tensor]):
     """Relevance by layer name, input side first.
@@ -49,5 +51,5 @@ class Layers(Mapping[str, Tensor]):
         return (first, *(other for other, f in self._first.items() if f == first and other != first))
 
     def __repr__(self) -> str:
-        shapes = ", ".join(f"{name} {tuple(tensor.shape[2:])}" for name, tensor in self._tensors.items())
+        shapes = ", ".join(f"{printable(name)} {tuple(tensor.shape[2:])}" for name, tensor in self._tensors.items())
         return f"<{len(self)} layers: {shapes}>"

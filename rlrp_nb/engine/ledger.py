@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rlrp_nb.printable import printable
+
 _HEAD = ("layer", "op", "out", "in", "bias", "factor", "residual")
 
 
@@ -89,7 +91,10 @@ class Ledger(Sequence[LedgerRow]):
 
     def __str__(self) -> str:
         body = [
-            (r.layer, r.op, *(f"{v:.3g}" for v in (r.relevance_out, r.relevance_in, r.bias, r.factor, r.residual)))
+            (
+                *map(printable, (r.layer, r.op)),
+                *(f"{v:.3g}" for v in (r.relevance_out, r.relevance_in, r.bias, r.factor, r.residual)),
+            )
             for r in self._rows
         ]
         widths = [max(len(line[column]) for line in [_HEAD, *body]) for column in range(len(_HEAD))]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rlrp_nb.engine.classic import AlphaBeta, Epsilon, Flat, Gamma, LayerRule, Transpose
 from rlrp_nb.errors import InputError
+from rlrp_nb.printable import printable
 
 TRANSPOSE = Transpose()
 
@@ -65,7 +66,7 @@ class Method:
             )
 
     def __repr__(self) -> str:
-        return f"<Method {self.name}>"
+        return f"<Method {printable(self.name)}>"
 
 
 _USUAL = 0.25  # epsilon and gamma

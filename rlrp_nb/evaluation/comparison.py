@@ -15,6 +15,7 @@ import numpy as np
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.bootstrap import Floats, Interval, bootstrap
 from rlrp_nb.output_file import check_output, write_whole
+from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -238,7 +239,7 @@ class Comparison:
         statistics = self.statistics
         return "\n".join(
             [
-                *(f"- {sentence}" for sentence in self.setting),
+                *(f"- {printable(sentence)}" for sentence in self.setting),
                 (
                     f"- Intervals: {_percent(statistics.confidence)} percentile bootstrap over images, "
                     f"{statistics.resamples} resamples, seed {statistics.seed}; differences are paired, each over the "
@@ -343,8 +344,8 @@ def _percent(share: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown shows as it is: names are the user's, and reasons speak of files and of code."""
-    return re.sub(r"[\\`*_\[\]<|]", r"\\\g<0>", " ".join(text.split()))
+    """Return text that Markdown and a terminal show as it is: names are the user's, reasons speak of files and code."""
+    return re.sub(r"[\\`*_\[\]<|]", r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def _cell(row: Row | None) -> str:

@@ -11,6 +11,7 @@ from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots.colormap import Palette
+from rlrp_nb.printable import printable
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.scene import Tree, build_scene, choices
 
@@ -105,7 +106,9 @@ class SceneWidget(_CheckedWidget):
     def __repr__(self) -> str:
         first = self.scene["images"][0]
         labels = ", ".join(target["label"] for target in first["targets"][:3])
-        return f"{type(self).__name__}({self.scene['network']}: {labels}; {', '.join(self.scene['methods'])})"
+        return printable(
+            f"{type(self).__name__}({self.scene['network']}: {labels}; {', '.join(self.scene['methods'])})"
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - as anywidget declares it
         """Add a picture, for GitHub, nbviewer and untrusted notebooks."""

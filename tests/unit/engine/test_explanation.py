@@ -50,6 +50,14 @@ def test_repr_says_what_it_is(explanation):
     )
 
 
+def test_no_name_in_a_repr_tells_the_terminal_what_to_do(explanation, tmp_path):
+    explanation.categories = ("\x1b]0;owned\x07cat\u202e", "dog", "cup", "car", "bus", "tea")
+    explanation.network, explanation.method = "net\x1b[2J", "by\rhand"
+    shown = str(rn.Explanation.load(explanation.save(tmp_path / "stranger.safetensors")))
+    assert shown.isprintable()
+    assert r"<Explanation by by\rhand of net\x1b[2J: \x1b]0;owned\x07cat\u202e, dog" in shown
+
+
 @pytest.mark.parametrize("clone", [copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))])  # noqa: S301 - our own bytes
 def test_copies_hold_the_same_and_no_network(explanation, clone):
     other = clone(explanation)

@@ -1,3 +1,7 @@
+from collections import OrderedDict
+
+from torch import nn, rand
+
 from rlrp_nb.engine.tracing import trace
 
 
@@ -25,6 +29,11 @@ def test_repr_says_which_op_each_layer_is(residual, images):
     lines = repr(trace(residual, images)).splitlines()
     assert lines[0].split() == ["0.0", "aten.conv2d"]
     assert lines[-1].split() == ["4", "aten.linear"]
+
+
+def test_no_name_in_a_repr_tells_the_terminal_what_to_do():
+    network = nn.Sequential(OrderedDict({"a\x1b[2J\u202e": nn.Linear(3, 2)})).eval()
+    assert repr(trace(network, rand(1, 3))).split() == [r"a\x1b[2J\u202e", "aten.linear"]
 
 
 def test_a_graph_holds_no_weights(residual, images):

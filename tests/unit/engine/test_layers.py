@@ -31,6 +31,7 @@ def test_a_key_that_is_no_name_is_told_as_well():
 
 def test_repr_gives_shapes():
     assert repr(LAYERS) == "<2 layers: conv1 (4, 2, 2), fc (3,)>"
+    assert repr(Layers([(("a\x1b[2J\u202e",), B)])) == r"<1 layers: a\x1b[2J\u202e (3,)>"
 
 
 class Turned(nn.Module):

@@ -41,3 +41,10 @@ def test_table_is_readable():
     assert lines[0].split() == ["layer", "op", "out", "in", "bias", "factor", "residual"]
     assert lines[2].split() == ["fc", "linear", "2", "1.5", "0.5", "1", "1e-08"]
     assert len({len(line) for line in lines[2:]}) == 1  # columns are aligned
+
+
+def test_no_name_in_the_table_tells_the_terminal_what_to_do():
+    lines = str(Ledger([*ROWS, LedgerRow("a\x1b[2J\n\u202e", "lin\x07ear", 1.0, 1.0, 0.0, 1.0, 0.0)])).splitlines()
+    assert lines[-1].split()[:2] == [r"a\x1b[2J\n\u202e", r"lin\x07ear"]
+    assert all(line.isprintable() for line in lines)
+    assert len({len(line.rstrip()) for line in lines[2:4]}) == 1  # columns are aligned

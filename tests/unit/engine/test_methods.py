@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -52,6 +54,7 @@ def test_every_method_explains_a_residual_network(residual, images, method):
 
 def test_repr_is_short():
     assert repr(METHODS["rlrp"]) == "<Method rlrp>"
+    assert repr(replace(METHODS["rlrp"], name="my\x1b[2J")) == r"<Method my\x1b[2J>"
 
 
 @pytest.mark.parametrize(

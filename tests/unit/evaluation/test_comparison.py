@@ -180,6 +180,17 @@ def test_the_markdown_table():
     assert repr(comparison([[[1.0]]], [metric("m")], "a")) == "Comparison(1 method, 1 metric, 1 image, 0 failures)"
 
 
+def test_no_name_in_the_markdown_tells_the_terminal_what_to_do():
+    found = comparison([[[1.0]]], [metric("m")], "a", failures=[Failure(None, None, 0, "no layer \x1b[2J\u202e.")])
+    evil = Contender("a", "A\x1b]0;owned\x07", "what a does", found.contenders[0].attribute)
+    found = dataclasses.replace(found, contenders=(evil,), setting=("Network: Net\x1b[2J",))
+    for text in (found.to_markdown(), found.protocol()):
+        assert all(line.isprintable() for line in text.split("\n"))
+        assert r"A\\x1b\]0;owned\\x07" in text  # which Markdown shows as A\x1b]0;owned\x07
+        assert r"no layer \\x1b\[2J\\u202e." in text
+    assert r"Network: Net\x1b[2J" in found.protocol()
+
+
 def test_the_csv_has_every_row(tmp_path):
     found = full()
     path = found.to_csv(tmp_path / "table.csv")

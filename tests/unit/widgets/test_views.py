@@ -1,6 +1,7 @@
 """The widgets that stand alone: what they send, and that their choices can be linked."""
 
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,6 +50,14 @@ def test_every_widget_has_a_picture_and_a_stable_repr(widget):
     assert data["image/png"].startswith("iVBOR")
     expected = "(efficientnet_lite0: tripod, binoculars, microphone; rlrp, gradient-x-input)"
     assert data["text/plain"] == repr(widget) == type(widget).__name__ + expected
+
+
+def test_no_name_in_a_repr_tells_the_terminal_what_to_do(explanations):
+    names = ("\x1b]0;owned\x07\u202e",) * 1000
+    widget = widgets.Overlay(replace(explanations[0], categories=names, network="net\x1b[2J"))
+    label = r"\x1b]0;owned\x07\u202e"
+    assert repr(widget) == rf"Overlay(net\x1b[2J: {label}, {label}, {label}; rlrp)"
+    widget.close()
 
 
 def test_the_script_of_every_widget_is_a_module_that_renders(widget):
