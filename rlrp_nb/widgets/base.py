@@ -98,6 +98,15 @@ class SceneWidget(_CheckedWidget):
             # A message of its own: of a value that Python has said before, Jupyter tells nobody.
             self.send({"kind": "set", "key": name, "value": before})
 
+    def set_state(self, sync_data: Tree) -> None:
+        """Take choices from a browser, and no scene: what was computed is read here again, and not by a browser alone.
+
+        Before anything is set: validators of the choices look at the scene, and so may a job beside the main thread.
+        """
+        if "scene" in sync_data:
+            raise TraitError("scene is what was computed here; a browser cannot set it, but only what is looked at.")
+        super().set_state(sync_data)
+
     @validate("image", "method", "layer")
     def _check_choice(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
         """Refuse what the scene does not have: the browser would show something else in its place."""

@@ -1,11 +1,13 @@
 """The widgets that stand alone: what they send, and that their choices can be linked."""
 
+import copy
 import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import traitlets
+from traitlets import TraitError
 
 from rlrp_nb import widgets
 from rlrp_nb.data.sample import sample_image
@@ -60,6 +62,19 @@ def test_no_name_in_a_repr_tells_the_terminal_what_to_do(explanations):
     widget.close()
 
 
+@pytest.mark.parametrize("scene", [{}, {"images": []}, {"images": 3, "title": 5, "methods": 1}, [], None])
+def test_a_browser_cannot_set_the_scene(widget, scene):
+    before, shown = copy.deepcopy(widget.scene), repr(widget)
+    with pytest.raises(TraitError, match=r"^scene is what was computed here; a browser cannot set it"):
+        widget.set_state({"target": "1", "scene": scene})
+    update = {"method": "update", "state": {"scene": scene}, "buffer_paths": []}
+    widget._handle_msg({"content": {"data": update}, "buffers": []})  # as it comes: the refusal ends nothing
+    assert (widget.scene, repr(widget)) == (before, shown)
+    key = widget.scene["images"][0]["targets"][1]["key"]
+    widget.set_state({"target": key})
+    assert widget.target == key
+
+
 def test_the_script_of_every_widget_is_a_module_that_renders(widget):
     assert "render" in widget._esm
     assert widget._css.startswith(".rl{")
@@ -94,7 +109,7 @@ def test_choices_are_linked_by_traits(explanations):
 )
 def test_choices_that_do_not_exist_are_refused(explanations, trait, value):
     overlay = widgets.Overlay(explanations[0])
-    with pytest.raises(traitlets.TraitError, match=trait):
+    with pytest.raises(TraitError, match=trait):
         setattr(overlay, trait, value)
 
 
@@ -108,7 +123,7 @@ def test_choices_that_do_not_exist_are_refused(explanations, trait, value):
 )
 def test_what_the_scene_does_not_have_is_refused_by_name(widget, trait, value, accepted):
     before = getattr(widget, trait)
-    with pytest.raises(traitlets.TraitError, match=f"^{trait} is {value!r}; accepted is one of {accepted}"):
+    with pytest.raises(TraitError, match=f"^{trait} is {value!r}; accepted is one of {accepted}"):
         setattr(widget, trait, value)
     assert getattr(widget, trait) == before
     widget.layer, widget.method = "_blocks.8._project_conv", "gradient-x-input"
@@ -157,7 +172,7 @@ def test_a_choice_that_is_set_is_told_also_where_it_is_none_for_python(explanati
     keys = [("opacity", 0.85), ("smooth", True), ("target", overlay.target)]
     assert sent == [{"kind": "set", "key": key, "value": value} for key, value in keys]
     overlay.opacity = 0.5  # as any change of a trait
-    with pytest.raises(traitlets.TraitError):
+    with pytest.raises(TraitError):
         overlay.opacity = 7
     overlay.set_state({"opacity": 0.5})  # what the browser itself says
     assert len(sent) == 3
