@@ -18,6 +18,7 @@ from rlrp_nb.engine.accounts import COLUMNS, Account
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import FileFormatError, InputError
+from rlrp_nb.home import expanded
 from rlrp_nb.output_file import keep_mode
 from rlrp_nb.printable import printable
 
@@ -98,13 +99,14 @@ def _check_place(path: Path) -> None:
 def _path(path: str | PathLike[str]) -> Path:
     if not isinstance(path, str | PathLike):
         raise InputError(f"path is a {type(path).__name__}; accepted is the name of a file, as str or pathlib.Path.")
+    path = expanded(Path(path))
     try:
-        str(Path(path)).encode()
+        str(path).encode()
     except UnicodeEncodeError as error:
         raise InputError(
             f"{str(path)!r} is no name in UTF-8, and safetensors opens no other: choose another path, or rename it."
         ) from error
-    return Path(path)
+    return path
 
 
 def load(path: str | PathLike[str]) -> Explanation:

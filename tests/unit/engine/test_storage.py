@@ -67,6 +67,16 @@ def test_a_name_may_be_as_long_as_the_disk_takes(explanation, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_path_may_begin_with_the_home_folder(explanation, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert explanation.save("~/x.safetensors") == tmp_path / "x.safetensors"
+    assert torch.equal(rn.Explanation.load("~/x.safetensors").relevance, explanation.relevance)
+    for use in (explanation.save, rn.Explanation.load):
+        with pytest.raises(rn.InputError, match="a user who has none"):
+            use("~nobody-of-this-name/x.safetensors")
+
+
 def test_an_old_file_is_replaced_whole(explanation, tmp_path):
     path = tmp_path / "x.safetensors"
     path.write_text("old")
