@@ -108,7 +108,10 @@ def load_model(name: str, *, weights: str | PathLike[str] | None = None) -> Clas
     if name not in available_models():
         close = get_close_matches(str(name).lower(), available_models(), n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-        raise InputError(f"there is no network {name!r}: {hint}available_models() lists all {len(available_models())}.")
+        raise InputError(
+            f"there is no network {name!r}: {hint}available_models() (rlrp-nb models in a shell) lists all "
+            f"{len(available_models())}."
+        )
     file = _as_path(weights)
     if name in _EMBEDDED:
         return _load_embedded(name, weights, file)

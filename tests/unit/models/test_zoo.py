@@ -142,7 +142,7 @@ def test_own_weights_for_the_digit_network(tmp_path):
     [
         ("vgg61", None, InputError, "no network 'vgg61': did you mean 'vgg1"),
         ("EfficientNet-Lite0", None, InputError, "did you mean 'efficientnet_lite0'"),
-        ("zzz", None, InputError, r"no network 'zzz': available_models\(\) lists all"),
+        ("zzz", None, InputError, r"no network 'zzz': available_models\(\) \(rlrp-nb models in a shell\) lists all"),
         (50, None, InputError, "no network 50"),
         ("vit_b_16", None, UnsupportedNetworkError, "vision transformer"),
         ("resnet50", "IMAGENET21K", WeightsError, "no weights 'IMAGENET21K': choose from"),
