@@ -328,7 +328,13 @@ def _from_tensor(tensor: "Tensor", max_pixels: int) -> Image.Image:
     values = tensor.detach().cpu().resolve_neg().resolve_conj()
     if values.is_floating_point():
         values = values.float()  # NumPy has no bfloat16
-    array = values.numpy()
+    try:
+        array = values.numpy()
+    except TypeError as error:
+        raise InputError(
+            f"{what} has values of type {tensor.dtype}, which an array cannot hold: accepted are uint8, uint16, bool "
+            "and floating point. The values of a quantized tensor are tensor.dequantize()."
+        ) from error
     return _from_array(array.transpose(1, 2, 0) if array.ndim == 3 else array, what, max_pixels)  # noqa: PLR2004 - axes
 
 

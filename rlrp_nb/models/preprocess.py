@@ -76,7 +76,7 @@ class Preprocess:
             raise InputError(f"size={self.size!r} is not a size: give one positive integer, or (height, width).")
         if self.resize is not None and not (isinstance(self.resize, int) and self.resize >= max(size)):
             raise InputError(f"resize={self.resize!r} has to be an integer of at least {max(size)}, to cover {size}.")
-        if self.interpolation not in _FILTERS:
+        if not isinstance(self.interpolation, str) or self.interpolation not in _FILTERS:
             raise InputError(f"interpolation={self.interpolation!r} is not known: choose from {', '.join(_FILTERS)}.")
         channels = 1 if self.grey else 3
         object.__setattr__(self, "size", size)

@@ -544,6 +544,14 @@ def test_a_damaged_file_is_a_picture_or_one_clear_error(tmp_path_factory, data):
         assert load_image(path).mode == "RGB"
 
 
+def test_quantized_tensors_are_refused():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*quantized tensor creation")  # torch will have none one day
+        quantized = torch.quantize_per_tensor(torch.zeros(3, 4, 4), 0.1, 0, torch.quint8)
+    with pytest.raises(InputError, match=r"type torch\.quint8, which an array cannot hold.*tensor\.dequantize\(\)"):
+        load_image(quantized)
+
+
 def test_nested_tensors_are_refused():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*nested tensors is in prototype")

@@ -127,6 +127,7 @@ def test_a_picture_too_narrow_to_enlarge():
         ({"size": 8, "mean": -1e40}, "mean=-1e[+]40 has to be one finite number"),
         ({"size": 8, "std": float("nan")}, "std=nan"),
         ({"size": 8, "interpolation": "cubic"}, "interpolation='cubic'.*bicubic"),
+        ({"size": 8, "interpolation": []}, r"interpolation=\[\].*bicubic"),
     ],
 )
 def test_parameters_out_of_range(arguments, message):
