@@ -263,6 +263,8 @@ def _open(source: str) -> "Image.Image":
     from rlrp_nb.data.image import decode_image, load_image  # noqa: PLC0415 - loads NumPy and Pillow
     from rlrp_nb.data.sample import sample_image  # noqa: PLC0415 - loads NumPy and Pillow
 
+    if not source:
+        raise InputError(f"IMAGE is {source!r} and names no picture: give a {_IMAGE_HELP}.")
     if source.startswith(SAMPLE):
         return sample_image(source.removeprefix(SAMPLE))
     if source != "-":
@@ -278,6 +280,8 @@ def _open(source: str) -> "Image.Image":
 def _is_same_file(source: str, path: Path) -> bool:
     """Tell whether a picture was given by this file, whatever it is called."""
     try:
+        if source == "-" and sys.stdin is not None:  # < picture.png
+            return os.path.samestat(os.fstat(sys.stdin.fileno()), path.stat())
         return expanded(Path(source)).samefile(path)
     except (OSError, ValueError, InputError):  # not a file: what is wrong with it is said where it is opened
         return False

@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,9 +258,11 @@ def test_no_name_tells_the_terminal_what_to_do(run, capsys, digit, tmp_path):
 
 ERRORS = {
     "no such file": (["explain", "nothing.png"], "nothing.png"),
+    "no name": (["explain", ""], "IMAGE is '' and names no picture: give a picture file, -"),
     "no picture": (["explain", "text.txt"], "text.txt"),
     "no such sample": (["explain", "sample:coffe"], "Did you mean 'coffee'?"),
     "no such network": (["explain", "{digit}", "--model", "resnet5"], "resnet50"),
+    "no network like it": (["explain", "{digit}", "--model", "zzz"], "(rlrp-nb models in a shell) lists all"),
     "no such method": (["explain", "{digit}", "--model", "simple_cnn", "--method", "rlpr"], "rlrp"),
     "no such method to compare": (["compare", "{digit}", "--model", "simple_cnn", "--methods", "rlrp,lpr-0"], "lrp-0"),
     "no method": (["compare", "{digit}", "--methods", ","], "--methods is ',' and names nothing"),
@@ -329,6 +332,16 @@ def test_the_picture_itself_is_not_written_over(run, digit, tmp_path):
     code, _, err = run("explain", "digit.html", "--model", "simple_cnn", "--html", "./digit.html")
     assert (code, "--html is the picture itself" in err) == (2, True)
     assert (tmp_path / "digit.html").read_bytes() == before
+
+
+def test_the_picture_on_standard_input_is_not_written_over(digit, tmp_path):
+    before = Path(digit).read_bytes()
+    explain = [*COMMAND, "explain", "-", "--model", "simple_cnn", "--out"]
+    for out, code in (("digit.png", 2), ("heat.png", 0), ("heat.png", 0)):  # a file that is there, but is another
+        with Path(digit).open("rb") as picture:
+            done = subprocess.run([*explain, out], stdin=picture, capture_output=True, cwd=tmp_path, check=False)
+        assert (done.returncode, b"--out is the picture itself" in done.stderr) == (code, code == 2), done.stderr
+    assert Path(digit).read_bytes() == before
 
 
 def test_ctrl_c(run, digit, monkeypatch):
