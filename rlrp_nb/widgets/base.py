@@ -13,7 +13,7 @@ from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots.colormap import Palette
 from rlrp_nb.printable import printable
 from rlrp_nb.widgets.bundle import asset
-from rlrp_nb.widgets.scene import Tree, build_scene, choices
+from rlrp_nb.widgets.scene import Tree, build_scene, choices, shown_layer
 
 try:
     import anywidget
@@ -87,6 +87,12 @@ class SceneWidget(_CheckedWidget):
             target=first["targets"][0]["key"],
             categories=[shown_name(named, index) for index in range(len(named))],
         )
+        self._other_names = {
+            other: shown_layer(name)
+            for explanation in listed
+            for name in explanation.layers
+            for other in explanation.layers.names_of(name)[1:]
+        }
         self._png = _still(listed[0])
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401 - traitlets takes any
@@ -107,10 +113,18 @@ class SceneWidget(_CheckedWidget):
             raise TraitError("scene is what was computed here; a browser cannot set it, but only what is looked at.")
         super().set_state(sync_data)
 
-    @validate("image", "method", "layer")
+    @validate("image", "method")
     def _check_choice(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
         """Refuse what the scene does not have: the browser would show something else in its place."""
         return check_choice(self.scene, proposal)
+
+    @validate("layer")
+    def _check_layer(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets has no type for it
+        """Take every name by which the layer can be asked for, and set the one that is shown."""
+        name = proposal["value"]
+        if name not in choices(self.scene, "layer"):
+            name = self._other_names.get(name, name)
+        return check_choice(self.scene, {**proposal, "value": name})
 
     def __repr__(self) -> str:
         first = self.scene["images"][0]
@@ -151,7 +165,7 @@ def check_choice(scene: Tree, proposal: Any) -> Any:  # noqa: ANN401 - traitlets
     ----------
     scene : dict
         What is shown.
-    proposal : Bunch
+    proposal : mapping
         As traitlets hands it to a validator of ``image``, ``method``, ``target`` or ``layer``.
 
     Raises

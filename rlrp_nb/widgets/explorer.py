@@ -35,7 +35,8 @@ class Explorer(AnsweringWidget):
     changes them: each would be a message to the kernel for what the browser does alone. What is set moves the browser
     also where Python has that value already. The widgets that stand alone write back ``target`` and ``layer``. What was
     not computed cannot be set: ``target`` takes the keys of the classes
-    that were explained, such as ``"967"``, or ``"967-968"`` for a contrast.
+    that were explained, such as ``"967"``, or ``"967-968"`` for a contrast, and ``layer`` every name by which
+    ``explanation.layers`` has the layer, of which it keeps the one that is shown.
 
     Parameters
     ----------

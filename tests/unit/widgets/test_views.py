@@ -130,6 +130,18 @@ def test_what_the_scene_does_not_have_is_refused_by_name(widget, trait, value, a
     assert (widget.layer, widget.method) == ("_blocks.8._project_conv", "gradient-x-input")
 
 
+def test_a_layer_is_set_by_every_name_that_it_can_be_asked_for_by(widget, explanations):
+    shown, *others = explanations[0].layers.names_of("_blocks.8")
+    assert "_blocks.8" in others
+    for name in others:
+        widget.layer = "input"
+        widget.layer = name
+        assert widget.layer == shown
+    widget.layer = "input"
+    widget.set_state({"layer": "_blocks.8"})  # as a browser asks
+    assert widget.layer == shown
+
+
 @pytest.mark.parametrize(
     ("name", "accepted"),
     [
