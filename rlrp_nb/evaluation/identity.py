@@ -57,7 +57,7 @@ def identity_of_network(network: nn.Module, inputs: Tensor) -> str:
         activations: that is no part of what the network is.
     """
     left = _left_behind(network, inputs)
-    digest = hashlib.sha256(repr(network).encode())
+    digest = hashlib.sha256(f"{network!r} {_weights(network)}".encode())
     for place, said in _parts(network).items():
         digest.update(f"{place} {said}".encode() if place not in left else b"")
     return digest.hexdigest()[:16]
@@ -66,15 +66,20 @@ def identity_of_network(network: nn.Module, inputs: Tensor) -> str:
 _Place: TypeAlias = tuple[str, str]
 
 
+def _weights(network: nn.Module) -> list[tuple[str, str]]:
+    """Return digests of all parameters and buffers, also of those that are not saved."""
+    return [(name, _digest(tensor)) for name, tensor in sorted(named_tensors(network).items())]
+
+
 def _parts(network: nn.Module, seen: _Seen | None = None) -> dict[_Place, str]:
-    """Return digests of tensors, code, attributes and hooks, by the name of the module and their own."""
+    """Return digests of code, attributes and hooks, by the name of the module and their own."""
     modules = modules_of(network)
     known = (seen or {}) | {id(module): (n, module) for n, (_, module) in enumerate(modules)}
 
     def digest(value: object) -> str:
         return repr(value) if type(value) in PLAIN else _digest(value, {**known})
 
-    parts = {("", f"tensor {name}"): digest(tensor) for name, tensor in sorted(named_tensors(network).items())}
+    parts: dict[_Place, str] = {}
     for name, module in modules:
         parts[name, "type"] = digest(type(module))
         own = {k: v for k, v in vars(module).items() if k not in INTERNAL} | dict(slots_of(module))
@@ -146,7 +151,7 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
     elif isinstance(value, partial):
         within = [value.func, value.args, value.keywords]
     elif isinstance(value, nn.Module):
-        yield f"{value!r} {_parts(value, seen)}"
+        yield f"{value!r} {_weights(value)} {_parts(value, seen)}"
     else:
         yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         within = [kind, *(part for pair in fields_of(value) for part in pair)]
