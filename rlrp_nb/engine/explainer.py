@@ -49,9 +49,10 @@ def explain(
     model : nn.Module or Classifier
         A network in eval mode that returns logits ``(B, classes)``, or a classifier from ``load_model``.
     inputs : Tensor or image
-        For a network a floating-point tensor ``(B, …)`` of the network's dtype and device. For a classifier also a
-        picture
-        (a path, a PIL image, an array) or a list of pictures.
+        For a network a floating-point tensor ``(B, …)`` of the network's dtype and device. For a classifier a picture
+        (a path, a PIL image, an array, a tensor ``(C, H, W)``) or several: a list, an array with one axis more, a uint8
+        tensor ``(B, C, H, W)``. A floating-point tensor ``(B, C, H, W)`` is its network's input, preprocessed already:
+        it is neither resized nor normalised, and no picture is kept.
     targets : optional
         What to explain. None: the most probable class of each sample. An int, or a list of K ints: these classes for
         every sample. ``"top5"``: the five most probable. A pair ``(positive, negative)``: the contrast of two classes;
