@@ -92,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RlrpError, OSError) as error:
         _say(f"rlrp-nb: error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # up to Python 3.11, Ctrl-C while a class is made, as when torch is imported, comes as the cause of another
+        if not any(isinstance(each, KeyboardInterrupt) for each in (error, error.__cause__)):
+            raise
         _say("rlrp-nb: stopped", file=sys.stderr)
         return 130
     return code

@@ -352,6 +352,24 @@ def test_ctrl_c(run, digit, monkeypatch):
     assert run("explain", digit) == (130, "", "rlrp-nb: stopped\n")
 
 
+def test_ctrl_c_while_a_class_is_made(run, digit, monkeypatch):
+    class Interrupted:
+        def __set_name__(self, owner, name):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("rlrp_nb.models.zoo.load_model", lambda *_, **__: type("Made", (), {"at": Interrupted()}))
+    assert run("explain", digit) == (130, "", "rlrp-nb: stopped\n")
+
+
+def test_an_error_that_nobody_meant_is_not_hidden(run, digit, monkeypatch):
+    def broken(*_arguments, **_options):
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr("rlrp_nb.models.zoo.load_model", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        run("explain", digit)
+
+
 def test_a_reader_that_stops_reading_is_no_error(tmp_path):
     with subprocess.Popen(
         [*COMMAND, "models"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
