@@ -8,12 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rlrp_nb.engine.rules import Permute, Reshape
-from rlrp_nb.engine.weighted import BatchNorm, Convolution, Dense
+from rlrp_nb.engine.weighted import FEW, BatchNorm, Convolution, Dense
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rlrp_nb.engine.graph import Graph, Step
+
+_REARRANGED = frozenset({"aten.view", "aten._unsafe_view", "aten.reshape"})
+"""Ops whose output can have as many axes as before, and other numbers along them."""
 
 
 def channel_axes(graph: Graph) -> dict[int, int]:
@@ -24,6 +27,46 @@ def channel_axes(graph: Graph) -> dict[int, int]:
         if axis is not None:
             axes[step.index] = axis
     return axes
+
+
+def channels_of_input(graph: Graph, lengths: Sequence[int]) -> int | None:
+    """Return the axis of a sample of the input that holds its channels, or None where none does.
+
+    The first convolution or batch-norm that reads the input shows it, also where the input is permuted, or given an
+    axis of channels, on the way there. Where it is reshaped before, as by a dense network, nothing shows it. Of three
+    axes it is then the first, or the last where that alone is as short as colours are. Of two, none is.
+
+    Parameters
+    ----------
+    lengths
+        Of the axes of a sample.
+    """
+    if len(lengths) == 1:
+        return None
+    # for each axis of a value, the axis of the input that lies along it
+    places: dict[int, tuple[int | None, ...]] = {graph.input: (None, *range(len(lengths)))}
+    for step in graph.steps:
+        before = places.get((step.signals or step.sources)[0]) if step.sources else None
+        if before is None:
+            continue
+        if isinstance(step.rule, Convolution | BatchNorm):
+            return before[1]
+        after = _moved(step, before)
+        if after is not None:
+            places[step.index] = after
+    if len(lengths) < 3:  # noqa: PLR2004 - height, width and channels
+        return None
+    return len(lengths) - 1 if lengths[-1] <= FEW < min(lengths[:-1]) else 0
+
+
+def _moved(step: Step, places: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
+    """Return what lies along the axes of a step's output, or None where that cannot be told."""
+    if isinstance(step.rule, Permute):
+        return tuple(places[axis] for axis in step.rule.order(step.arguments, step.rank))
+    if step.op == "aten.unsqueeze":
+        new = step.arguments["dim"] % step.rank
+        return (*places[:new], None, *places[new:])
+    return places if step.rank == len(places) and step.op not in _REARRANGED else None
 
 
 def _axis(step: Step, axes: Mapping[int, int], known: Mapping[int, Step]) -> int | None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import rlrp_nb
 from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.channels import channels_of_input
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
@@ -133,6 +134,7 @@ def explain(
             versions=_versions(),
             accounts=relevance.accounts if layers is not None else None,
             replay=replay,
+            channels=channels_of_input(graph, inputs.shape[1:]) if images is None else 0,
         )
 
 

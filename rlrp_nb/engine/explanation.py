@@ -51,6 +51,10 @@ class Explanation:
         The class names.
     versions : dict of str
         The versions of this package and of torch that computed it.
+    channels : int or None
+        Which axis of a sample of the input holds its channels, 0 in ``(C, H, W)``; None where none does. The network
+        shows it where the first thing that it does is a convolution or batch-norm, be it behind a permutation. Else it is
+        0 for three axes or more, but the last where that alone is as short as colours are: of at most 4.
     """
 
     relevance: Tensor
@@ -65,6 +69,7 @@ class Explanation:
     versions: dict[str, str] = field(default_factory=dict)
     accounts: tuple[Account, ...] | None = None
     replay: Callable[[], tuple[Account, ...]] | None = None
+    channels: int | None = 0
 
     @property
     def probabilities(self) -> Tensor:
@@ -73,7 +78,7 @@ class Explanation:
         return logits.reshape(len(logits), -1).softmax(1).reshape(logits.shape)
 
     def heatmap(self, target: int = 0, sample: int = 0) -> Tensor:
-        """Return the relevance summed over channels, ``(H, W)``.
+        """Return the relevance summed over channels, ``(H, W)``; as it is where the input has no axis of channels.
 
         Parameters
         ----------
@@ -89,7 +94,7 @@ class Explanation:
         """
         sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
         relevance = self.relevance[sample, target]
-        return relevance.sum(0) if relevance.dim() > 1 else relevance
+        return relevance if self.channels is None or relevance.dim() == 1 else relevance.sum(self.channels)
 
     def label(self, target: int = 0, sample: int = 0) -> str:
         """Return the name of what is explained.

@@ -63,6 +63,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         "versions": explanation.versions,
         "layers": [explanation.layers.names_of(name) for name in explanation.layers],
         "channels": explanation.layers.channels,
+        "channels_of_input": explanation.channels,
         "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
     }
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
@@ -172,7 +173,8 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     relevance, logits, targets, negatives = (tensors[name] for name in _MAIN)
     samples, count = relevance.shape[:2]
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
-    channels = header.get("channels", {})  # files of version 0.1.0 have none
+    # files of version 0.1.0 have neither
+    channels, input_channels = header.get("channels", {}), header.get("channels_of_input", 0)
     images = tensors.get("images")
     categories = header["categories"]
     if 0 in (*relevance.shape, *logits.shape):
@@ -185,7 +187,10 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "targets": all(t.shape == (samples, count) and t.dtype == torch.int64 for t in (targets, negatives)),
         "layers": all(t.shape[:2] == (samples, count) and t.numel() for _, t in layers),
         "channels": all(type(axis) is int and axis in axes.get(name, ()) for name, axis in channels.items()),
-        "images": images is None or (images.dtype == torch.uint8 and _are_pictures(images, relevance)),
+        "channels of the input": input_channels is None
+        or (type(input_channels) is int and input_channels in range(max(1, relevance.dim() - 2))),
+        "images": images is None
+        or (images.dtype == torch.uint8 and _are_pictures(images, relevance) and input_channels == 0),
         "names of layers": len({n for names, _ in layers for n in names}) == sum(len(names) for names, _ in layers),
         "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
     }
@@ -213,6 +218,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         categories=None if categories is None else tuple(_text(c) for c in categories),
         versions={_text(k): _text(v) for k, v in header["versions"].items()},
         accounts=accounts,
+        channels=input_channels,
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BATCH_STATISTICS = "it normalises by statistics of this batch or image, which R-LRP has no rule for"
 Family = Literal["convolution", "dense", "scale"]
-_FEW = 4
+FEW = 4
 """Channels of a picture, at most."""
 
 
@@ -122,7 +122,7 @@ class Geometry:
             groups,
             windows,
             is_stem=plain
-            and weight.shape[1] <= _FEW
+            and weight.shape[1] <= FEW
             and dilation == [1, 1]
             and 1 < max(stride) == min(stride) < min(kernel),
         )

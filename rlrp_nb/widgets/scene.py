@@ -190,7 +190,7 @@ def _check(explanations: "Sequence[Explanation]") -> None:
         if not all(hasattr(explanation, name) for name in ("relevance", "targets", "heatmap", "layers", "ledger")):
             kind = type(explanation).__name__
             raise InputError(f"Item {position} is a {kind}, not an Explanation; pass what rlrp_nb.explain returned.")
-        if explanation.relevance.ndim != _BATCH_TARGETS_IMAGE:
+        if explanation.relevance.ndim != _BATCH_TARGETS_IMAGE or explanation.channels is None:
             raise InputError(
                 f"Item {position} has relevance of shape {tuple(explanation.relevance.shape)}; only explanations of "
                 "images, (samples, targets, channels, height, width), can be shown."
@@ -223,7 +223,7 @@ def _size(explanation: "Explanation") -> int:
 
 
 def _image(explanation: "Explanation", sample: int, photo: Tree | None) -> Tree:
-    height, width = explanation.relevance.shape[-2:]
+    height, width = _plane(explanation, None)
     probabilities = _array(explanation.probabilities[sample])
     return {
         "name": "",
@@ -387,9 +387,9 @@ def _is_map(explanation: "Explanation", name: str | None) -> bool:
 def _plane(explanation: "Explanation", name: str | None) -> tuple[int, ...]:
     """Return the lengths of a layer without its channels."""
     shape = _shape(explanation, name)
-    if name is None or len(shape) != _CHANNELS_AND_PLANE:
+    if len(shape) != _CHANNELS_AND_PLANE:
         return shape[-2:]
-    axis = channel_axis(explanation, name)
+    axis = (explanation.channels or 0) if name is None else channel_axis(explanation, name)
     return (*shape[:axis], *shape[axis + 1 :])
 
 
@@ -409,7 +409,8 @@ def channel_axis(explanation: "Explanation", name: str) -> int:
     if name in explanation.layers.channels:
         return explanation.layers.channels[name]
     first, middle, last = explanation.layers[name].shape[2:]
-    wanted = math.log(explanation.relevance.shape[-2] / explanation.relevance.shape[-1])
+    height, width = _plane(explanation, None)
+    wanted = math.log(height / width)
     return 2 if abs(math.log(first / middle) - wanted) < abs(math.log(middle / last) - wanted) else 0
 
 

@@ -1,8 +1,11 @@
+import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 from torchvision.models import convnext_tiny, shufflenet_v2_x0_5
 
 import rlrp_nb as rn
+from rlrp_nb.engine.channels import channels_of_input
 from rlrp_nb.engine.registry import graph_of
 
 
@@ -49,3 +52,49 @@ def test_samples_that_are_not_counted_by_the_first_axis(written, images):
     layers = rn.explain(network, images, 1, layers="all").layers
     assert layers["relu"].shape[2:] == (4, 8, 8)
     assert layers.channels["relu"] == 0
+
+
+class Read(nn.Module):
+    """A network that does something to its input before a convolution, or a dense layer, reads it."""
+
+    def __init__(self, first, reader):
+        super().__init__()
+        self.first, self.reader, self.head = first, reader, nn.LazyLinear(3)
+
+    def forward(self, x):
+        return self.head(self.reader(self.first(x)).relu().flatten(1))
+
+
+FLAT = nn.Identity()
+SHOWN = {
+    "channels first": ((3, 9, 7), lambda x: x, nn.LazyConv2d(4, 3), 0),
+    "channels last": ((9, 7, 3), lambda x: x.permute(0, 3, 1, 2), nn.LazyConv2d(4, 3), 2),
+    "channels last, normalised first": ((9, 7, 3), lambda x: (2 * x - 1).movedim(-1, 1), nn.LazyConv2d(4, 3), 2),
+    "channels last, by two swaps": (
+        (9, 7, 3), lambda x: x.transpose(1, 3).contiguous().transpose(2, 3), nn.LazyConv2d(4, 3), 2,
+    ),
+    "channels last, a layer for each pixel": (
+        (9, 7, 3), lambda x: functional.linear(x, torch.ones(4, 3)).permute(0, 3, 1, 2), nn.LazyConv2d(4, 3), 2,
+    ),
+    "padded and batch-norm": ((3, 9, 7), lambda x: functional.pad(x, [1, 1]), nn.LazyBatchNorm2d(), 0),
+    "no axis of channels": ((9, 7), lambda x: x.unsqueeze(1), nn.LazyConv2d(4, 3), None),
+    "no axis of channels, made three": ((9, 7), lambda x: x[:, None].expand(-1, 3, -1, -1), nn.LazyConv2d(4, 3), None),
+    "no axis of channels, last": ((9, 7), lambda x: x[..., None].permute(0, 3, 1, 2), nn.LazyConv2d(4, 3), None),
+    "no axis of channels, viewed": ((9, 7), lambda x: x.view(-1, 1, 9, 7), nn.LazyConv2d(4, 3), None),
+    "a signal": ((2, 9), lambda x: x, nn.LazyConv1d(4, 3), 0),
+    "a signal, channels last": ((9, 2), lambda x: x.mT, nn.LazyConv1d(4, 3), 1),
+    "a volume": ((2, 5, 5, 5), lambda x: x, nn.LazyConv3d(4, 3), 0),
+    "numbers": ((9,), lambda x: x, nn.LazyBatchNorm1d(), None),
+    "flat": ((3, 9, 7), lambda x: x.flatten(1), FLAT, 0),
+    "flat, small maps": ((64, 4, 4), lambda x: x.flatten(1), FLAT, 0),
+    "flat, channels last": ((9, 7, 3), lambda x: x.flatten(1), FLAT, 2),
+    "flat, no axis of channels": ((9, 7), lambda x: x.flatten(1), FLAT, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_what_reads_the_input_shows_which_of_its_axes_holds_channels(name):
+    shape, first, reader, axis = SHOWN[name]
+    network, x = Read(first, reader), torch.rand(2, *shape)
+    network(x)
+    assert channels_of_input(graph_of(network.eval(), x), shape) == axis

@@ -25,6 +25,26 @@ def test_heatmap_of_a_dense_network_is_its_relevance():
     assert torch.equal(explanation.heatmap(0, 2), explanation.relevance[2, 0])
 
 
+def test_heatmap_of_channels_last_is_the_sum_over_the_last_axis():
+    class Last(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.conv(x.permute(0, 3, 1, 2)).relu().mean((2, 3))
+
+    explanation = rn.explain(Last().eval(), torch.rand(2, 10, 12, 3), 1)
+    assert torch.equal(explanation.heatmap(0, 1), explanation.relevance[1, 0].sum(2))
+    assert explanation.heatmap().shape == (10, 12)
+
+
+def test_heatmap_of_a_picture_without_channels_is_its_relevance():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 4))
+    explanation = rn.explain(network, torch.rand(2, 10, 12), 1)
+    assert torch.equal(explanation.heatmap(0, 1), explanation.relevance[1, 0])
+
+
 def test_labels(explanation):
     assert [explanation.label(k) for k in range(3)] == ["class 0", "class 1 − class 2", "class 4"]  # noqa: RUF001
     explanation.categories = ("cat", "dog", "cup", "car", "bus", "tea")

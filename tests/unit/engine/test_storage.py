@@ -34,6 +34,7 @@ def test_round_trip_is_exact(explanation, tmp_path):
         assert loaded.layers.names_of(name) == explanation.layers.names_of(name)
     assert loaded.layers.channels == explanation.layers.channels
     assert loaded.layers.channels["0.0"] == 0
+    assert loaded.channels == explanation.channels == 0
     for target in (0, 1):
         assert loaded.ledger(target, 1) == explanation.ledger(target, 1)
     assert repr(loaded) == repr(explanation)
@@ -136,6 +137,10 @@ def without_classes(header, tensors, *shape):
         lambda h, _: h.update(channels={"0.0": True}),
         lambda h, _: h.update(channels={"no layer": 0}),
         lambda h, _: h.update(channels=[0]),
+        lambda h, _: h.update(channels_of_input=True),
+        lambda h, _: h.update(channels_of_input=3),
+        lambda h, _: h.update(channels_of_input=[0]),
+        lambda h, _: h.update(channels_of_input=None),  # with pictures, which have channels
         lambda _, t: t.pop("relevance"),
         lambda _, t: t.update(relevance=torch.zeros(3)),
         lambda _, t: t.update(targets=torch.zeros(2, 2)),

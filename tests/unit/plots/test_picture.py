@@ -1,6 +1,7 @@
 """The still pictures: every pixel of a heatmap where it belongs, zero in the middle of the bar, and clear refusals."""
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -224,9 +225,15 @@ def test_a_comparison_is_of_one_network_and_one_input(explanation, without_photo
 
 
 def test_a_heatmap_that_is_not_flat_is_refused():
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
     with pytest.raises(InputError, match=r"shape \(height, width\)"):
-        picture(explain(network, torch.rand(1, 3, 4), targets=0))
+        picture(explain(torch.nn.Linear(12, 2).eval(), torch.rand(1, 12), targets=0))
+
+
+@pytest.mark.parametrize("shape", [(8, 10), (8, 10, 3)])
+def test_pictures_without_channels_or_with_channels_last_are_drawn_whole(shape):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(shape), 2)).eval()
+    made = explain(network, torch.rand(1, *shape), targets=0)
+    assert picture(made).size == picture_size((8, 10), has_photo=False)
 
 
 def test_stacking(explanation):

@@ -174,6 +174,32 @@ def test_plain_tensors_have_no_photograph(classifier):
     assert scene["images"][0]["classes"][0]["label"] == "class 967"
 
 
+class Read(nn.Module):
+    """A network whose convolution reads its input by axes in another order."""
+
+    def __init__(self, first, convolution):
+        super().__init__()
+        self.first, self.convolution = first, convolution
+
+    def forward(self, x):
+        return self.convolution(self.first(x)).relu().flatten(2).mean(2)
+
+
+def test_pictures_with_channels_last_are_shown_whole():
+    network = Read(lambda x: x.permute(0, 3, 1, 2), nn.Conv2d(3, 4, 3)).eval()
+    made = rn.explain(network, torch.rand(1, 10, 12, 3), 1)
+    (image,) = build_scene([made])["images"]
+    (target,) = image["targets"]
+    sent = unpack(image["results"][0]["targets"][target["key"]]["pieces"][0])
+    assert sent.shape == (image["height"], image["width"]) == (10, 12)
+
+
+def test_volumes_without_channels_are_no_pictures():
+    made = rn.explain(Read(lambda x: x.unsqueeze(1), nn.Conv3d(1, 4, 3)).eval(), torch.rand(1, 5, 6, 7), 1)
+    with pytest.raises(InputError, match=r"only explanations of images"):
+        build_scene([made])
+
+
 def test_what_cannot_be_shown_is_refused(explanation):
     with pytest.raises(InputError, match="the list of explanations is empty"):
         build_scene([])
