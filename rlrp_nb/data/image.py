@@ -29,7 +29,8 @@ ImageSource: TypeAlias = "str | PathLike[str] | Image.Image | np.ndarray[Any, An
 MAX_PIXELS = 50_000_000
 
 # Only formats whose decoders live inside Pillow: EPS, for one, would start an external program on a stranger's file.
-_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF")
+# No AVIF: its frame can be far larger than the file says, and is decoded whole before it is scaled down.
+_FORMATS = ("PNG", "JPEG", "MPO", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 _ACCEPTED = (
     "accepted are a path to a picture file, a PIL image, a NumPy array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), "
     "and a torch tensor (H, W) or (C, H, W)"
@@ -43,7 +44,7 @@ _DEEP = "RGB;16B"
 """Three colours of 16 bits in a PNG, of which Pillow keeps the upper eight."""
 _MOST_SCANS = 100
 """How many passes over the pixels of a JPEG are accepted."""
-_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+_MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 """What stands before each part of a JPEG; within the numbers of a scan only some others do."""
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _TILE_SIDES = 322, 323
@@ -134,6 +135,8 @@ def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
 def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         raise InputError(f"{source!r} is a web address, and nothing is fetched: save the picture and give its path.")
+    if not str(source):
+        raise InputError("the path of the picture is empty: give the path of a picture file.")
     path = expanded(Path(source))
     try:
         if not path.exists():

@@ -621,3 +621,24 @@ def test_a_picture_in_text_that_is_full_of_comments_is_refused():
     assert np.asarray(decode_image(few, "few.pbm")).tolist() == [[[255] * 3, [0] * 3]]
     with pytest.raises(InputError, match=r"5,000 comments, and 1,000 are accepted"):
         decode_image(many, "many.pbm")
+
+
+def test_a_run_of_bytes_that_begin_a_marker_is_passed_over_at_once():
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8)).save(file, "JPEG")
+    data = file.getvalue()
+    place = data.index(b"\xff\xda") + 20
+    # a search that began anew at each of them would take weeks
+    decode_image(data[:place] + b"\xff" * 10_000_000 + b"\x00" + data[place:], "run.jpg")
+
+
+def test_avif_is_refused_in_words():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), RED).save(file, "AVIF")
+    with pytest.raises(InputError, match="not a picture in a format that is read: PNG, JPEG"):
+        decode_image(file.getvalue(), "photo.avif")
+
+
+def test_an_empty_path_is_named():
+    with pytest.raises(InputError, match="the path of the picture is empty"):
+        load_image("")
