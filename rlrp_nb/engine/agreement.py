@@ -1,4 +1,4 @@
-"""Whether two answers can be those of one network about one input, up to rounding."""
+"""Whether two explanations are of one thing: one answer of one network, up to rounding, and one question about it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from rlrp_nb.engine.explanation import Explanation
 
 # of the largest logit: what rounding can do to the logits of one network
 _SAME, SAME_IN_HALF = 1e-3, 2e-2
@@ -24,3 +26,22 @@ def says_the_same(logits: Tensor, others: Tensor) -> bool:
         return False
     furthest = float((logits.to(others) - others).abs().max())
     return furthest <= tolerance * float(others.abs().max())
+
+
+def asks_the_same(one: Explanation, other: Explanation, target: int, sample: int) -> bool:
+    """Tell whether two explanations have the same class, contrast or seed at a position among their targets.
+
+    Classes of one name are not the same; of seeds that were saved before files kept them, nothing tells.
+    """
+    if any(
+        int(a[sample, target]) != int(b[sample, target]) for a, b in zip(_classes(one), _classes(other), strict=True)
+    ):
+        return False
+    if one.seeds is None or other.seeds is None:
+        return True
+    wanted = one.seeds[sample, target]
+    return wanted.equal(other.seeds[sample, target].to(wanted))
+
+
+def _classes(explanation: Explanation) -> tuple[Tensor, Tensor]:
+    return explanation.targets, explanation.negatives

@@ -53,8 +53,10 @@ class Explanation:
         The versions of this package and of torch that computed it.
     channels : int or None
         Which axis of a sample of the input holds its channels, 0 in ``(C, H, W)``; None where none does. The network
-        shows it where the first thing that it does is a convolution or batch-norm, be it behind a permutation. Else it is
-        0 for three axes or more, but the last where that alone is as short as colours are: of at most 4.
+        shows it where the first thing that it does is a convolution or batch-norm, be it behind a permutation. Else it
+        is 0 for three axes or more, but the last where that alone is as short as colours are: of at most 4.
+    seeds : Tensor or None
+        ``(B, K, *logits.shape[1:])``: the targets that were given as numbers; None where they are classes.
     """
 
     relevance: Tensor
@@ -70,6 +72,7 @@ class Explanation:
     accounts: tuple[Account, ...] | None = None
     replay: Callable[[], tuple[Account, ...]] | None = None
     channels: int | None = 0
+    seeds: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:

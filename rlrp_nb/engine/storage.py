@@ -33,6 +33,7 @@ _FORMAT = 1
 _BRIEF = 300
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 _MAIN = ("relevance", "logits", "targets", "negatives")
+_OPTIONAL = "images", "seeds"
 
 
 def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
@@ -49,8 +50,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         with suppress(InputError):  # the network has changed since: the relevance is saved without a ledger
             explanation.accounts = explanation.replay()
     tensors = {name: getattr(explanation, name) for name in _MAIN}
-    if explanation.images is not None:
-        tensors["images"] = explanation.images
+    tensors |= {name: held for name in _OPTIONAL if (held := getattr(explanation, name)) is not None}
     for number, name in enumerate(explanation.layers):
         tensors[f"layer.{number}"] = explanation.layers[name]
     if explanation.accounts:
@@ -175,7 +175,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
     # files of version 0.1.0 have neither
     channels, input_channels = header.get("channels", {}), header.get("channels_of_input", 0)
-    images = tensors.get("images")
+    images, seeds = map(tensors.get, _OPTIONAL)
     categories = header["categories"]
     if 0 in (*relevance.shape, *logits.shape):
         raise ValueError(f"relevance {tuple(relevance.shape)} and logits {tuple(logits.shape)} hold nothing")
@@ -194,7 +194,8 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         "names of layers": len({n for names, _ in layers for n in names}) == sum(len(names) for names, _ in layers),
         "targets' range": all(int(t.min()) >= -1 and int(t.max()) < logits[0].numel() for t in (targets, negatives)),
     }
-    names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(["images"] if images is not None else [])}
+    checks["seeds"] = seeds is None or (seeds.dtype in _FLOATS and seeds.shape == (samples, count, *logits.shape[1:]))
+    names = {*_MAIN, *(f"layer.{i}" for i in range(len(layers))), *(tensors.keys() & _OPTIONAL)}
     checks["tensors"] = set(tensors) == names | ({"ledger"} if header["ledger"] else set())
     wrong = [name for name, right in checks.items() if not right]
     if wrong:
@@ -219,6 +220,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         versions={_text(k): _text(v) for k, v in header["versions"].items()},
         accounts=accounts,
         channels=input_channels,
+        seeds=seeds,
     )
 
 

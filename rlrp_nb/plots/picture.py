@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from rlrp_nb.engine.agreement import says_the_same
+from rlrp_nb.engine.agreement import asks_the_same, says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
 from rlrp_nb.plots.caption import headline, method_title, number
@@ -302,10 +302,11 @@ def _check_alike(first: "Explanation", other: "Explanation", target: int, sample
             f"the explanations by {first.method} and {other.method} show different images; "
             "a comparison needs the same image in each."
         )
-    if first.label(target, sample) != other.label(target, sample):
+    if not asks_the_same(first, other, target, sample):
+        label, its = first.label(target, sample), other.label(target, sample)
         raise InputError(
             f"the explanations by {first.method} and {other.method} explain different classes "
-            f"({first.label(target, sample)} and {other.label(target, sample)}); explain the same targets with each."
+            f"({label} and {its if its != label else f'another {label}'}); explain the same targets with each."
         )
     if not says_the_same(other.logits[sample], first.logits[sample]):
         raise InputError(

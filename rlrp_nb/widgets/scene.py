@@ -69,6 +69,7 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     dtype = _dtype(explanations)
     pictures: dict[tuple[bytes, int], Tree] = {}
     said: dict[tuple[bytes, int], Tensor] = {}
+    seeds: dict[tuple[bytes, int], dict[int, Tensor]] = {}
     for explanation in explanations:
         alike: Counter[bytes] = Counter()
         for sample in range(len(explanation.logits)):
@@ -82,6 +83,7 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
                     "show them one by one."
                 )
             image = pictures.setdefault(place, _image(explanation, sample, photo))
+            _check_seeds(explanation, sample, seeds.setdefault(place, {}))
             _add_results(image, explanation, sample, dtype)
     images = list(pictures.values())
     for position, image in enumerate(images, 1):
@@ -237,6 +239,19 @@ def _image(explanation: "Explanation", sample: int, photo: Tree | None) -> Tree:
     }
 
 
+def _check_seeds(explanation: "Explanation", sample: int, known: "dict[int, Tensor]") -> None:
+    """Refuse a seed other than the one that is shown under the same name, and note those that are not shown yet."""
+    if explanation.seeds is None:  # of a file that was saved before they were kept nothing tells
+        return
+    for target, seed in enumerate(explanation.seeds[sample]):
+        first = known.setdefault(target, seed)
+        if not first.equal(seed.to(first)):
+            raise InputError(
+                f"Two explanations of one image have different seeds as target {target}, which would be shown as one; "
+                "give all seeds to one call of explain."
+            )
+
+
 def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dtype) -> None:
     probabilities = explanation.probabilities[sample]
     names = [None, *explanation.layers]
@@ -254,7 +269,7 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
     for target, ledger in enumerate(ledgers):
         index, negative = int(explanation.targets[sample, target]), int(explanation.negatives[sample, target])
         key = f"seed-{target}" if index < 0 else str(index) if negative < 0 else f"{index}-{negative}"
-        if index < 0 and key in result["targets"]:
+        if index < 0 and explanation.seeds is None and key in result["targets"]:
             raise InputError(
                 f"Two explanations by {explanation.method!r} of one image have seeds as targets, and nothing tells one "
                 "from the other; give all seeds to one call of explain."

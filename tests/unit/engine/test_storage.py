@@ -267,6 +267,18 @@ def test_damaged_files_get_an_error_or_load(data, sound):
         assert rn.Explanation.load(path).relevance.dim() > 1
 
 
+def test_seeds_come_back_and_have_to_fit(residual, images, tmp_path):
+    path, seeds = tmp_path / "seeds.safetensors", torch.rand(2, 3, 6)
+    made = rn.explain(residual, images, seeds)
+    assert torch.equal(made.seeds, seeds)
+    made.save(path)
+    assert torch.equal(rn.Explanation.load(path).seeds, seeds)
+    made.seeds = seeds[:, :2].contiguous()
+    made.save(path)
+    with pytest.raises(rn.FileFormatError, match="seeds do not fit"):
+        rn.Explanation.load(path)
+
+
 def test_an_explanation_stays_as_it_was_loaded_when_its_file_is_written_into(explanation, tmp_path):
     path = tmp_path / "explanation.safetensors"
     explanation.save(path)

@@ -209,6 +209,13 @@ def test_a_comparison_needs_the_same_image_and_class(classifier, explanation, ph
         comparison([explanation, explain(classifier, 255 - photo, targets=2)])
     with pytest.raises(InputError, match=r"different classes \(cat and dog\)"):
         comparison([explanation, explain(classifier, photo, targets=3)])
+    namesakes = replace(classifier, categories=("ant", "bee", "cat", "cat", "eel"))
+    with pytest.raises(InputError, match=r"different classes \(cat and another cat\)"):
+        comparison([explain(namesakes, photo, targets=target) for target in (2, 3)])
+    one, two = torch.rand(2, 1, 1, 5)
+    assert comparison([explain(classifier, photo, one, method) for method in ("rlrp", "lrp-0")]).height > 100
+    with pytest.raises(InputError, match=r"different classes \(seed 0 and another seed 0\)"):
+        comparison([explain(classifier, photo, one), explain(classifier, photo, two, "lrp-0")])
 
 
 def test_a_comparison_is_of_one_network_and_one_input(explanation, without_photo, classifier, photo):

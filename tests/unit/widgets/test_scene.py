@@ -285,8 +285,13 @@ def test_seeds_of_two_explanations_are_refused_since_one_would_replace_the_other
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten()).eval()
     inputs = torch.rand(1, 1, 3, 3)
     first, second = (rn.explain(network, inputs, torch.randn(1, 2, 4)) for _ in range(2))
-    with pytest.raises(InputError, match=r"Two explanations by 'rlrp' .* give all seeds to one call of explain"):
+    with pytest.raises(InputError, match=r"different seeds as target 0.* give all seeds to one call of explain"):
         build_scene([first, second])
+    by_two = [rn.explain(network, inputs, torch.ones(1, 1, 4), method) for method in ("rlrp", "lrp-0")]
+    assert len(build_scene(by_two)["images"][0]["results"]) == 2
+    other = rn.explain(network, inputs, 2 * torch.ones(1, 1, 4), "lrp-gamma")
+    with pytest.raises(InputError, match=r"different seeds as target 0.* give all seeds to one call of explain"):
+        build_scene([*by_two, other])
 
 
 def test_a_layer_called_input_stands_beside_the_picture():
