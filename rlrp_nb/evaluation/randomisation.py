@@ -31,6 +31,8 @@ from rlrp_nb.evaluation.robustness import Measure, comparison
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_LEARNT = frozenset({"weight", "bias", "running_mean", "running_var"})
+"""Buffers of these names are frozen weights, as in torchvision's FrozenBatchNorm2d."""
 Order: TypeAlias = Literal["top_down", "bottom_up"]
 
 
@@ -163,10 +165,18 @@ def _layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
     layers = [(name, m) for name, m in network.named_modules() if callable(getattr(m, "reset_parameters", None))]
     drawn = {id(parameter) for _, module in layers for parameter in module.parameters(recurse=False)}
     left = [name for name, parameter in network.named_parameters() if id(parameter) not in drawn]
+    # other buffers are constants, such as the mean of the training images
+    left += [
+        f"{name}.{key}".removeprefix(".")
+        for name, module in network.named_modules()
+        if not callable(getattr(module, "reset_parameters", None))
+        for key, _ in module.named_buffers(recurse=False)
+        if key in _LEARNT
+    ]
     if left:
         raise UnsupportedNetworkError(
-            f"{', '.join(left[:3])} cannot be drawn anew, since the module has no reset_parameters(); give it this "
-            "method, so that the network can become wholly random."
+            f"{shortlist(left)} cannot be drawn anew, since the module has no reset_parameters(); give it this method, "
+            "so that the network can become wholly random."
         )
     if not layers:
         raise UnsupportedNetworkError("the network has no weights, so that none can be drawn anew.")

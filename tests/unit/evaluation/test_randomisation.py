@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import prune
+from torchvision.ops import FrozenBatchNorm2d
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import engine_attribute
@@ -170,3 +171,11 @@ def test_weights_that_are_computed_from_others_are_not_taken_for_drawn(computed)
         UnsupportedNetworkError, match=r"weight_\w+.* cannot be drawn anew: reset_parameters\(\) of Linear"
     ):
         randomised_similarity(edges, network, inputs, TARGETS)
+
+
+def test_frozen_statistics_are_not_taken_for_drawn():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), FrozenBatchNorm2d(4), nn.Flatten(), nn.Linear(400, 5)).double().eval()
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"1\.weight, 1\.bias, 1\.running_mean and 1 more cannot be drawn"
+    ):
+        randomised_similarity(edges, network, images(3, 12), TARGETS)
