@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PLAIN = frozenset({type(None), bool, int, float, str})
 """Types whose values are marks, together with the type: 1 equals True and 1.0, and code can tell them apart."""
 _BY_VALUE = frozenset({bytes, complex, range})
+VALUES = (int, float, str, list, tuple, set, frozenset, dict, deque, np.ndarray, Tensor)
+"""Types that hold values, whose subclasses can hold more beside them."""
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
 _MOST_NUMBERS = 2**20  # of a tensor that are looked at
@@ -50,7 +52,7 @@ class Marks:
         self.tensors: list[int] = []
         self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
 
-    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - anything at all; one return per kind
+    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - anything at all
         """Return the mark of an attribute or a global.
 
         Parameters
@@ -68,7 +70,21 @@ class Marks:
             Things lie deeper within things than that.
         """
         kind = type(value)
-        if kind in PLAIN or kind in _BY_VALUE or issubclass(kind, int | float | str):
+        if kind in PLAIN or kind in _BY_VALUE:
+            return kind, value
+        mark = self._of_any(value, depth, names)
+        if not issubclass(kind, VALUES) or (is_library(kind.__module__) and not getattr(value, "__dict__", None)):
+            return mark
+        # a list, number or tensor of a class of the user's, or with attributes, is more than what it holds
+        key = id(value), "fields"
+        if key in self._seen:
+            return mark
+        self._seen.add(key)
+        return mark, self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
+
+    def _of_any(self, value: Any, depth: int, names: tuple[str, ...]) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - likewise; one return per kind
+        kind = type(value)
+        if issubclass(kind, int | float | str):
             return kind, value
         if issubclass(kind, ProxyTypes) and _is_dead(value):
             return id(value)
@@ -118,7 +134,7 @@ class Marks:
         if kind in self._seen:
             return id(kind)
         self._seen.add(kind)
-        return id(kind), [
+        return Which(kind), [
             (k, self._of_member(v))
             for base in kind.__mro__
             if not is_library(base.__module__)
@@ -156,7 +172,7 @@ class Marks:
         if not isinstance(value, tuple):
             self._seen.add(id(value))
         if isinstance(value, dict):
-            return dict, [(k if type(k) in PLAIN else self.of(k), self.of(v, depth - 1)) for k, v in value.items()]
+            return kind, [(k if type(k) in PLAIN else self.of(k), self.of(v, depth - 1)) for k, v in value.items()]
         return kind, [self.of(v, depth - 1) for v in value]
 
     def _of_function(self, function: Any) -> Any:  # noqa: ANN401 - what a method was made of may be no function

@@ -6,6 +6,7 @@ It is said by a digest of code and of what code reads, and is the same in anothe
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import undisturbed
-from rlrp_nb.engine.marks import PLAIN, enclosed, fields_of, is_library, names_of, read_by, slots_of
+from rlrp_nb.engine.marks import PLAIN, VALUES, enclosed, fields_of, is_library, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, modules_of
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import named_tensors
@@ -114,14 +115,11 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
     if kind in PLAIN or kind in {bytes, complex, range}:
         yield repr(value)
         return
-    if isinstance(value, Tensor) and not value.is_meta:
-        plain = value.detach().dequantize() if value.is_quantized else value.detach()
-        plain = (plain if plain.layout == torch.strided else plain.to_dense()).resolve_conj().resolve_neg()
-        yield f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bytes_of(plain)).hexdigest()}"
-        return
-    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
-        yield f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
-        return
+    numbers, more = _numbers(value), _more(value)
+    if numbers is not None:
+        yield numbers
+        if not more:
+            return
     if id(value) in seen:
         yield f"again {seen[id(value)][0]}"
         return
@@ -132,12 +130,16 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
         )
     seen[id(value)] = len(seen), value  # kept, so that no other can be in its place
     within: list[Any] = []
-    if isinstance(value, set | frozenset):
+    if numbers is not None:
+        pass
+    elif isinstance(value, set | frozenset):
         yield from sorted(" ".join(_said(v, seen, depth - 1)) for v in value)
     elif isinstance(value, dict):
         within = [part for pair in value.items() for part in pair]
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, list | tuple | deque):
         within = [*value]
+    elif isinstance(value, int | float | str):  # of a class of the user's
+        yield next(repr(base(value)) for base in (int, float, str) if isinstance(value, base))
     elif isinstance(value, np.ndarray):
         within = [value.shape, value.tolist()]
     elif isinstance(value, CodeType):
@@ -155,8 +157,27 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
     else:
         yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
         within = [kind, *(part for pair in fields_of(value) for part in pair)]
-    for part in within:
+    for part in (*within, *more):
         yield from _said(part, seen, depth - 1)
+
+
+def _numbers(value: object) -> str | None:
+    """Return a digest of the numbers of a tensor or an array, or None for anything else."""
+    if isinstance(value, Tensor) and not value.is_meta:
+        plain = value.detach().dequantize() if value.is_quantized else value.detach()
+        plain = (plain if plain.layout == torch.strided else plain.to_dense()).resolve_conj().resolve_neg()
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bytes_of(plain)).hexdigest()}"
+    if isinstance(value, np.ndarray | np.generic) and not value.dtype.hasobject:
+        return f"{value.dtype} {value.shape} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    return None
+
+
+def _more(value: object) -> list[Any]:
+    """Return what a list, number or tensor of a class of the user's, or with attributes, is beside what it holds."""
+    kind, held = type(value), fields_of(value)
+    if not isinstance(value, VALUES) or (is_library(kind.__module__) and not held):
+        return []
+    return [kind, *(part for pair in held for part in pair)]
 
 
 def _is_versioned(module: str) -> bool:

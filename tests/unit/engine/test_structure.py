@@ -95,6 +95,19 @@ class Scaled(nn.Module):
         return self.head(x) * self.factor(self)
 
 
+class Config(dict):
+    common = 2.0
+
+
+class Number(float):
+    pass
+
+
+def with_factor(value):
+    value.factor = 2.0
+    return value
+
+
 def enclosed(cell):
     return lambda _: cell["factor"]
 
@@ -221,6 +234,10 @@ HELD = {
         lambda n: n.large_tensor.mean(),
         lambda n, _: setattr(n.large_tensor, "data", torch.full((100,), 3.0)),
     ),
+    "an attribute of a dict": (lambda n: n.config.factor, lambda n, _: setattr(n.config, "factor", 3.0)),
+    "an attribute of a number": (lambda n: n.number.factor, lambda n, _: setattr(n.number, "factor", 3.0)),
+    "an attribute of a tensor": (lambda n: n.tagged.factor, lambda n, _: setattr(n.tagged, "factor", 3.0)),
+    "the class of a dict": (lambda n: n.config.common, lambda _, patch: patch.setattr(Config, "common", 3.0)),
     "a partial": (
         partial(lambda holder, _: holder["factor"], {"factor": 2.0}),
         lambda n, _: n.factor.args[0].update(factor=3.0),
@@ -269,6 +286,9 @@ def see_a_change(factor, change, monkeypatch):
         by_tensor={torch.ones(2): 2.0},
         objects={Helper()},
         large_tensor=torch.full((100,), 2.0),
+        config=with_factor(Config(width=4)),
+        number=with_factor(Number(1)),
+        tagged=with_factor(torch.ones(2)),
         deep=SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=SimpleNamespace(factor=2.0)))),
     ).eval()
     x = torch.randn(2, 3)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import deque
 from functools import partial
 from types import ModuleType, SimpleNamespace
 
@@ -57,6 +58,23 @@ def nested(value):
     return value
 
 
+class Factor(float):
+    pass
+
+
+class Config(dict):
+    pass
+
+
+def with_scale(value, scale):
+    value.scale = scale
+    return value
+
+
+def config(scale):
+    return with_scale(Config(width=3), scale)
+
+
 PAIRS = {
     "code": (lambda x: x + 1, lambda x: x - 1),
     "a number in the code": (lambda x: x * 2, lambda x: x * 3),
@@ -68,6 +86,10 @@ PAIRS = {
     "an array of objects around it": (enclosing(np.array([1, "a"], object)), enclosing(np.array([2, "a"], object))),
     "a sparse tensor around it": (enclosing(torch.eye(2).to_sparse()), enclosing(2 * torch.eye(2).to_sparse())),
     "a number deep within": (enclosing(nested(1.0)), enclosing(nested(2.0))),
+    "a deque around it": (enclosing(deque([1])), enclosing(deque([2]))),
+    "a number of a class of its own": (enclosing(Factor(1.0)), enclosing(Factor(2.0))),
+    "an attribute of a dict": (enclosing(config(1.0)), enclosing(config(2.0))),
+    "an attribute of a tensor": (enclosing(with_scale(torch.ones(2), 1.0)), enclosing(with_scale(torch.ones(2), 2.0))),
     "a function around it": (enclosing(torch.relu), enclosing(torch.tanh)),
     "a default": (with_default(1.0), with_default(2.0)),
     "an object": (Scale(1.0), Scale(2.0)),
