@@ -93,7 +93,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.kind == InputKind.USER_INPUT:
-                input_index = index
+                input_index, input_lengths = index, _lengths(node.meta["val"])
                 batch_dims[index] = 0
                 dependent.add(index)
                 batch = node.meta["val"].shape[0] if batch_size is None else batch_size
@@ -130,7 +130,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         raise UnsupportedNetworkError(
             "the network's output does not depend on its input, so there is nothing to explain."
         )
-    named = assign_roles(name_steps(steps, output), input_index)
+    named = assign_roles(name_steps(steps, output), input_index, input_lengths)
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
     graph = _prune(fold_batch_norm(graph, apart=norms_apart))
     check(graph)
@@ -328,6 +328,10 @@ def _is_size(node: Node) -> bool:
     return isinstance(node.meta.get("val"), int | float | bool | torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
+def _lengths(value: Tensor) -> tuple[str, ...]:
+    return tuple(map(str, value.shape))
+
+
 def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any) -> Step | None:  # noqa: ANN401
     """Turn a node into a step; None for an op whose outputs are taken one by one by later nodes."""
     item, made_by, value = None, node, node.meta.get("val")
@@ -354,7 +358,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         sources=tuple(i for i in refs_of(arguments) if i in dependent),
         batch_dim=_batch_dim(value, batch),
         rank=value.dim() if isinstance(value, Tensor) else 0,
-        lengths=tuple(map(str, value.shape)) if isinstance(value, Tensor) else (),
+        lengths=_lengths(value) if isinstance(value, Tensor) else (),
         floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
         within=_caller(made_by, op),

@@ -26,10 +26,30 @@ _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", 
 _IN_ORDER = frozenset({f"aten.{name}" for name in (*_COPIES, *_VIEWS)})
 
 
-def assign_roles(steps: Sequence[Step], network_input: int) -> list[Step]:
-    """Return the steps with the role of each of their sources, and with ``x * gate(x)`` marked as an activation."""
+class _Known(dict[int, "Step"]):
+    """The steps so far by index, and the lengths of the one value that is none's: the network's input."""
+
+    def __init__(self, lengths: tuple[str, ...]) -> None:
+        super().__init__()
+        self._lengths = lengths
+
+    def lengths(self, index: int) -> tuple[str, ...]:
+        """Return the lengths of a value that depends on the input."""
+        return self[index].lengths if index in self else self._lengths
+
+
+def assign_roles(steps: Sequence[Step], network_input: int, lengths: tuple[str, ...]) -> list[Step]:
+    """Return the steps with the role of each of their sources, and with ``x * gate(x)`` marked as an activation.
+
+    Parameters
+    ----------
+    steps
+        In the order in which they are run.
+    network_input, lengths
+        The index of the network's input, and its lengths as texts.
+    """
     roles: dict[int, Role] = {network_input: "signal"}
-    by_index: dict[int, Step] = {}
+    by_index = _Known(lengths)
     result = []
     for step in steps:
         if step.sources:
@@ -45,7 +65,7 @@ def assign_roles(steps: Sequence[Step], network_input: int) -> list[Step]:
     return result
 
 
-def _is_gate(step: Step, by_index: dict[int, Step]) -> bool:
+def _is_gate(step: Step, by_index: _Known) -> bool:
     """Tell a gate op, or a hardsigmoid written by hand: ``relu6(x + 3)``, with the division by 6 anywhere after it."""
     if step.rule is not None and step.rule.kind == "gate":
         return True
@@ -61,12 +81,12 @@ def _shift(step: Step) -> float | None:
     return float(other) * step.arguments.get("alpha", 1) if isinstance(other, int | float) else None
 
 
-def _is_self_gated(step: Step, by_index: dict[int, Step]) -> bool:
+def _is_self_gated(step: Step, by_index: _Known) -> bool:
     """Tell ``x * gate(x)``, where the gate is a function, number by number, of the very tensor that it multiplies."""
     if step.op != "aten.mul" or sorted(step.roles) != ["gate", "signal"]:
         return False
     signal, gate = sorted(step.sources, key=lambda i: step.roles[step.sources.index(i)] == "gate")
-    if any(_lengths(i, by_index) not in {step.lengths, None} for i in (signal, gate)):
+    if any(by_index.lengths(i) != step.lengths for i in (signal, gate)):
         return False
     # both may have been made of the same numbers, as in (x + 1) * gate(x), which is a function of x + 1 too
     origin: int | None = signal
@@ -83,7 +103,7 @@ def _is_self_gated(step: Step, by_index: dict[int, Step]) -> bool:
     return False
 
 
-def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: dict[int, Step]) -> bool:
+def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: _Known) -> bool:
     """Tell a value whose every number is a function of one of another value, where some moves put that one.
 
     Parameters
@@ -114,7 +134,7 @@ def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: dic
     return True
 
 
-def _move(step: Step, by_index: dict[int, Step]) -> _Move | None:
+def _move(step: Step, by_index: _Known) -> _Move | None:
     """Return which op changes the order of numbers, or leaves out some, as a slice does, and how; else None."""
     moves = step.rule is not None and step.rule.kind == "shape" and not _is_in_order(step, by_index)
     if not moves or len(step.sources) != 1:
@@ -123,29 +143,26 @@ def _move(step: Step, by_index: dict[int, Step]) -> _Move | None:
     return step.op, step.item, repr(how), step.lengths
 
 
-def _is_affine(step: Step, by_index: dict[int, Step]) -> bool:
+def _is_affine(step: Step, by_index: _Known) -> bool:
     return _is_in_order(step, by_index) or (step.op in _ARITHMETIC and _keeps_places(step, by_index))
 
 
-def _is_pointwise(step: Step, by_index: dict[int, Step]) -> bool:
+def _is_pointwise(step: Step, by_index: _Known) -> bool:
     """Tell an op each number of which is a function of those at the same place."""
     activation = step.rule is not None and step.rule.kind == "activation"
-    pointwise = activation or step.op in _ARITHMETIC or step.op in _POINTWISE
+    # an instance-norm by the image's own statistics reads all of it
+    pointwise = step.op in _POINTWISE and not step.arguments.get("use_input_stats")
+    pointwise = pointwise or activation or step.op in _ARITHMETIC
     return _is_in_order(step, by_index) or (pointwise and _keeps_places(step, by_index))
 
 
-def _is_in_order(step: Step, by_index: dict[int, Step]) -> bool:
+def _is_in_order(step: Step, by_index: _Known) -> bool:
     """Tell a copy or a view with the same numbers in the same order."""
     if step.op == "aten.expand":
-        return _lengths(step.sources[0], by_index) == step.lengths
+        return by_index.lengths(step.sources[0]) == step.lengths
     return step.op in _IN_ORDER
 
 
-def _keeps_places(step: Step, by_index: dict[int, Step]) -> bool:
+def _keeps_places(step: Step, by_index: _Known) -> bool:
     """Tell an op that uses no number again, as it would to meet a larger tensor."""
-    return all(_lengths(i, by_index) in {step.lengths, None} for i in step.sources)
-
-
-def _lengths(index: int, by_index: dict[int, Step]) -> tuple[str, ...] | None:
-    """Return the lengths of a value; None for the network's input."""
-    return by_index[index].lengths if index in by_index else None
+    return all(by_index.lengths(i) == step.lengths for i in step.sources)

@@ -112,6 +112,7 @@ def test_silu_of_a_part_that_is_taken_twice_is_explained_as_silu(written, images
         lambda _, z: z * torch.sigmoid(z.cumsum(1)),
         lambda n, z: z * torch.sigmoid(z + n.conv(z[:, :3])),
         lambda _, z: z * torch.softmax(z, 1),
+        lambda _, z: z * torch.sigmoid(functional.instance_norm(z)),
         lambda _, z: functional.relu(z) * torch.sigmoid(z),
         lambda n, z: z[:, :1] * torch.sigmoid(z[:, :1] * n.betas),
         lambda _, z: z[..., :1] * torch.sigmoid(z[..., :1].transpose(2, 3)),
@@ -127,6 +128,23 @@ def test_a_gate_of_other_numbers_than_it_multiplies_is_no_activation(written, im
 def test_a_gate_of_another_tensor_is_no_activation(written, images):
     found = roles(written(lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(-x)))), images)
     assert not any(gated for _, gated in found.values())
+
+
+@pytest.mark.parametrize("stem", [False, True])
+def test_a_gate_that_broadcasts_the_input_is_no_activation(written, stem):
+    def bins(n, x, copies=1):
+        around = n.betas * x if stem else 0
+        return n.classify(
+            (x.expand(-1, copies, -1, -1) if copies > 1 else x) * torch.sigmoid(4 * (x - n.betas)) + around
+        )
+
+    made, x = written(bins), torch.randn(2, 1, 8, 8)
+    made.betas = nn.Parameter(torch.randn(4, 1, 1))
+    assert not any(gated for _, gated in roles(made, x).values())
+    found = rn.explain(made, x, 1, "lrp-0").relevance
+    by_hand = written(lambda n, x: bins(n, x, 4))
+    by_hand.betas = made.betas
+    torch.testing.assert_close(found, rn.explain(by_hand, x, 1, "lrp-0").relevance)
 
 
 def test_relu6_of_three_added_twice_is_no_hardsigmoid(written, images):
