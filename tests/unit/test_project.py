@@ -44,6 +44,17 @@ def test_the_python_of_the_readme_runs(code, tmp_path):
         assert (tmp_path / name).stat().st_size > 10_000
 
 
+def test_a_folder_that_is_no_environment_of_the_project_is_left_alone(tmp_path):
+    kept = tmp_path / "thesis.txt"
+    kept.write_text("years of work")
+    command = [ROOT / ".ci" / "environment", tmp_path, "test"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "was not made by this project, so it is left alone: name a new or empty folder by VENV=..." in done.stderr
+    assert [*tmp_path.iterdir()] == [kept]
+    assert kept.read_text() == "years of work"
+
+
 def test_ten_lines_are_ten_lines():
     body = ast.parse(blocks("python")[0])
     lines = [line for line in ast.unparse(body).splitlines() if line.strip()]
