@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
+from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from contextlib import suppress
+from copyreg import dispatch_table
 from functools import partial
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -26,7 +28,7 @@ from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, RlrpError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
@@ -154,11 +156,35 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
         within = [value.func, value.args, value.keywords]
     elif isinstance(value, nn.Module):
         yield f"{value!r} {_weights(value)} {_parts(value, seen)}"
+    elif isinstance(value, bytearray | memoryview):
+        yield repr(bytes(value))
+    elif isinstance(value, MappingProxyType | KeysView | ValuesView | ItemsView):
+        within = [dict(value)] if isinstance(value, MappingProxyType) else [*value]
     else:
         yield f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '')}"
-        within = [kind, *(part for pair in fields_of(value) for part in pair)]
+        within = [kind, *(part for pair in fields_of(value) for part in pair), *_reduced(value)]
     for part in (*within, *more):
         yield from _said(part, seen, depth - 1)
+
+
+def _reduced(value: object) -> list[Any]:
+    """Return what an object of a library that shows no attributes is made of: a slice, a date, a regular expression.
+
+    By the functions that say it for pickling and for copies. What says nothing, as a file or a lock, holds no values.
+    """
+    kind = type(value)
+    if not is_library(kind.__module__) or fields_of(value):
+        return []
+    try:
+        reduced = (dispatch_table.get(kind) or kind.__reduce_ex__)(value, *(() if kind in dispatch_table else (4,)))
+    except Exception:  # noqa: BLE001 - each class says in its own way that it cannot
+        return []
+    # the items of a list or a dict come as iterators
+    return [*map(_listed, reduced)] if isinstance(reduced, tuple) else [reduced]
+
+
+def _listed(part: object) -> object:
+    return [*part] if isinstance(part, Iterator) else part
 
 
 def _numbers(value: object) -> str | None:

@@ -1,11 +1,17 @@
 """What decides what a callable computes is part of its identity, and nothing that differs between processes is."""
 
 import os
+import re
 import subprocess
 import sys
+from array import array
 from collections import deque
+from datetime import date, timedelta
+from decimal import Decimal
 from functools import partial
-from types import ModuleType, SimpleNamespace
+from itertools import repeat
+from operator import itemgetter
+from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +96,25 @@ PAIRS = {
     "a number of a class of its own": (enclosing(Factor(1.0)), enclosing(Factor(2.0))),
     "an attribute of a dict": (enclosing(config(1.0)), enclosing(config(2.0))),
     "an attribute of a tensor": (enclosing(with_scale(torch.ones(2), 1.0)), enclosing(with_scale(torch.ones(2), 2.0))),
+    **{
+        f"{type(one).__name__} around it": (enclosing(one), enclosing(other))
+        for one, other in (
+            (slice(1, 2), slice(1, 3)),
+            (Decimal(1), Decimal(2)),
+            (timedelta(1), timedelta(2)),
+            (date(2020, 1, 1), date(2020, 1, 2)),
+            (array("d", [1]), array("d", [2])),
+            (bytearray(b"1"), bytearray(b"2")),
+            (memoryview(b"1"), memoryview(b"2")),
+            (MappingProxyType({"a": 1}), MappingProxyType({"a": 2})),
+            ({"a": 1}.values(), {"a": 2}.values()),
+            (torch.float32, torch.float64),
+            (torch.device("cpu"), torch.device("cpu", 1)),
+            (re.compile("a"), re.compile("b")),
+            (itemgetter(1), itemgetter(2)),
+            (repeat(1), repeat(2)),
+        )
+    },
     "a function around it": (enclosing(torch.relu), enclosing(torch.tanh)),
     "a default": (with_default(1.0), with_default(2.0)),
     "an object": (Scale(1.0), Scale(2.0)),
