@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import zlib
 from contextlib import suppress
 from os import PathLike
@@ -72,7 +73,9 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         text = json.dumps(header)
         temporary.touch(exist_ok=False)
         keep_mode(path, temporary)
+        mode = stat.S_IMODE(temporary.stat().st_mode)
         save_file(whole, temporary, metadata={_KEY: text, _CHECKSUM: _checksum(text, whole)})
+        temporary.chmod(mode)  # it was replaced by a file that its owner alone may read
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise InputError(

@@ -292,8 +292,11 @@ def test_an_explanation_stays_as_it_was_loaded_when_its_file_is_written_into(exp
 
 
 def test_a_file_that_is_replaced_keeps_who_may_read_it(explanation, tmp_path):
-    path = explanation.save(tmp_path / "x.safetensors")
-    path.chmod(0o600)
-    explanation.save(path)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path, other = explanation.save(tmp_path / "x.safetensors"), tmp_path / "other"
+    other.touch()
+    assert path.stat().st_mode == other.stat().st_mode
+    for mode in (0o600, 0o640, 0o664):
+        path.chmod(mode)
+        explanation.save(path)
+        assert stat.S_IMODE(path.stat().st_mode) == mode
     assert torch.equal(rn.Explanation.load(path).relevance, explanation.relevance)
