@@ -9,6 +9,7 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+from rlrp_nb.engine.marks import Which
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -62,7 +63,7 @@ def each_module(network: nn.Module) -> list[tuple[str, nn.Module]]:
     return [*first.values()]
 
 
-def global_hooks() -> list[int]:
+def global_hooks() -> list[Which]:
     """Return marks of the forward hooks on all modules, but for PyTorch's own, which only look (counters of FLOPs)."""
     hooks = [*torch_module._global_forward_hooks.values(), *torch_module._global_forward_pre_hooks.values()]  # noqa: SLF001 - they have no public name
-    return [id(hook) for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("torch.")]
+    return [Which(hook) for hook in hooks if not str(getattr(hook, "__module__", "")).startswith("torch.")]
