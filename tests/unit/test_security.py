@@ -27,7 +27,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # what runs code that a file holds, and modules whose files do
 CODE = {"eval", "exec", "compile"}
-PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "pickletools"}
+PICKLES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 # the only ones that start a program, or ask anything of a network
 PROGRAMS, NETWORKS = {"cli.py"}, {"weights.py"}
 

@@ -1,7 +1,10 @@
 """Weights arrive whole or not at all: real downloads from a local server, real files of torchvision's layout."""
 
 import hashlib
+import io
+import pickle
 import threading
+import zipfile
 from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -393,6 +396,76 @@ def test_nested_tensors_are_refused(tmp_path):
 def test_names_that_are_no_texts_are_refused(tmp_path):
     torch.save({1: torch.zeros(2)}, tmp_path / "file.pth")
     with pytest.raises(WeightsError, match="holds 1, which is no dense tensor"):
+        read_state(tmp_path / "file.pth")
+
+
+def test_keys_are_named_shortly(tmp_path):
+    for key in (("long",) * 1000, "long" * 1000):
+        torch.save({key: torch.zeros(2).to("meta")}, tmp_path / "file.pth")
+        with pytest.raises(WeightsError, match=r"longlong|'long', 'long'") as caught:
+            read_state(tmp_path / "file.pth")
+        assert len(str(caught.value)) < 600
+
+
+def doubled(begin, end, depth=45):
+    """Return the middle of a pickle: a tuple or list of twice the one before, and so on."""
+    stored = [begin + b"K\x01" + end + b"q\x00"]
+    stored += [begin + b"h%c" % (k - 1) + b"h%c" % (k - 1) + end + b"q%c" % k for k in range(1, depth)]
+    return b"".join(stored)
+
+
+def filled_from_outside(depth=45):
+    """Return the same of lists that are all empty before the first is filled."""
+    empty = b"".join(b"]q%c" % k for k in range(depth))
+    return empty + b"".join(b"h%c(h%c" % (k, k + 1) + b"h%c" % (k + 1) + b"e" for k in range(depth - 1)) + b"h\x00"
+
+
+NESTED = {
+    "a key": doubled(b"(", b"t") + b"}h\x2cK\x01s.",
+    "a function": doubled(b"(", b"t") + b")R.",  # which no list or tuple is, and the error would show it
+    "lists": doubled(b"](", b"e") + b")R.",
+    "filled": filled_from_outside() + b")R.",
+    "itself": b"]q\x00h\x00a.",
+    "very deep": b"}K\x01" + b"\x85" * 200_000 + b"K\x01s.",  # hashing this one would end the process
+    "very often": b"}(" + b"K\x01" * 5000 + b"tq\x00" + b"K\x01s" + b"h\x00K\x01s" * 5000 + b".",
+}
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_small_files_of_very_many_values_are_refused_at_once(tmp_path, kind, legacy):
+    path, content = tmp_path / "file.pth", b"\x80\x02" + NESTED[kind]
+    if legacy:
+        head = io.BytesIO()
+        torch.save({}, head, _use_new_zipfile_serialization=False)
+        head.seek(0)
+        for _ in range(3):  # what stands before the state dict
+            pickle.load(head)  # noqa: S301 - just written
+        path.write_bytes(head.getvalue()[: head.tell()] + content)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3\n")
+            archive.writestr("archive/byteorder", "little")
+    with pytest.raises(WeightsError, match=r"more than 10,000,000 or have no end, .*torch.save\(network.state_dict"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+def test_a_whole_checkpoint_is_told_from_a_file_of_too_many_values(tmp_path, kind):
+    network = models.squeezenet1_1(weights=None)
+    optimizer = torch.optim.Adam(network.parameters())
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    whole = {
+        "epoch": 3,
+        "state_dict": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "loss": [0.5] * 9999,
+    }
+    write(whole, tmp_path / "file.pth", kind)
+    with pytest.raises(WeightsError, match="but a dict of epoch, state_dict, optimizer"):
         read_state(tmp_path / "file.pth")
 
 
