@@ -11,7 +11,7 @@ from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from traceback import format_exception_only
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -49,6 +49,10 @@ _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd7\xff])")
 _START, _END, _SCAN = 0xD8, 0xD9, 0xDA
 _TILE_SIDES = 322, 323
 """Width and length of the tiles of a TIFF, of which the last may reach over the picture's edges."""
+_BLOCK_SIZES = 279, 325
+"""How many bytes each strip, or each tile, of a TIFF takes in the file."""
+_UNREAD = b"MM\x00\x2b"
+"""What TIFFs of more than 4 GB begin with in an order of bytes in which Pillow takes them for smaller ones."""
 _PLAIN_NUMBERS = b"P1", b"P2", b"P3"
 """What pictures begin with whose pixels are written as text."""
 _MOST_COMMENTS = 1000
@@ -184,6 +188,7 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     _check_size(image.width, image.height, what, max_pixels)
     tags = getattr(image, "tag_v2", {})
     _check_tiles(image, tags, what, max_pixels)
+    _check_blocks(image, tags, what)
     _check_scans(image, what)
     _check_comments(image, what)
     source_format = image.format  # forgotten by every operation below
@@ -385,6 +390,36 @@ def _check_tiles(image: Image.Image, tags: "Mapping[int, Any]", what: str, max_p
             f"is decoded whole: accepted is one of up to {max_pixels:,} pixels, and {4 * max_pixels:,} in all. Save it "
             "anew in strips or in smaller tiles."
         )
+
+
+def _check_blocks(image: Image.Image, tags: "Mapping[int, Any]", what: str) -> None:
+    """Refuse a TIFF whose tiles or strips are one block of the file: each reads it anew, and it can be long to read."""
+    if tags.get(_COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED or not (data := _bytes_of(image)):
+        return
+    # libtiff, which decodes it, takes numbers of kinds that Pillow passes over, and of two the other
+    written = list(_written_tags(tags, data))
+    if data.startswith(_UNREAD) or any(written.count(tag) != (tag in tags) for tag in (*_TILE_SIDES, *_BLOCK_SIZES)):
+        raise InputError(
+            f"{what} says in two ways, or in one that is not read, how large its tiles or strips are: save it anew "
+            "with a picture editor."
+        )
+    sizes = (tags.get(tag, 0) for tag in _BLOCK_SIZES)
+    total = max(size if isinstance(size, int) else sum(size) for size in sizes)
+    if total > len(data):  # which holds the tags too, so that those of an honest one are always less
+        raise InputError(
+            f"{what} has tiles or strips of {total:,} bytes together in a file of {len(data):,}: they lie over each "
+            "other, or the file was cut off. Copy it again, or save it anew with a picture editor."
+        )
+
+
+def _written_tags(tags: Any, data: bytes) -> Iterator[int]:  # noqa: ANN401 - a class of Pillow's that has no types
+    """Yield the numbers of the tags in a TIFF, as they stand there."""
+    order: Literal["little", "big"] = "big" if tags.prefix == b"MM" else "little"
+    width, step = (8, 20) if tags._bigtiff else (2, 12)  # noqa: SLF001 - as Pillow read them
+    first = tags.offset + width
+    count = int.from_bytes(data[tags.offset : first], order)
+    for place in range(first, min(first + count * step, len(data)), step):
+        yield int.from_bytes(data[place : place + 2], order)
 
 
 def _check_scans(image: Image.Image, what: str) -> None:

@@ -594,18 +594,35 @@ def test_what_stands_behind_the_end_of_a_jpeg_or_in_its_notes_is_no_scan_of_it()
     assert np.array_equal(decode_image(file.getvalue() + film, "motion.jpg"), load_image(Image.open(file)))
 
 
-def tiled(width, height, tile_width, tile_height):
-    """Return a grey TIFF whose tiles all are one and the same few bytes."""
+def tiled(width, height, tile_width, tile_height, *, shared=False, kinds=None, twice=None):
+    """Return a grey TIFF whose tiles have blocks of their own, or all one; some numbers of another kind, or twice."""
     count = -(-width // tile_width) * -(-height // tile_height)
     data = zlib.compress(bytes(tile_width * tile_height), 9)
-    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1), (322, tile_width), (323, tile_height)]
-    table = 8 + 2 + 12 * (len(tags) + 2) + 4
-    places, sizes, content = table, table + 4 * count, table + 8 * count
-    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags]
-    entries.append(struct.pack("<HHII", 324, 4, count, places if count > 1 else content))
-    entries.append(struct.pack("<HHII", 325, 4, count, sizes if count > 1 else len(data)))
-    parts = [b"II*\0", struct.pack("<IH", 8, len(entries)), *entries, struct.pack("<I", 0)]
-    return b"".join([*parts, struct.pack("<I", content) * count, struct.pack("<I", len(data)) * count, data])
+    values = {
+        256: [width],
+        257: [height],
+        258: [8],
+        259: [8],
+        262: [1],
+        277: [1],
+        322: [tile_width],
+        323: [tile_height],
+    }
+    values |= {324: [0] * count, 325: [len(data)] * count}
+    tags = [tag for tag in values for _ in range(1 + (tag == twice))]
+    place = table = 8 + 2 + 12 * len(tags) + 4
+    sizes = {tag: 8 if tag in (kinds or {}) else 4 for tag in tags}
+    content = table + sum(sizes[tag] * len(values[tag]) for tag in tags)
+    values[324] = [content + (0 if shared else index * len(data)) for index in range(count)]
+    entries, behind = [], []
+    for tag in tags:
+        numbers = b"".join(value.to_bytes(sizes[tag], "little") for value in values[tag])
+        entries.append(struct.pack("<HHI", tag, (kinds or {}).get(tag, 4), len(values[tag])))
+        entries.append(numbers if len(numbers) == 4 else struct.pack("<I", place))
+        behind.append(numbers if len(numbers) != 4 else b"")
+        place += len(behind[-1])
+    head = [b"II*\0", struct.pack("<IH", 8, len(tags)), *entries, struct.pack("<I", 0), *behind]
+    return b"".join(head).ljust(content, b"\0") + data * (1 if shared else count)
 
 
 def test_tiles_far_larger_than_the_picture_are_refused_before_they_are_decoded():
@@ -614,6 +631,43 @@ def test_tiles_far_larger_than_the_picture_are_refused_before_they_are_decoded()
     for sides in ((16, 16, 8000, 8000), (16, 1600, 2_000_000, 16)):
         with pytest.raises(InputError, match="each of which is decoded whole"):
             decode_image(tiled(*sides), "tiles.tif")
+
+
+def test_tiles_that_are_one_block_of_the_file_are_refused():
+    data = tiled(1600, 160, 16, 16, shared=True)
+    with pytest.raises(
+        InputError, match=r"of 1\d,\d{3} bytes together in a file of \d,\d{3}: they lie over each other"
+    ):
+        decode_image(data, "tiles.tif")
+    assert decode_image(tiled(1600, 160, 16, 16), "tiles.tif").size == (1600, 160)
+
+
+def test_strips_that_are_one_block_of_the_file_are_refused(tmp_path):
+    path = tmp_path / "strips.tif"
+    noise = np.random.default_rng(0).integers(0, 256, (400, 40), np.uint8)
+    for compression in ("tiff_adobe_deflate", "tiff_lzw", "packbits", "jpeg", "raw"):
+        Image.fromarray(noise).save(path, compression=compression, tiffinfo={278: 40}, strip_size=1600)
+        assert load_image(path).size == (40, 400)
+    Image.fromarray(noise).save(path, compression="tiff_adobe_deflate", tiffinfo={278: 40})
+    with Image.open(path) as image:
+        places, count = image.tag_v2[273], len(image.tag_v2[273])
+        sizes = image.tag_v2[279]
+    assert count > 1
+    data = path.read_bytes()
+    one = data
+    for kind in "HI":  # whichever the numbers fit into
+        one = one.replace(struct.pack(f"<{count}{kind}", *sizes), struct.pack(f"<{kind}", len(data) // 2) * count)
+        one = one.replace(struct.pack(f"<{count}{kind}", *places), struct.pack(f"<{kind}", places[0]) * count)
+    with pytest.raises(InputError, match="they lie over each other"):
+        decode_image(one, "strips.tif")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"kinds": {325: 17}}, {"kinds": {322: 17, 323: 17}}, {"twice": 325}, {"twice": 322}]
+)
+def test_sizes_of_tiles_that_the_decoder_would_read_otherwise_are_refused(changed):
+    with pytest.raises(InputError, match=r"in two ways, or in one that is not read.*save it anew"):
+        decode_image(tiled(64, 64, 16, 16, **changed), "tiles.tif")
 
 
 def test_a_picture_in_text_that_is_full_of_comments_is_refused():
