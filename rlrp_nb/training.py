@@ -160,7 +160,7 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
     hits = 0
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
-        hits += int((network(images[chosen].to(device)).argmax(dim=1) == labels[chosen].to(device)).sum())
+        hits += int((network(images[chosen].to(device, copy=True)).argmax(dim=1) == labels[chosen].to(device)).sum())
     return hits / len(images)
 
 

@@ -30,6 +30,7 @@ VALUES = (int, float, str, list, tuple, set, frozenset, dict, deque, np.ndarray,
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
 _MOST_NUMBERS = 2**20  # of a tensor that are looked at
+_AT_ITS_ENDS = frozenset({"__init__", "__new__", "__del__", "__init_subclass__"})
 _LIBRARIES = frozenset(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -52,7 +53,7 @@ class Marks:
         self.tensors: list[int] = []
         self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
 
-    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - anything at all
+    def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - anything at all
         """Return the mark of an attribute or a global.
 
         Parameters
@@ -63,6 +64,7 @@ class Marks:
             How many things within things are still looked into.
         names
             The names that the code uses which reads the value: of a Python module or a class these alone are looked at.
+            None where it is not known which code does: then all are.
 
         Raises
         ------
@@ -82,7 +84,7 @@ class Marks:
         self._seen.add(key)
         return mark, self._of_object_s_type(kind), [(k, self.of(v, depth - 1)) for k, v in fields_of(value)]
 
-    def _of_any(self, value: Any, depth: int, names: tuple[str, ...]) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - likewise; one return per kind
+    def _of_any(self, value: Any, depth: int, names: tuple[str, ...] | None) -> Any:  # noqa: ANN401, C901, PLR0911, PLR0912 - likewise; one return per kind
         kind = type(value)
         if issubclass(kind, int | float | str):
             return kind, value
@@ -124,9 +126,10 @@ class Marks:
         """Return the mark of a class of modules: its functions and values; of PyTorch's own classes its forward."""
         return kind, [
             (k, self._of_member(v))
-            for base in kind.__mro__[: kind.__mro__.index(nn.Module)]
+            for base in kind.__mro__
+            if base not in {nn.Module, object}
             for k, v in vars(base).items()
-            if k == "forward" or not (k.startswith("__") or str(base.__module__).startswith("torch."))
+            if k == "forward" or not (_is_aside(k, v) or str(base.__module__).startswith("torch."))
         ]
 
     def _of_object_s_type(self, kind: type) -> Any:  # noqa: ANN401 - likewise
@@ -139,13 +142,13 @@ class Marks:
             for base in kind.__mro__
             if not is_library(base.__module__)
             for k, v in vars(base).items()
-            if k == "__call__" or not k.startswith("__")
+            if not _is_aside(k, v)
         ]
 
-    def _of_member(self, value: Any) -> Any:  # noqa: ANN401 - what stands in a class: a function may be wrapped
-        return self.of(getattr(value, "__func__", getattr(value, "fget", value)))
+    def _of_member(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - what stands in a class: a function may be wrapped
+        return self.of(getattr(value, "__func__", getattr(value, "fget", value)), depth, names)
 
-    def _of_namespace(self, value: type | ModuleType, depth: int, names: tuple[str, ...]) -> Any:  # noqa: ANN401
+    def _of_namespace(self, value: type | ModuleType, depth: int, names: tuple[str, ...] | None) -> Any:  # noqa: ANN401
         """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
         key = id(value), id(names)
         module = value.__name__ if isinstance(value, ModuleType) else value.__module__
@@ -156,8 +159,14 @@ class Marks:
         _check_depth(depth)
         self._seen.add(key)
         spaces = value.__mro__ if isinstance(value, type) else (value,)
-        held = [(k, vars(space)[k]) for space in spaces for k in names if k in vars(space)]
-        return Which(value), [(k, self.of(getattr(v, "__func__", v), depth - 1, names)) for k, v in held]
+        held = [
+            (k, v)
+            for space in spaces
+            if not is_library(space.__module__ if isinstance(space, type) else module)
+            for k, v in vars(space).items()
+            if (not k.startswith("__") if names is None else k in names)
+        ]
+        return Which(value), [(k, self._of_member(v, depth - 1, names)) for k, v in held]
 
     def _of_container(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque
         kind = type(value)
@@ -239,6 +248,11 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
         numbers = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
         held = crc32(numbers.numpy().data)
     return Which(value), value.data_ptr() if plain else None, version, held
+
+
+def _is_aside(name: str, member: object) -> bool:
+    """Tell what code that runs reads nothing of in a class: what makes its objects, and what Python notes about it."""
+    return name.startswith("__") and (name in _AT_ITS_ENDS or not isinstance(member, FunctionType | property))
 
 
 def _is_dead(proxy: Any) -> bool:  # noqa: ANN401 - it passes for what it stands for

@@ -8,6 +8,7 @@ transpose of their linear part. Adding an op is adding an entry to `RULES`, keye
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -497,3 +498,5 @@ RULES: dict[str, Rule] = {
     "aten._log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
 }
 """Backward rules by op name."""
+BUILT_IN = MappingProxyType({**RULES})
+"""The rules as they came, whatever a user adds."""

@@ -22,6 +22,7 @@ from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.marks import PLAIN, VALUES, enclosed, fields_of, is_library, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, modules_of
+from rlrp_nb.engine.rules import BUILT_IN, RULES
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import named_tensors
 from rlrp_nb.engine.twins import twin_of
@@ -49,7 +50,7 @@ def settings_of(function: Callable[..., object]) -> str:
 
 
 def identity_of_network(network: nn.Module, inputs: Tensor) -> str:
-    """Say which network this is: a digest of its layers, weights, code, settings and hooks.
+    """Say which network this is: a digest of its layers, weights, code, settings and hooks, and of a user's rules.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def identity_of_network(network: nn.Module, inputs: Tensor) -> str:
         activations: that is no part of what the network is.
     """
     left = _left_behind(network, inputs)
-    digest = hashlib.sha256(f"{network!r} {_weights(network)}".encode())
+    own_rules = {op: rule for op, rule in RULES.items() if BUILT_IN.get(op) is not rule}
+    digest = hashlib.sha256(f"{network!r} {_weights(network)} {_digest(own_rules)}".encode())
     for place, said in _parts(network).items():
         digest.update(f"{place} {said}".encode() if place not in left else b"")
     return digest.hexdigest()[:16]
@@ -213,8 +215,11 @@ def _is_versioned(module: str) -> bool:
 
 def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
     """Return what decides what a function or a class does; of Python's own and of installed ones their name does."""
-    if isinstance(value, ModuleType) or _is_versioned(value.__module__):
+    if _is_versioned(value.__name__ if isinstance(value, ModuleType) else value.__module__):
         return []
+    if isinstance(value, ModuleType):  # read as an attribute; where code names it, its names are looked at alone
+        held = sorted(vars(value).items())
+        return [part for k, v in held if not k.startswith("__") and not isinstance(v, ModuleType) for part in (k, v)]
     if isinstance(value, type):
         held = [(k, v) for k, v in vars(value).items() if k not in _WITHOUT]
         functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]

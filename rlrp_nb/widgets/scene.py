@@ -266,6 +266,7 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
             f"Two explanations by {explanation.method!r} of one image have different layers; "
             "compute both with the same `layers`."
         )
+    known = {each["key"] for each in image["targets"]}
     for target, ledger in enumerate(ledgers):
         index, negative = int(explanation.targets[sample, target]), int(explanation.negatives[sample, target])
         key = f"seed-{target}" if index < 0 else str(index) if negative < 0 else f"{index}-{negative}"
@@ -283,7 +284,8 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
                 "are different maps, as by two methods of one name; give each Method a name of its own."
             )
         result["targets"][key] = {"pieces": pieces, "ledger": ledger}
-        if all(each["key"] != key for each in image["targets"]):
+        if key not in known:
+            known.add(key)
             image["targets"].append(
                 {
                     "key": key,

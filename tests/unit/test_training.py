@@ -208,3 +208,11 @@ def test_accuracy_in_training_mode_is_refused(part):
     with pytest.raises(UnsupportedNetworkError, match=r"is in training mode: call network.eval\(\)"):
         measure_accuracy(network, images, labels)
     assert torch.equal(network[1].running_mean, before)
+
+
+def test_a_network_that_writes_into_its_input_leaves_the_images_alone():
+    images, labels = make_bars(8)
+    before = images.clone()
+    network = nn.Sequential(nn.Hardtanh(0.2, 0.3, inplace=True), make_network()).eval()
+    assert measure_accuracy(network, images, labels) == measure_accuracy(network, images, labels)
+    assert torch.equal(images, before)

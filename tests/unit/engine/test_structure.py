@@ -77,11 +77,26 @@ def factor_of_the_module():
     return FACTOR
 
 
-class Scaled(nn.Module):
+class Settings:
+    factor = 2.0
+
+
+class Mixin:
+    behind = 2.0
+
+
+class Scaled(nn.Module, Mixin):
     __slots__ = ("slot",)
     """Multiplies by whatever a function says."""
 
     common = 2.0
+
+    class Meta:
+        factor = 2.0
+
+    def __getitem__(self, name):
+        return FACTOR
+
     table = (2.0, {"factor": 2.0})
 
     def __init__(self, factor, **held):
@@ -237,6 +252,20 @@ HELD = {
     "an attribute of a dict": (lambda n: n.config.factor, lambda n, _: setattr(n.config, "factor", 3.0)),
     "an attribute of a number": (lambda n: n.number.factor, lambda n, _: setattr(n.number, "factor", 3.0)),
     "an attribute of a tensor": (lambda n: n.tagged.factor, lambda n, _: setattr(n.tagged, "factor", 3.0)),
+    "a class in an attribute": (
+        lambda n: n.namespace.factor,
+        lambda _, patch: patch.setattr(Settings, "factor", 3.0),
+    ),
+    "a Python module in an attribute": (
+        lambda n: n.kept_module.FACTOR,
+        lambda _, patch: patch.setattr(settings, "FACTOR", 3.0),
+    ),
+    "a class within a class": (
+        lambda n: n.Meta.factor,
+        lambda _, patch: patch.setattr(Scaled.Meta, "factor", 3.0),
+    ),
+    "what brackets read": (lambda n: n["factor"], lambda _, patch: patch.setitem(globals(), "FACTOR", 3.0)),
+    "a class behind Module": (lambda n: n.behind, lambda _, patch: patch.setattr(Mixin, "behind", 3.0)),
     "the class of a dict": (lambda n: n.config.common, lambda _, patch: patch.setattr(Config, "common", 3.0)),
     "a partial": (
         partial(lambda holder, _: holder["factor"], {"factor": 2.0}),
@@ -289,6 +318,8 @@ def see_a_change(factor, change, monkeypatch):
         config=with_factor(Config(width=4)),
         number=with_factor(Number(1)),
         tagged=with_factor(torch.ones(2)),
+        namespace=Settings,
+        kept_module=settings,
         deep=SimpleNamespace(a=SimpleNamespace(b=SimpleNamespace(c=SimpleNamespace(factor=2.0)))),
     ).eval()
     x = torch.randn(2, 3)

@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.engine.activations import Activation
+from rlrp_nb.engine.rules import RULES
 from rlrp_nb.evaluation.identity import identity, identity_of_network, settings_of
 
 ONES = torch.ones(1, 2)
@@ -173,6 +175,12 @@ def with_attribute(value):
     return network
 
 
+def with_module(value):
+    module = ModuleType("config_of_the_test")
+    module.scale = value
+    return with_attribute(module)
+
+
 def hooked(value):
     network = Activated(torch.relu)
     network.layer.register_forward_hook(lambda _module, _inputs, output: output * value)
@@ -187,6 +195,7 @@ def hooked(value):
         "a dict": lambda value: with_attribute({"scale": [value]}),
         "a namespace": lambda value: with_attribute(SimpleNamespace(scale=value)),
         "an object": lambda value: with_attribute(Scale(value)),
+        "a Python module": with_module,
         "an array": lambda value: with_attribute(np.array([value])),
         "a hook": hooked,
     }.items(),
@@ -205,6 +214,15 @@ def test_what_a_run_leaves_behind_in_hooks_and_lists_is_no_part_of_a_network():
     network(3 * ONES)
     assert "last" in network.seen
     assert identity_of_network(network, ONES) == before
+
+
+def test_a_rule_of_a_user_s_is_a_part_of_what_is_measured(monkeypatch):
+    found = {identity_of_network(Activated(torch.relu), ONES)}
+    for factor in (1.0, 2.0, 2.0):
+        rule = Activation(lambda z, factor=factor: factor + 0 * z)
+        monkeypatch.setitem(RULES, "aten.hardshrink", rule)
+        found.add(identity_of_network(Activated(torch.relu), ONES))
+    assert len(found) == 3
 
 
 def test_modules_that_hold_each_other_have_an_end():
