@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import repeat
 from operator import itemgetter
+from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import numpy as np
@@ -102,6 +103,7 @@ PAIRS = {
         f"{type(one).__name__} around it": (enclosing(one), enclosing(other))
         for one, other in (
             (slice(1, 2), slice(1, 3)),
+            (Path("a"), Path("b")),
             (Decimal(1), Decimal(2)),
             (timedelta(1), timedelta(2)),
             (date(2020, 1, 1), date(2020, 1, 2)),
@@ -129,6 +131,14 @@ PAIRS = {
 def test_what_decides_what_a_callable_computes_is_seen(name):
     one, other = PAIRS[name]
     assert identity(one) == identity(one) != identity(other)
+
+
+def test_a_path_is_the_same_once_it_was_asked():
+    method = enclosing(Path("folder") / "file")
+    before = identity(method)
+    assert str(method.__closure__[0].cell_contents)
+    assert hash(method.__closure__[0].cell_contents)
+    assert identity(method) == before
 
 
 def test_what_a_callable_reads_is_seen(monkeypatch):
