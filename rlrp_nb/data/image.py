@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from rlrp_nb.checks import check_whole
 from rlrp_nb.errors import InputError
 from rlrp_nb.home import absolute, expanded
 
@@ -87,6 +88,7 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     InputError
         The source is missing, damaged, no picture, too large, or its values have no clear meaning.
     """
+    (max_pixels,) = check_whole(1, max_pixels=max_pixels)
     torch = sys.modules.get("torch")  # a tensor can only come from a torch that is already there
     if isinstance(source, Image.Image):
         return _from_pil(source, max_pixels)
@@ -123,6 +125,7 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
     """
     if not data:
         raise InputError(f"{name!r} is empty (0 bytes): copy or download the picture again.")
+    (max_pixels,) = check_whole(1, max_pixels=max_pixels)
     return _decode(BytesIO(data), name, max_pixels)
 
 

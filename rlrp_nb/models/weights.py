@@ -383,10 +383,22 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
             f"{source} has NaN or infinite values in {_listed(broken)}, or some beyond the range of float32: a network "
             "with such weights cannot classify. Choose other weights."
         )
+    if not _are_versions(getattr(state, "_metadata", {})):
+        raise WeightsError(
+            f"{source} has notes on the versions of its layers (_metadata) that are none: save it anew with "
+            "torch.save(network.state_dict(), path)."
+        )
     if not hasattr(state, "_metadata"):  # safetensors keeps no layout versions: what fits is of today's layout
         state._metadata = {"": {"version": network._version}}  # type: ignore[attr-defined] # noqa: SLF001
     network.load_state_dict(state, assign=True)
     network.float()  # Preprocess makes float32; a no-op for files that hold it already
+
+
+def _are_versions(metadata: object) -> bool:
+    """Tell whether these can be the notes that ``state_dict`` adds: a dict for each module, mostly with a version."""
+    return isinstance(metadata, Mapping) and all(
+        isinstance(notes, Mapping) and isinstance(notes.get("version", 1), int) for notes in metadata.values()
+    )
 
 
 def _listed(names: Sequence[object]) -> str:

@@ -696,3 +696,9 @@ def test_avif_is_refused_in_words():
 def test_an_empty_path_is_named():
     with pytest.raises(InputError, match="the path of the picture is empty"):
         load_image("")
+
+
+@pytest.mark.parametrize("limit", [None, 0, "many"])
+def test_a_limit_that_is_no_number_of_pixels_is_named(limit):
+    with pytest.raises(InputError, match=r"max_pixels=.* has to be a positive integer"):
+        load_image(Image.new("RGB", (2, 2)), max_pixels=limit)

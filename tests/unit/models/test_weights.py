@@ -500,3 +500,15 @@ def test_no_name_in_a_file_or_of_one_reaches_a_terminal(tmp_path, network, kind)
         load_state(into, read_state(path), f"{kind}:")
     assert all(sign.isprintable() for sign in str(caught.value))
     assert "\\x1b]0;owned\\x07\\u202ekey" in str(caught.value)
+
+
+@pytest.mark.parametrize("notes", [5, [1], "text", {"": 5}, {"": {"version": "new"}}])
+def test_notes_on_versions_that_are_none_are_refused(tmp_path, notes):
+    network, path = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), tmp_path / "w.pth"
+    state = network.state_dict()
+    state._metadata = notes
+    torch.save(state, path)
+    with pytest.raises(WeightsError, match="_metadata"):
+        load_state(network, read_state(path), "the file")
+    torch.save(network.state_dict(), path)
+    load_state(network, read_state(path), "the file")
