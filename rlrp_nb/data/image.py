@@ -271,9 +271,9 @@ def _may_be_of_other_bits(image: Image.Image, transparent: "int | bytes | tuple[
 
 def _low_bytes(image: Image.Image) -> "np.ndarray[Any, np.dtype[np.uint8]] | None":
     """Return the lower eight bits of a PNG of 16, upright; None where there is no file to read them from."""
-    if not isinstance(image, ImageFile.ImageFile) or image.fp is None:
+    if not (data := _bytes_of(image)):
         return None
-    with Image.open(BytesIO(_bytes_of(image)), formats=["PNG"]) as again:
+    with Image.open(BytesIO(data), formats=["PNG"]) as again:
         again.seek(image.tell())
         again.tile = [tile._replace(args="RGB;16L") for tile in again.tile]  # as if the bytes lay the other way round
         return np.asarray(ImageOps.exif_transpose(again))

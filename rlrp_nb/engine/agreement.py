@@ -33,15 +33,9 @@ def asks_the_same(one: Explanation, other: Explanation, target: int, sample: int
 
     Classes of one name are not the same; of seeds that were saved before files kept them, nothing tells.
     """
-    if any(
-        int(a[sample, target]) != int(b[sample, target]) for a, b in zip(_classes(one), _classes(other), strict=True)
-    ):
+    place = sample, target
+    if one.targets[place] != other.targets[place] or one.negatives[place] != other.negatives[place]:
         return False
     if one.seeds is None or other.seeds is None:
         return True
-    wanted = one.seeds[sample, target]
-    return wanted.equal(other.seeds[sample, target].to(wanted))
-
-
-def _classes(explanation: Explanation) -> tuple[Tensor, Tensor]:
-    return explanation.targets, explanation.negatives
+    return one.seeds[place].equal(other.seeds[place].to(one.seeds))

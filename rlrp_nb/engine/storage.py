@@ -143,7 +143,7 @@ def load(path: str | PathLike[str]) -> Explanation:
             header = json.loads(metadata[_KEY])
             # what the file gives is the file itself, and who writes into it later would change the explanation
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
-        # files of version 0.1.0 have no checksum
+        # files from before there was one have no checksum
         if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(metadata[_KEY], tensors):
             raise FileFormatError(  # noqa: TRY301 - passed on below
                 f"{printable(path)} is damaged: it does not hold what was saved in it. Copy it again from its source, "
@@ -176,7 +176,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
     relevance, logits, targets, negatives = (tensors[name] for name in _MAIN)
     samples, count = relevance.shape[:2]
     layers = [(tuple(_text(n) for n in names), tensors[f"layer.{i}"]) for i, names in enumerate(header["layers"])]
-    # files of version 0.1.0 have neither
+    # files from before there were these have neither
     channels, input_channels = header.get("channels", {}), header.get("channels_of_input", 0)
     images, seeds = map(tensors.get, _OPTIONAL)
     categories = header["categories"]

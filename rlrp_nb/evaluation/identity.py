@@ -181,7 +181,7 @@ def _reduced(value: object) -> list[Any]:
     if not is_library(kind.__module__) or fields_of(value):
         return []
     try:
-        reduced = (dispatch_table.get(kind) or kind.__reduce_ex__)(value, *(() if kind in dispatch_table else (4,)))
+        reduced = dispatch_table[kind](value) if kind in dispatch_table else value.__reduce_ex__(4)
     except Exception:  # noqa: BLE001 - each class says in its own way that it cannot
         return []
     # the items of a list or a dict come as iterators
