@@ -52,6 +52,7 @@ class Marks:
     def __init__(self, known: Iterable[object] = ()) -> None:
         self.tensors: list[int] = []
         self._seen: set[Any] = {id(value) for value in known}  # what has its mark already
+        self._containers: dict[Any, int] = {}  # likewise, in the order in which they were met
 
     def of(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - anything at all
         """Return the mark of an attribute or a global.
@@ -96,10 +97,11 @@ class Marks:
         if isinstance(value, list | tuple | set | frozenset | dict | deque):
             return self._of_container(value, depth)
         if isinstance(value, MappingProxyType):
-            return kind, self._of_container(dict(value), depth)
+            return kind, self._of_container(dict(value), depth, id(value))
         if isinstance(value, np.ndarray):
-            content = self.of(value.tolist(), depth) if value.dtype.hasobject else hash(value.tobytes())
-            return id(value), value.shape, str(value.dtype), content
+            if not value.dtype.hasobject:
+                return id(value), value.shape, str(value.dtype), hash(value.tobytes())
+            return id(value), value.shape, self._of_container(value.reshape(-1).tolist(), depth, id(value))
         if isinstance(value, np.generic | array | bytearray):
             return kind, value.tobytes() if isinstance(value, np.generic) else bytes(value)
         if isinstance(value, FunctionType):
@@ -168,18 +170,20 @@ class Marks:
         ]
         return Which(value), [(k, self._of_member(v, depth - 1, names)) for k, v in held]
 
-    def _of_container(self, value: Any, depth: int) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque
-        kind = type(value)
+    def _of_container(self, value: Any, depth: int, key: int | None = None) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque
+        """Return the mark of what a container holds; one that was made to be looked at has another's address as key."""
+        kind, key = type(value), id(value) if key is None else key
         if isinstance(value, tuple | list | deque) and PLAIN.issuperset(map(type, value)):
             return kind, tuple(value), tuple(map(type, value))
         if isinstance(value, set | frozenset) and PLAIN.issuperset(map(type, value)):
             return kind, set(value)
+        if key in self._containers:  # told by its place: tuples of equal values are alike, whichever they are
+            return kind, self._containers[key]
         plain = isinstance(value, dict) and PLAIN.issuperset(map(type, value.values()))
-        if (len(value) > _MOST and not plain) or id(value) in self._seen:
-            return id(value), len(value)
+        if len(value) > _MOST and not plain:
+            return key, len(value)
         _check_depth(depth)
-        if not isinstance(value, tuple):
-            self._seen.add(id(value))
+        self._containers[key] = len(self._containers)
         if isinstance(value, dict):
             return kind, [(k if type(k) in PLAIN else self.of(k), self.of(v, depth - 1)) for k, v in value.items()]
         return kind, [self.of(v, depth - 1) for v in value]

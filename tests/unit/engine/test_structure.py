@@ -445,6 +445,27 @@ def test_a_view_of_a_dict_that_changed_is_seen():
     torch.testing.assert_close(rn.explain(network, x).logits, network(x))
 
 
+def test_of_several_views_of_dicts_each_is_seen():
+    network = nn.Linear(3, 2).eval()
+    network.first, network.second = MappingProxyType({"a": [1.0]}), MappingProxyType(second := {"a": [2.0]})
+    before = structure_of(network)
+    assert structure_of(network) == before
+    second["a"] = [3.0]
+    assert structure_of(network) != before
+
+
+def test_tuples_of_one_and_the_same_tuple_many_times_over_are_looked_at_once():
+    network, held = nn.Linear(3, 2).eval(), [1.0]
+    nested = (held,)
+    for _ in range(60):  # 2**60 tuples, were each looked at
+        nested = (nested, nested)
+    network.nested = nested
+    before = structure_of(network)
+    assert structure_of(network) == before
+    held[0] = 2.0
+    assert structure_of(network) != before
+
+
 def test_a_method_of_pytorch_s_own_layers_that_was_exchanged_is_seen(monkeypatch):
     network, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU()).eval(), torch.randn(2, 3)
     rn.explain(network, x)
