@@ -37,6 +37,10 @@ _ARCHIVE = b"PK\x03\x04"  # by which torch.load tells the two apart
 _PICKLES = 5  # one after the other in a file that is no archive; numbers follow
 _MOST_VALUES = 10_000_000
 """How many values a pickle may stand for, each counted again within all that hold it; DenseNet-201: < 200,000."""
+_SHORT, _MOST_LONG = 2**32, 1000
+_MOST_FLOATS = 30_000
+"""Of numbers from 2**32 on and of floats, a few in a state dict, a file can choose very many that a dict, or in tuples
+as its keys, tells apart by comparing each with all others. Names are not such, whose hashes nobody can choose."""
 _TO_MEMO = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _FROM_MEMO = {"GET", "BINGET", "LONG_BINGET"}
 _INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
@@ -269,14 +273,21 @@ def _check_pickles(path: Path) -> None:
 
     As a dict's key these would be hashed, and in an error shown, each time anew: for years, and nothing can stop it.
     """
-    with path.open("rb") as file:
-        archive = file.read(len(_ARCHIVE)) == _ARCHIVE
-        file.seek(0)
-        if archive:  # another reader might find another record of that name
-            record = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # noqa: SLF001 - it has no public name
-            fine = _is_small(_parts(BytesIO(record)))
-        else:
-            fine = all(_is_small(_parts(file)) for _ in range(_PICKLES))
+    try:
+        with path.open("rb") as file:
+            archive = file.read(len(_ARCHIVE)) == _ARCHIVE
+            file.seek(0)
+            if archive:  # another reader might find another record of that name
+                record = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # noqa: SLF001 - it has no public name
+                fine = _is_small(_parts(BytesIO(record)))
+            else:
+                fine = all(_is_small(_parts(file)) for _ in range(_PICKLES))
+    except OverflowError:
+        raise WeightsError(
+            f"the weights file {printable(path)} holds more than {_MOST_FLOATS:,} numbers that are in no tensor, or "
+            f"{_MOST_LONG:,} of them are beyond 32 bits, and a state dict is names and tensors: save one with "
+            "torch.save(network.state_dict(), path)."
+        ) from None
     if not fine:
         raise WeightsError(
             f"the weights file {printable(path)} holds values within values that are more than {_MOST_VALUES:,} or "
@@ -286,12 +297,23 @@ def _check_pickles(path: Path) -> None:
 
 
 def _parts(file: IO[bytes]) -> list[list[int]]:
-    """Return for each value that a pickle makes which others it holds, by their places; none of it is made."""
+    """Return for each value that a pickle makes which others it holds, by their places; none of it is made.
+
+    Raises
+    ------
+    OverflowError
+        There are very many floats or long numbers.
+    """
     parts: list[list[int]] = [[]]  # the first stands for all numbers and texts
     stack: list[int] = []
     marks: list[int] = []
     memo: dict[int, int] = {}
+    floats = longs = 0
     for code, argument, _ in pickletools.genops(file):
+        floats += isinstance(argument, float)
+        longs += isinstance(argument, int) and abs(argument) >= _SHORT
+        if floats > _MOST_FLOATS or longs > _MOST_LONG:
+            raise OverflowError
         place = len(memo) if argument is None else argument
         if code.name == "MARK":
             marks.append(len(stack))

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import struct
 import threading
 import zipfile
 from collections import OrderedDict
@@ -431,10 +432,19 @@ NESTED = {
 }
 
 
-@pytest.mark.parametrize("kind", NESTED)
-@pytest.mark.parametrize("legacy", [False, True])
-def test_small_files_of_very_many_values_are_refused_at_once(tmp_path, kind, legacy):
-    path, content = tmp_path / "file.pth", b"\x80\x02" + NESTED[kind]
+def alike(number):
+    """Return a pickled number whose hash is that of 0."""
+    return b"\x8a\x0c" + (number * (2**61 - 1)).to_bytes(12, "little")
+
+
+NUMBERS = {
+    "keys": b"}(" + b"".join(alike(k) + b"K\x01" for k in range(1, 200_000)) + b"u.",  # minutes
+    "floats": b"}(" + b"".join((b"G" + struct.pack(">d", k)) * 2 + b"\x86K\x01" for k in range(40_000)) + b"u.",
+}
+
+
+def write_pickle(path, content, *, legacy):
+    """Write a file of the true layout whose pickle is this one."""
     if legacy:
         head = io.BytesIO()
         torch.save({}, head, _use_new_zipfile_serialization=False)
@@ -447,8 +457,22 @@ def test_small_files_of_very_many_values_are_refused_at_once(tmp_path, kind, leg
             archive.writestr("archive/data.pkl", content)
             archive.writestr("archive/version", "3\n")
             archive.writestr("archive/byteorder", "little")
+
+
+@pytest.mark.parametrize("kind", NESTED)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_small_files_of_very_many_values_are_refused_at_once(tmp_path, kind, legacy):
+    write_pickle(tmp_path / "file.pth", b"\x80\x02" + NESTED[kind], legacy=legacy)
     with pytest.raises(WeightsError, match=r"more than 10,000,000 or have no end, .*torch.save\(network.state_dict"):
-        read_state(path)
+        read_state(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("kind", NUMBERS)
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_of_many_numbers_that_a_dict_cannot_tell_apart_quickly_are_refused_at_once(tmp_path, kind, legacy):
+    write_pickle(tmp_path / "file.pth", b"\x80\x02" + NUMBERS[kind], legacy=legacy)
+    with pytest.raises(WeightsError, match=r"more than 30,000 numbers that are in no tensor, or 1,000 of them are bey"):
+        read_state(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize("kind", ["zip", "legacy"])
