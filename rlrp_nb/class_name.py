@@ -17,7 +17,7 @@ Target: TypeAlias = int | tuple[int, int]
 _TOP = re.compile(r"top-?(\d{1,18})", re.IGNORECASE)
 _LISTED = 8
 _UNSEEN = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf"})  # Unicode's categories of blanks, controls and formatting
-_LONGEST = 500  # far beyond any name, and below the digits that Python turns into a number
+LONGEST = 1000  # far beyond any name, and below the digits that Python turns into a number
 
 
 def shown_name(categories: Sequence[str] | None, index: int) -> str:
@@ -65,8 +65,8 @@ def find_class(text: str, categories: Sequence[str]) -> int:
         If the index is out of range, no name fits (with the closest ones), or several do (with their indices).
     """
     wanted = text.strip()
-    if len(wanted) > _LONGEST:
-        raise InputError(f"the class name has {len(wanted)} characters: give one of at most {_LONGEST}, or an index.")
+    if len(wanted) > LONGEST:
+        raise InputError(f"the class name has {len(wanted)} characters: give one of at most {LONGEST}, or an index.")
     if re.fullmatch(r"[+-]?\d+", wanted):
         return _index(wanted, categories)
     key, keys = _key(wanted), [_key(category) for category in categories]

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from rlrp_nb.class_name import LONGEST
 from rlrp_nb.engine.accounts import COLUMNS, Account
 from rlrp_nb.engine.explanation import Explanation
 from rlrp_nb.engine.layers import Layers
@@ -32,6 +33,8 @@ _KEY = "rlrp_nb"
 _CHECKSUM = "crc32"
 _FORMAT = 1
 _BRIEF = 300
+_LONGEST = 10_000
+"""Characters of a name of a network, method or layer, which a page repeats for each target and layer."""
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 _MAIN = ("relevance", "logits", "targets", "negatives")
 _OPTIONAL = "images", "seeds"
@@ -43,7 +46,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
     Raises
     ------
     InputError
-        The folder does not exist or cannot be written.
+        The folder does not exist or cannot be written, or a name is too long to be read again.
     """
     path = _path(path)
     _check_place(path)
@@ -67,6 +70,7 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         "channels_of_input": explanation.channels,
         "ledger": None if explanation.accounts is None else [(a.layer, a.op) for a in explanation.accounts],
     }
+    _check_names(explanation)
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
     temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
@@ -86,6 +90,22 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
         with suppress(OSError):  # a name too long to be written is too long to be deleted
             temporary.unlink(missing_ok=True)
     return path
+
+
+def _check_names(explanation: Explanation) -> None:
+    """Refuse what `load` would refuse."""
+    layers = [name for layer in explanation.layers for name in explanation.layers.names_of(layer)]
+    ledger = [name for account in explanation.accounts or () for name in (account.layer, account.op)]
+    for longest, names in (
+        (LONGEST, explanation.categories or ()),
+        (_LONGEST, (explanation.network, explanation.method, *layers, *ledger)),
+    ):
+        name = max(names, key=len, default="")
+        if len(name) > longest:
+            raise InputError(
+                f"the name {name[:30] + '...'!r} has {len(name):,} characters, and at most {longest:,} are saved: give "
+                "a shorter one."
+            )
 
 
 def _check_place(path: Path) -> None:
@@ -219,7 +239,7 @@ def _restore(header: dict[str, Any], tensors: dict[str, Tensor]) -> Explanation:
         network=_text(header["network"]),
         layers=Layers(layers, channels),
         images=images,
-        categories=None if categories is None else tuple(_text(c) for c in categories),
+        categories=None if categories is None else tuple(_text(c, LONGEST) for c in categories),
         versions={_text(k): _text(v) for k, v in header["versions"].items()},
         accounts=accounts,
         channels=input_channels,
@@ -252,7 +272,9 @@ def bytes_of(tensor: Tensor) -> memoryview:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
-def _text(value: object) -> str:
+def _text(value: object, longest: int = _LONGEST) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a text is expected where the header has {value!r}")
+    if len(value) > longest:
+        raise ValueError(f"a name has {len(value):,} characters, and at most {longest:,} are accepted")
     return value

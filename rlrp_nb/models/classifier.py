@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from rlrp_nb.class_name import LONGEST
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.models.preprocess import Preprocess
 
@@ -24,7 +25,7 @@ class Classifier:
     network : torch.nn.Module
         Maps (B, C, H, W) to logits (B, classes); in eval mode. It is kept as it is, not copied.
     categories : sequence of str
-        One name per class, in the order of the logits.
+        One name per class, in the order of the logits, of at most 1,000 characters each.
     preprocess : Preprocess
         Turns a picture into the network's input.
     weights : str
@@ -64,6 +65,12 @@ class Classifier:
         object.__setattr__(self, "categories", tuple(self.categories))
         if not all(isinstance(category, str) for category in self.categories):
             raise InputError("categories contains something that is not a str: give one class name per output.")
+        longest = max(map(len, self.categories), default=0)
+        if longest > LONGEST:
+            raise InputError(
+                f"categories has a name of {longest:,} characters: give names of at most {LONGEST:,}, since each is "
+                "shown in many places."
+            )
         training = [name or "the network" for name, module in self.network.named_modules() if module.training]
         if training:
             raise UnsupportedNetworkError(

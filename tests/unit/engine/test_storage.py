@@ -2,6 +2,7 @@ import contextlib
 import json
 import os
 import stat
+from dataclasses import replace
 
 import pytest
 import torch
@@ -68,6 +69,21 @@ def test_a_name_may_be_as_long_as_the_disk_takes(explanation, tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "n" * 10_001}, "'nnnnnnnnnnnnnnnnnnnnnnnnnnnnnn...' has 10,001 characters, and at most 10,000"),
+        ({"categories": ("d" * 1001,) * 6}, "has 1,001 characters, and at most 1,000 are saved: give a shorter one"),
+    ],
+)
+def test_names_that_could_not_be_read_again_are_not_saved(explanation, tmp_path, changes, message):
+    path = explanation.save(tmp_path / "x.safetensors")
+    content = path.read_bytes()
+    with pytest.raises(rn.InputError, match=message):
+        replace(explanation, **changes).save(path)
+    assert path.read_bytes() == content
+
+
 def test_a_path_may_begin_with_the_home_folder(explanation, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
@@ -132,6 +148,9 @@ def without_classes(header, tensors, *shape):
         lambda h, _: h["ledger"].pop(),
         lambda h, _: h.update(categories=[1, 2]),
         lambda h, _: h.update(categories=["one", "two"]),
+        lambda h, _: h.update(categories=["d" * 1001] * 6),
+        lambda h, _: h.update(network="n" * 10_001),
+        lambda h, _: h["layers"][0].append("l" * 10_001),
         lambda h, _: h.update(categories="abcdef"),
         lambda h, _: h.update(channels={"0.0": 3}),
         lambda h, _: h.update(channels={"0.0": True}),

@@ -101,6 +101,7 @@ def test_no_logits(network, returned):
         ({"categories": "cat"}, "categories is a str"),
         ({"categories": 2}, "categories is a int"),
         ({"categories": ("cat", 2)}, "not a str"),
+        ({"categories": ("cat", "d" * 1001)}, "categories has a name of 1,001 characters: give names of at most 1,000"),
         ({"weights": 5}, "weights is 5"),
         ({"preprocess": lambda image: image}, "preprocess is a function"),
     ],
