@@ -128,6 +128,31 @@ def test_what_cannot_be_drawn_is_refused():
         randomised_similarity(edges, nn.Flatten().eval(), inputs, targets)
 
 
+class Listed(nn.Module):
+    """Layers in a list, of which PyTorch does not know."""
+
+    def __init__(self, inside):
+        super().__init__()
+        self.blocks = inside(nn.Linear(4, 4))
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(x.flatten(1))
+
+
+@pytest.mark.parametrize(
+    "inside",
+    [lambda m: [m], lambda m: {"a": [m]}, lambda m: (m.weight,), lambda m: [nn.ReLU(), m], lambda m: [[m.bias]]],
+)
+def test_weights_in_lists_are_not_taken_for_drawn(inside):
+    inputs, targets = torch.rand(1, 1, 2, 2), torch.tensor([0])
+    with pytest.raises(UnsupportedNetworkError, match=r"^blocks holds weights that are not registered with the netw"):
+        randomised_similarity(edges, Listed(inside).eval(), inputs, targets)
+    registered = Listed(lambda m: nn.ModuleList([m])).eval()
+    registered.parents = (registered, [registered.head.weight])
+    assert len(randomised_similarity(edges, registered, inputs, targets).names) == 3
+
+
 def test_a_module_that_is_the_whole_network_has_a_name():
     class Dense(nn.Linear):
         def forward(self, x):
