@@ -117,6 +117,8 @@ class Comparison:
         return f"Comparison({', '.join(parts)})"
 
     def __getitem__(self, names: tuple[str, str]) -> Floats:
+        if not isinstance(names, tuple) or len(names) != 2:  # noqa: PLR2004 - a method and a metric
+            raise InputError(f"values are taken by method and metric, as comparison['rlrp', 'auc'], not by {names!r}.")
         method, metric = names
         found: Floats = self.values[self._method(method), self._metric(metric)]
         return found
@@ -345,7 +347,7 @@ def _percent(share: float) -> str:
 
 def _plain(text: str) -> str:
     """Return text that Markdown and a terminal show as it is: names are the user's, reasons speak of files and code."""
-    return re.sub(r"[\\`*_\[\]<|]", r"\\\g<0>", printable(" ".join(text.split())))
+    return re.sub(r"[\\`*_\[\]<|$~&]", r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def _cell(row: Row | None) -> str:

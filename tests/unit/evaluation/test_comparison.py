@@ -111,6 +111,9 @@ def test_names_of_ones_own_are_shown_in_markdown_as_they_are():
     assert "| C\\|D | " in table
     assert "\n- **A B**: what a b does.\n" in rest
     assert "\n- C\\|D, m, 1 x: no \\<b> in \\`x\\`" in rest
+    found = comparison(DRAWN[:1, None], [metric("$m$")], ["~~a~~ &lt;"])
+    assert "| Method | \\$M\\$ ↑ |" in found.grid()
+    assert "| \\~\\~A\\~\\~ \\&LT; | " in found.grid()
 
 
 def test_one_method_alone_is_the_best_of_nothing():
@@ -212,6 +215,9 @@ def test_names_that_took_no_part_are_named():
     found = comparison(DRAWN[:, None], [metric("m")])
     with pytest.raises(InputError, match="method 'd' took no part; there are a, b, c"):
         found.interval("d", "m")
+    for names in ("a", "am", ("a", "m", "n")):
+        with pytest.raises(InputError, match=r"as comparison\['rlrp', 'auc'\], not by"):
+            _ = found[names]
     with pytest.raises(InputError, match="metric 'n' was not measured; there are m"):
         found.difference("a", "n")
     with pytest.raises(InputError, match="method 'd' took no part"):
