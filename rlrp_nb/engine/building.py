@@ -48,7 +48,11 @@ _ALIASES: dict[Any, Any] = {
 }
 # ops that keep the number of samples even where they work along their axis
 _ALONG = {
-    f"aten.{name}" for name in ("flip", "roll", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort")
+    f"aten.{name}"
+    for name in (
+        *("flip", "roll", "rot90", "index_select", "softmax", "_softmax", "cumsum", "cumprod", "sort", "gather"),
+        *("take_along_dim", "scatter", "scatter_add", "index_add", "index_copy", "index_fill"),
+    )
 }
 _NAMED = 6  # of many, as in a transformer, the first few
 _ADVICE = (

@@ -134,6 +134,10 @@ class Step:
         roles = dict(zip(self.sources, self.roles, strict=True))
         return {k: roles[v.index] for k, v in self.arguments.items() if isinstance(v, Ref) and v.index in roles}
 
+    def depends(self, name: str) -> bool:
+        """Tell whether an argument is, or holds, a tensor that depends on the input."""
+        return not set(self.sources).isdisjoint(refs_of(self.arguments.get(name)))
+
     @cached_property
     def _gaps(self) -> tuple[list[tuple[str, int]], list[str]]:
         """The arguments that are one value each, with its index, and those that hold values in a list or dict."""

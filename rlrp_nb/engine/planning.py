@@ -124,7 +124,7 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
     if method.activation == "derivative" and (len(step.sources) > 1 or (rule is not None and rule.kind == "gate")):
         return (
             Hand(Transpose())
-            if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack"}
+            if step.op in {"aten.add", "aten.sub", "aten.rsub", "aten.cat", "aten.stack", "aten.copy"}
             else Differentiate()
         )
     # the gradient of amax is shared by equal values, where R-LRP's winner is the first of them

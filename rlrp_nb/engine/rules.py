@@ -89,6 +89,29 @@ class Pick(Linear):
 
 
 @dataclass(frozen=True)
+class Placed(Linear):
+    """An op that is linear in some arguments while others say where, such as ``torch.where`` by a constant condition.
+
+    Attributes
+    ----------
+    places
+        The argument that says where, which has to be a constant.
+    """
+
+    kind: Kind = "shape"
+    places: str = "index"
+
+    def problem(self, step: Step) -> str | None:
+        """Refuse places that depend on the input, products, and writing into samples that a list picks."""
+        if step.depends(self.places):
+            return f"where it reads or writes ({self.places}) depends on the input; only constant places have a rule"
+        if "reduce" in step.arguments:
+            return f"it reduces by {step.arguments['reduce']!r}; only writing and adding have a rule"
+        whole = step.op != "aten.index_put" or (step.batch_dim == 0 and step.arguments["indices"][0] is None)
+        return None if whole else "it writes into samples that are picked from the batch"
+
+
+@dataclass(frozen=True)
 class Reshape(Homogeneous):
     """View, reshape, flatten, squeeze, clone, dropout in eval mode: the same numbers in the same order."""
 
@@ -187,6 +210,20 @@ class Concatenate(Rule):
                 parts.append(s.narrow(axis, start, length))
             start += length
         return tuple(parts)
+
+
+@dataclass(frozen=True)
+class Copy(Rule):
+    """Writing into a part of a tensor, such as ``y[:, 1] *= 2``: what is written takes all, what was there nothing."""
+
+    kind: Kind = "shape"
+
+    def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
+        """Hand the sensitivity to what was written, with that of places into which one number was written summed."""
+        operands = (call.arguments["self"], call.arguments["src"])
+        there, written = (operand.shape if isinstance(operand, Slot) else None for operand in operands)
+        parts = [] if there is None else [s.new_zeros(s.shape[0], *there)]
+        return (*parts, *([] if written is None else [unbroadcast(s, written)]))
 
 
 @dataclass(frozen=True)
@@ -401,6 +438,7 @@ RULES: dict[str, Rule] = {
     "aten.linear": Dense(),
     "aten.mm": Product(),
     "aten.matmul": Product(),
+    "aten.bmm": Product(),
     "aten.addmm": Product(),
     "aten.batch_norm": BatchNorm(),
     "aten._native_batch_norm_legit_no_training": BatchNorm(),
@@ -438,6 +476,8 @@ RULES: dict[str, Rule] = {
     "aten.pixel_unshuffle": _spatial,
     "aten.channel_shuffle": _spatial,
     "aten.im2col": _spatial,
+    "aten.col2im": _spatial,
+    "aten.grid_sampler": Placed(places="grid"),
     "aten.pad": Pad(),
     "aten.constant_pad_nd": Pad(),
     **{
@@ -461,14 +501,24 @@ RULES: dict[str, Rule] = {
     "aten.transpose": Permute(),
     "aten.t": Permute(),
     "aten.cat": Concatenate(),
+    "aten.copy": Copy(),
     **{
         f"aten.{name}": Linear(kind="shape")
         for name in (
             *("split", "split_with_sizes", "chunk", "unbind", "slice", "select", "narrow", "index_select"),
             *("unfold", "expand", "repeat", "stack", "flip", "roll", "diagonal", "slice_scatter", "select_scatter"),
+            *("tile", "repeat_interleave", "rot90"),
         )
     },
     "aten.index": Pick(),
+    "aten.where": Placed(places="condition"),
+    "aten.masked_fill": Placed(places="mask"),
+    "aten.index_put": Placed(places="indices"),
+    "aten.take_along_dim": Placed(places="indices"),
+    **{
+        f"aten.{name}": Placed()
+        for name in ("gather", "scatter", "scatter_add", "index_add", "index_copy", "index_fill")
+    },
     # gates and constants
     "aten.sigmoid": Gate(),
     "aten.hardsigmoid": Gate(),

@@ -6,6 +6,45 @@ from torch.nn import functional
 import rlrp_nb as rn
 from rlrp_nb.engine.rules import RULES
 
+
+def changed(write, start=lambda x: x * 1.5):
+    """Return a function that writes into parts of a tensor that was made of its input."""
+
+    def run(x):
+        y = start(x)
+        write(y, x)
+        return y
+
+    return run
+
+
+def doubled_part(y, _):
+    y[:, 1] *= 2
+
+
+def shifted_channels(y, x):
+    y[:, 1:, :2] = x[:, :-1, :2]
+    y[:, :-1, 2:4] = x[:, 1:, 2:4]
+
+
+def numbers(y, x):
+    y[:, :2] = torch.arange(5.0, dtype=x.dtype)
+    y[:, 3, 0] = 7
+    y[:, 2, ::2] += 1
+
+
+def picked(y, x):
+    y[:, [0, 2]] = x[:, [1, 3]]
+    y[:, [1]] = 3
+
+
+def masked(y, _):
+    y[:, EYE] = 3
+
+
+EYE = torch.eye(4, 5, dtype=torch.bool)
+FIRST = torch.tensor([[[2, 0, 1, 3, 0]]])
+
 # Every op below is affine (or picks winners), so that its relevance is input times vector-Jacobian product exactly.
 OPS = {
     "conv1d": (nn.Conv1d(4, 6, 3, stride=2, padding=1, dilation=2, groups=2), (4, 9)),
@@ -55,6 +94,37 @@ OPS = {
     "mul broadcast": (lambda x: x.mean(2, keepdim=True) * torch.arange(5.0, dtype=x.dtype), (4, 5)),
     "div constant": (lambda x: x / torch.arange(1.0, 6, dtype=x.dtype) / 2, (4, 5)),
     "cat": (lambda x: torch.cat([x, torch.ones(x.shape[0], 2, 5, dtype=x.dtype), 2 * x], 1), (4, 5)),
+    "write into a part": (changed(doubled_part), (4, 5)),
+    "write into zeros": (changed(shifted_channels, torch.zeros_like), (4, 5)),
+    "write numbers": (changed(numbers), (4, 5)),
+    "write broadcast": (changed(lambda y, x: y[:, :3].copy_(x[:, 3:] * 2)), (4, 5)),
+    "write by a list": (changed(picked), (4, 5)),
+    "write by a mask": (changed(masked), (4, 5)),
+    "write all": (changed(lambda y, x: y.copy_(x.flip(1))), (4, 5)),
+    "where": (lambda x: torch.where(EYE, 2 * x, x.flip(1)), (4, 5)),
+    "where a number": (lambda x: torch.where(EYE, x, 3.0), (4, 5)),
+    "masked_fill": (lambda x: x.masked_fill(EYE, 3), (4, 5)),
+    "index_put, accumulated": (
+        lambda x: torch.ops.aten.index_put(x, [None, torch.tensor([0, 0])], x[:, 2:], accumulate=True),
+        (4, 5),
+    ),
+    "gather": (lambda x: x.gather(1, FIRST.expand(len(x), 2, 5)), (4, 5)),
+    "take_along_dim": (lambda x: torch.take_along_dim(x, FIRST, 1), (4, 5)),
+    "scatter": (lambda x: x.scatter(1, FIRST.expand(len(x), 1, 5), 2 * x[:, 1:2]), (4, 5)),
+    "scatter_add": (lambda x: x.scatter_add(1, FIRST.expand(len(x), 1, 5), 2 * x[:, 1:2]), (4, 5)),
+    "index_add": (lambda x: x.index_add(1, torch.tensor([1, 1]), x[:, :2], alpha=2), (4, 5)),
+    "index_copy": (lambda x: x.index_copy(1, torch.tensor([1, 3]), x[:, :2]), (4, 5)),
+    "tile": (lambda x: x.tile(1, 2, 1), (4, 5)),
+    "repeat_interleave": (lambda x: x.repeat_interleave(2, 1), (4, 5)),
+    "rot90": (lambda x: torch.rot90(x, 1, (1, 2)), (4, 5)),
+    "bmm": (lambda x: torch.bmm(x, torch.linspace(-1, 1, 15, dtype=x.dtype).view(5, 3).expand(len(x), 5, 3)), (4, 5)),
+    "fold": (lambda x: functional.fold(functional.unfold(x, 3, padding=1), (5, 4), 3, padding=1), (2, 5, 4)),
+    "grid_sample": (
+        lambda x: functional.grid_sample(
+            x, torch.linspace(-1, 1, 24, dtype=x.dtype).view(1, 3, 4, 2).expand(len(x), -1, -1, -1), align_corners=False
+        ),
+        (2, 5, 4),
+    ),
     "stack": (lambda x: torch.stack([x, 2 * x], -1), (5,)),
     "flatten": (nn.Flatten(), (4, 5)),
     "unflatten": (lambda x: x.unflatten(1, (2, 2)), (4, 5)),
@@ -130,6 +200,41 @@ def test_affine_op_hands_back_input_times_vector_jacobian_product(name):
         torch.testing.assert_close(explanation.relevance[:, k], x * gradient, rtol=1e-12, atol=1e-12)
         assert explanation.ledger(k, 1).worst_residual < 1e-10
     torch.testing.assert_close(explanation.logits, output)
+
+
+REFUSED = {
+    "where": (
+        lambda x: torch.where(x > 0, x, 2 * x),
+        r"writes \(condition\) depends on the input; only constant places",
+    ),
+    "masked_fill": (lambda x: x.masked_fill(x < 0, 3.0), r"\(mask\) depends on the input"),
+    "gather": (lambda x: x.gather(1, (x > 0).long()), r"\(index\) depends on the input"),
+    "index_put": (
+        lambda x: torch.ops.aten.index_put(x, [None, (x[0, :1] > 9).long()], x[:, :1]),
+        r"\(indices\) depends on the input",
+    ),
+    "index_put of samples": (
+        lambda x: x.index_put((torch.tensor([1]),), x[:, :1].new_ones(())),
+        "it writes into samples that are picked from the batch",
+    ),
+    "scatter by a product": (
+        lambda x: x.scatter(1, torch.zeros(len(x), 1).long(), 2.0, reduce="multiply"),
+        "it reduces by 'multiply'; only writing and adding have a rule",
+    ),
+    "gather of samples": (lambda x: x.gather(0, torch.zeros(1, 4).long().expand(len(x), 4)), "it mixes the samples"),
+    "index_add of samples": (
+        lambda x: x.index_add(0, torch.tensor([0, 1, 1]), x.flip(1)),
+        "mixes the samples|index_add",
+    ),
+    "bmm": (lambda x: torch.bmm(x[:, None], x[..., None])[:, 0], "it multiplies two signals"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_places_that_depend_on_the_input_or_pick_samples_are_refused(name):
+    op, reason = REFUSED[name]
+    with pytest.raises(rn.UnsupportedNetworkError, match=reason):
+        rn.explain(Applied(op).eval(), torch.randn(3, 4), 0)
 
 
 def test_every_rule_is_named_after_an_op_that_exists():
