@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm  # what PyTorch's own code calls the common class
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.checks import LARGEST_SEED, check_tensors, check_whole
@@ -48,6 +49,7 @@ def fit(
     ----------
     network : torch.nn.Module
         Maps (B, C, H, W) to logits (B, classes). Trained in place, and in eval mode afterwards, also after an error.
+        A batch-norm none of whose weights requires a gradient keeps its statistics too.
     images : torch.Tensor
         Shape (N, C, H, W), floating point, already preprocessed.
     labels : torch.Tensor
@@ -55,7 +57,7 @@ def fit(
     epochs : int
         How often every image is seen.
     batch_size : int
-        Images per step.
+        Images per step. A last batch of one image alone joins the one before, since batch-norm needs two.
     learning_rate : float
         The highest one of the cycle.
     weight_decay : float
@@ -89,17 +91,17 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     images, labels = images.to(device), labels.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    steps = epochs * -(-len(images) // batch_size)
+    steps = epochs * len(_batches(torch.arange(len(images)), batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
     asked = False
-    network.train()
+    _set_learning(network)
     try:
         with torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
             torch.manual_seed(seed)  # dropout, if the network has any
             for _ in range(epochs):
                 loss_sum, correct = 0.0, 0
-                for batch in torch.randperm(len(images), generator=generator).split(batch_size):  # type: ignore[no-untyped-call]
+                for batch in _batches(torch.randperm(len(images), generator=generator), batch_size):
                     chosen = batch.to(device)
                     inputs = images[chosen] if augment is None else augment(images[chosen], generator)
                     if not asked:  # only now, since the network may take what `augment` returns and nothing else
@@ -220,6 +222,23 @@ def _rates(**given: float) -> tuple[float, ...]:
     return tuple(map(float, given.values()))
 
 
+def _batches(order: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Cut an order into batches, of which the last is larger rather than a single image."""
+    batches: list[torch.Tensor] = [*order.split(size)]  # type: ignore[no-untyped-call]
+    if size > 1 and len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _set_learning(network: nn.Module) -> None:
+    """Put a network into training mode, but for frozen batch-norms."""
+    network.train()
+    for module in network.modules():
+        weights = [*module.parameters(recurse=False)]
+        if isinstance(module, _BatchNorm) and weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
+
+
 def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
     """Return the first weight that can learn, or refuse a network without one or of another dtype than the images."""
     weight = next((parameter for parameter in network.parameters() if parameter.requires_grad), None)
@@ -238,7 +257,7 @@ def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tenso
     network.eval()
     with torch.no_grad(), torch.random.fork_rng():
         logits = network(inputs.clone())  # it may write into what it is given
-    network.train()
+    _set_learning(network)
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - (B, classes)
         returned = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UnsupportedNetworkError(

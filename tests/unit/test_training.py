@@ -98,6 +98,35 @@ def test_every_image_is_seen_once_per_epoch():
     assert seen[:30] != seen[30:] != list(range(30))
 
 
+def test_a_last_image_alone_joins_the_batch_before():
+    images, labels = make_bars(9)
+    sizes = []
+
+    def watch(batch, _):
+        sizes.append(len(batch))
+        return batch
+
+    normed = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+    fit(normed, images, labels, epochs=2, batch_size=4, augment=watch)
+    assert sizes == [4, 5, 4, 5]
+    sizes.clear()
+    fit(make_network(), images, labels, epochs=1, batch_size=1, augment=watch)
+    assert sizes == [1] * 9
+
+
+def test_frozen_batch_norms_keep_their_statistics():
+    images, labels = make_bars(20)
+    network = make_network()
+    network[1].requires_grad_(requires_grad=False)
+    before = {name: tensor.clone() for name, tensor in network[1].state_dict().items()}
+    fit(network, images, labels, epochs=1)
+    for name, tensor in network[1].state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    network[1].requires_grad_(requires_grad=True)
+    fit(network, images, labels, epochs=1)
+    assert not torch.equal(network[1].running_mean, before["running_mean"])
+
+
 def test_every_epoch_is_told_when_it_is_over():
     images, labels = make_bars(20)
     network, told = make_network(), []
