@@ -169,7 +169,13 @@ def named_weights(program: ExportedProgram, weights: Mapping[str, Tensor], other
 
 def _place_in_memory(tensor: Tensor) -> Hashable:
     """Return where and how the numbers of a tensor lie; None where it has none."""
-    memory = memory_of(tensor) if tensor.numel() else None
+    try:
+        memory = memory_of(tensor) if tensor.numel() else None
+    except NotImplementedError:
+        raise UnsupportedNetworkError(
+            "the network uses torch.func (grad, vmap, jvp and the like) within its forward, which has no rule. Write "
+            "that part with ops alone."
+        ) from None
     if memory is None:
         return None
     return memory, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -18,6 +18,7 @@ from rlrp_nb.engine.activations import ACTIVATIONS, RANDOM
 from rlrp_nb.engine.layout import PICTURE, channels_last, order_of
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
+from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,8 @@ class Pick(Linear):
 class Placed(Linear):
     """An op that is linear in some arguments while others say where, such as ``torch.where`` by a constant condition.
 
+    What it hands on are the same numbers elsewhere, unless it is given another kind.
+
     Attributes
     ----------
     places
@@ -109,6 +112,37 @@ class Placed(Linear):
             return f"it reduces by {step.arguments['reduce']!r}; only writing and adding have a rule"
         whole = step.op != "aten.index_put" or (step.batch_dim == 0 and step.arguments["indices"][0] is None)
         return None if whole else "it writes into samples that are picked from the batch"
+
+
+@dataclass(frozen=True)
+class Overwriting(Placed):
+    """Writing numbers into places of a tensor, each into one of its own."""
+
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Refuse places that are written into more than once: which number is left is a matter of chance."""
+        if _writes_twice(arguments):
+            raise UnsupportedNetworkError(
+                f"{step.op} at {step.name} writes several numbers into one place, of which one is left, whichever it "
+                "is. Let its places be different ones, or add the numbers up, as index_add and scatter_add do."
+            )
+        return step.invoke(arguments), None
+
+
+def _writes_twice(arguments: dict[str, Any]) -> bool:
+    """Tell whether one place gets several numbers that can differ, by counting those that each gets."""
+    written = arguments.get("values", arguments.get("src", arguments.get("source")))
+    if arguments.get("accumulate") or not isinstance(written, Tensor) or written.numel() == 1:
+        return False
+    counts = torch.zeros_like(arguments["self"], dtype=torch.int64)
+    one = torch.ones((), dtype=torch.int64, device=counts.device)
+    if "indices" in arguments:
+        counts = torch.ops.aten.index_put(counts, arguments["indices"], one, accumulate=True)
+    elif "src" in arguments:
+        index = arguments["index"]
+        counts = counts.scatter_add(arguments["dim"], index, one.expand_as(index))
+    else:
+        counts = counts.index_add(arguments["dim"], arguments["index"], one.expand_as(written))
+    return bool((counts > 1).any())
 
 
 @dataclass(frozen=True)
@@ -477,7 +511,7 @@ RULES: dict[str, Rule] = {
     "aten.channel_shuffle": _spatial,
     "aten.im2col": _spatial,
     "aten.col2im": _spatial,
-    "aten.grid_sampler": Placed(places="grid"),
+    "aten.grid_sampler": Placed(kind="affine", places="grid"),
     "aten.pad": Pad(),
     "aten.constant_pad_nd": Pad(),
     **{
@@ -513,12 +547,14 @@ RULES: dict[str, Rule] = {
     "aten.index": Pick(),
     "aten.where": Placed(places="condition"),
     "aten.masked_fill": Placed(places="mask"),
-    "aten.index_put": Placed(places="indices"),
+    "aten.index_put": Overwriting(kind="affine", places="indices"),  # which may add
+    "aten.scatter": Overwriting(),
+    "aten.index_copy": Overwriting(),
     "aten.take_along_dim": Placed(places="indices"),
-    **{
-        f"aten.{name}": Placed()
-        for name in ("gather", "scatter", "scatter_add", "index_add", "index_copy", "index_fill")
-    },
+    "aten.gather": Placed(),
+    "aten.index_fill": Placed(),
+    "aten.scatter_add": Placed(kind="affine"),
+    "aten.index_add": Placed(kind="affine"),
     # gates and constants
     "aten.sigmoid": Gate(),
     "aten.hardsigmoid": Gate(),

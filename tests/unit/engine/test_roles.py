@@ -100,6 +100,20 @@ def test_silu_of_a_part_that_is_taken_twice_is_explained_as_silu(written, images
     torch.testing.assert_close(relevance(silu), relevance(lambda z: functional.silu(z[:, :2])))
 
 
+def summed(z):
+    """Return the sums of pairs of rows."""
+    pairs = torch.arange(z.shape[2]) // 2
+    return torch.zeros_like(z).index_add(2, pairs, z)
+
+
+def warped(z):
+    """Return means of neighbours."""
+    grid = functional.affine_grid(
+        torch.tensor([[[0.5, 0, 0.1], [0, 0.5, 0]]]).expand(len(z), 2, 3), list(z.shape), align_corners=False
+    )
+    return functional.grid_sample(z, grid, align_corners=False)
+
+
 @pytest.mark.parametrize(
     "product",
     [
@@ -115,6 +129,8 @@ def test_silu_of_a_part_that_is_taken_twice_is_explained_as_silu(written, images
         lambda _, z: z * torch.sigmoid(functional.instance_norm(z)),
         lambda _, z: functional.relu(z) * torch.sigmoid(z),
         lambda n, z: z[:, :1] * torch.sigmoid(z[:, :1] * n.betas),
+        lambda _, z: summed(z) * summed(torch.sigmoid(z)),
+        lambda _, z: warped(z) * warped(torch.sigmoid(z)),
         lambda _, z: z[..., :1] * torch.sigmoid(z[..., :1].transpose(2, 3)),
         lambda _, z: z[:, :1, :1] * torch.sigmoid(z[:, :1, :1].reshape(-1, 1, z.shape[3], 1)),
     ],

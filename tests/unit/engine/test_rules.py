@@ -237,6 +237,34 @@ def test_places_that_depend_on_the_input_or_pick_samples_are_refused(name):
         rn.explain(Applied(op).eval(), torch.randn(3, 4), 0)
 
 
+TWICE = {
+    "index_put": changed(lambda y, x: y.__setitem__((slice(None), [0, 1, 1]), x[:, :3])),
+    "scatter": lambda x: x.scatter(1, torch.tensor([[0, 2, 2]]).expand(len(x), 3), x.flip(1)),
+    "index_copy": lambda x: x.index_copy(1, torch.tensor([3, 3]), x[:, :2]),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_places_that_are_written_into_twice_are_refused(name):
+    with pytest.raises(rn.UnsupportedNetworkError, match=rf"aten\.{name} at {name}.* writes several numbers into one"):
+        rn.explain(Applied(TWICE[name]).eval(), torch.randn(3, 4), 0)
+
+
+@pytest.mark.parametrize("fill", [lambda x, at: x.index_fill(1, at, 3.0), lambda x, at: x.scatter(1, at[None], 3.0)])
+def test_one_number_may_be_written_into_a_place_twice(fill):
+    x = torch.randn(1, 4)
+    found = rn.explain(Applied(lambda x: fill(x, torch.tensor([1, 1]))).eval(), x, [0, 1]).relevance[0]
+    assert torch.equal(found, torch.stack([x[0] * torch.tensor([1.0, 0, 0, 0]), torch.zeros(4)]))
+
+
+def test_sums_of_the_input_by_places_are_no_moves_of_it():
+    """The flat rule carries relevance to where numbers came from, and would hand each summand the whole."""
+    bins = torch.tensor([0, 0, 1, 1])
+    network = nn.Sequential(Applied(lambda x: x.new_zeros(len(x), 2).index_add(1, bins, x)), nn.Linear(2, 3)).eval()
+    with pytest.raises(rn.UnsupportedNetworkError, match="the flat rule needs a convolution or dense layer at the inp"):
+        rn.explain(network, torch.rand(2, 4), 0, "epsilon-plus-flat")
+
+
 def test_every_rule_is_named_after_an_op_that_exists():
     # _adaptive_avg_pool1d and the like are named for symmetry and do not exist in every rank
     unknown = [name for name in RULES if not hasattr(torch.ops.aten, name.removeprefix("aten."))]

@@ -71,3 +71,9 @@ def test_what_a_transform_does_not_follow_is_explained_in_it(explained):
 def test_a_mode_in_which_tensors_have_no_values_is_refused(residual, images):
     with FakeTensorMode(), pytest.raises(rn.InputError, match="under a FakeTensorMode"):
         rn.explain(residual, images, 1)
+
+
+def test_a_network_that_uses_a_transform_is_refused(written, images):
+    network = written(lambda n, x: n.classify(n.conv(x)) + torch.func.grad(lambda z: (z**2).sum())(x).mean())
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"uses torch\.func .* within its forward"):
+        rn.explain(network, images)
