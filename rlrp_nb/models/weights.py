@@ -1,18 +1,15 @@
 """Weights: finding the file, downloading it, checking it, and putting it into a network once, without a second copy."""
 
 import hashlib
-import pickletools
 import re
 import reprlib
 import urllib.error
 import urllib.request
 import uuid
-import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from http.client import HTTPException
-from io import BytesIO
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlparse
@@ -25,6 +22,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.errors import WeightsError
 from rlrp_nb.home import absolute
+from rlrp_nb.models.archive import check_archive
 from rlrp_nb.printable import printable
 
 _CHUNK = 1 << 20
@@ -33,18 +31,6 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _NAMED = 3  # how many keys an error names
 _STARTS = b"PK", b"\x80"  # of the archives that torch.save writes, and of the pickles that it wrote before torch 1.6
 _SHOWN = 12  # bytes of a file that is none of them
-_ARCHIVE = b"PK\x03\x04"  # by which torch.load tells the two apart
-_PICKLES = 5  # one after the other in a file that is no archive; numbers follow
-_MOST_VALUES = 10_000_000
-"""How many values a pickle may stand for, each counted again within all that hold it; DenseNet-201: < 200,000."""
-_SHORT, _MOST_LONG = 2**32, 1000
-_MOST_FLOATS = 30_000
-"""Of numbers from 2**32 on and of floats, a few in a state dict, a file can choose very many that a dict, or in tuples
-as its keys, tells apart by comparing each with all others. Names are not such, whose hashes nobody can choose."""
-_TO_MEMO = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
-_FROM_MEMO = {"GET", "BINGET", "LONG_BINGET"}
-_INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
-"""What puts values into one that is there already, and that others may hold."""
 _LONG = 200  # signs of a name, of which no more are shown
 
 
@@ -200,9 +186,7 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
         if path.suffix == ".safetensors":
             # what load_file returns is the file itself
             return OrderedDict((key, tensor.clone()) for key, tensor in load_file(path).items())
-        if zipfile.is_zipfile(path):  # files from before torch 1.6 are no archives
-            _check_stored(path)
-        _check_pickles(path)
+        check_archive(path)
         # mapped, the weights would change with the file, and saving them to it again would end the process
         state = torch.load(path, map_location="cpu", mmap=False, weights_only=True)
     except WeightsError:
@@ -255,112 +239,6 @@ def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     return tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta or tensor.is_quantized)
-
-
-def _check_stored(path: Path) -> None:
-    """Refuse an archive that somebody compressed: a small one could fill the memory."""
-    with zipfile.ZipFile(path) as archive:
-        packed = [record.filename for record in archive.infolist() if record.compress_type != zipfile.ZIP_STORED]
-    if packed:
-        raise WeightsError(
-            f"the weights file {printable(path)} is a compressed archive ({_listed(packed)}), which cannot be read: "
-            "save it anew with torch.save(network.state_dict(), path)."
-        )
-
-
-def _check_pickles(path: Path) -> None:
-    """Refuse a small file that stands for very many values, such as tuples of one and the same tuple, nested.
-
-    As a dict's key these would be hashed, and in an error shown, each time anew: for years, and nothing can stop it.
-    """
-    try:
-        with path.open("rb") as file:
-            archive = file.read(len(_ARCHIVE)) == _ARCHIVE
-            file.seek(0)
-            if archive:  # another reader might find another record of that name
-                record = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # noqa: SLF001 - it has no public name
-                fine = _is_small(_parts(BytesIO(record)))
-            else:
-                fine = all(_is_small(_parts(file)) for _ in range(_PICKLES))
-    except OverflowError:
-        raise WeightsError(
-            f"the weights file {printable(path)} holds more than {_MOST_FLOATS:,} numbers that are in no tensor, or "
-            f"{_MOST_LONG:,} of them are beyond 32 bits, and a state dict is names and tensors: save one with "
-            "torch.save(network.state_dict(), path)."
-        ) from None
-    if not fine:
-        raise WeightsError(
-            f"the weights file {printable(path)} holds values within values that are more than {_MOST_VALUES:,} or "
-            "have no end, and a state dict is names and tensors: save one with "
-            "torch.save(network.state_dict(), path)."
-        )
-
-
-def _parts(file: IO[bytes]) -> list[list[int]]:
-    """Return for each value that a pickle makes which others it holds, by their places; none of it is made.
-
-    Raises
-    ------
-    OverflowError
-        There are very many floats or long numbers.
-    """
-    parts: list[list[int]] = [[]]  # the first stands for all numbers and texts
-    stack: list[int] = []
-    marks: list[int] = []
-    memo: dict[int, int] = {}
-    floats = longs = 0
-    for code, argument, _ in pickletools.genops(file):
-        floats += isinstance(argument, float)
-        longs += isinstance(argument, int) and abs(argument) >= _SHORT
-        if floats > _MOST_FLOATS or longs > _MOST_LONG:
-            raise OverflowError
-        place = len(memo) if argument is None else argument
-        if code.name == "MARK":
-            marks.append(len(stack))
-        elif code.name in _TO_MEMO:
-            memo[place] = stack[-1]
-        elif code.name in _FROM_MEMO:
-            stack.append(memo[place])
-        else:
-            marked = pickletools.markobject in code.stack_before
-            bottom = marks.pop() if marked else len(stack)
-            bottom -= code.stack_before.index(pickletools.markobject) if marked else len(code.stack_before)
-            if bottom < 0:
-                raise ValueError(f"{code.name} takes more than there is")
-            taken = stack[bottom:]
-            del stack[bottom:]
-            if code.name in _INTO:
-                parts[taken[0]] += taken[1:]
-                stack.append(taken[0])
-            elif code.stack_after and (taken or code.name.startswith("EMPTY")):
-                parts.append(taken)
-                stack.append(len(parts) - 1)
-            else:
-                stack += [0] * len(code.stack_after)
-    return parts
-
-
-def _is_small(parts: list[list[int]]) -> bool:
-    """Tell whether values, each with all that is in it, are few, and none is within itself."""
-    sizes = [0] * len(parts)  # not known yet; below 0 while those in it are counted
-    total = 0
-    for first in range(len(parts)):
-        path = [first]
-        while path:
-            value = path[-1]
-            if sizes[value] > 0:
-                path.pop()
-            elif unknown := [part for part in parts[value] if sizes[part] <= 0]:
-                if sizes[value] < 0:
-                    return False
-                sizes[value] = -1
-                path += unknown
-            else:
-                sizes[value] = 1 + sum(sizes[part] for part in parts[value])
-                total += sizes[value]
-                if total > _MOST_VALUES:  # before the sizes themselves become long numbers
-                    return False
-    return True
 
 
 def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", source: str) -> None:
