@@ -89,7 +89,7 @@ def fit(
     rate, decay = _rates(learning_rate=learning_rate, weight_decay=weight_decay)
     device = _learning(network, images).device
     generator = torch.Generator().manual_seed(seed)
-    images, labels = images.to(device), labels.to(device)
+    images, labels = images.detach().to(device), labels.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
     steps = epochs * len(_batches(torch.arange(len(images)), batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
@@ -97,7 +97,7 @@ def fit(
     asked = False
     _set_learning(network)
     try:
-        with torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
+        with torch.enable_grad(), torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
             torch.manual_seed(seed)  # dropout, if the network has any
             for _ in range(epochs):
                 loss_sum, correct = 0.0, 0
@@ -153,7 +153,7 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
         The images and labels do not belong together, an image holds NaN or infinite values, or `batch_size` is no
         positive integer.
     UnsupportedNetworkError
-        A part of the network is in training mode.
+        A part of the network is in training mode, or it returns no finite logits (B, classes).
     """
     _check(images, labels)
     (batch_size,) = check_whole(1, batch_size=batch_size)
@@ -162,7 +162,15 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
     hits = 0
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
-        hits += int((network(images[chosen].to(device, copy=True)).argmax(dim=1) == labels[chosen].to(device)).sum())
+        logits = network(images[chosen].to(device, copy=True))
+        _check_logits(logits, len(labels[chosen]), labels[chosen], start)
+        if not bool(logits.isfinite().all()):
+            last = start + len(logits) - 1
+            raise UnsupportedNetworkError(
+                f"the network returns NaN or infinite logits for an image of {start} to {last}: they name no class. "
+                "Check its weights."
+            )
+        hits += int((logits.argmax(dim=1) == labels[chosen].to(logits.device)).sum())
     return hits / len(images)
 
 
@@ -258,15 +266,19 @@ def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tenso
     with torch.no_grad(), torch.random.fork_rng():
         logits = network(inputs.clone())  # it may write into what it is given
     _set_learning(network)
-    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - (B, classes)
+    _check_logits(logits, len(inputs), labels, 0)
+
+
+def _check_logits(logits: object, count: int, labels: torch.Tensor, first: int) -> None:
+    """Refuse what is no logits of so many images, and labels, from that of image `first` on, that are no class."""
+    if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != count:  # noqa: PLR2004 - (B, classes)
         returned = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UnsupportedNetworkError(
-            f"the network returns {returned} for {len(inputs)} image; accepted are logits (B, classes)."
-        )
+        images = f"{count} image{'s' * (count != 1)}"
+        raise UnsupportedNetworkError(f"the network returns {returned} for {images}; accepted are logits (B, classes).")
     wrong = (labels < 0) | (labels >= logits.shape[1])
     if bool(wrong.any()):
         image = int(wrong.nonzero()[0])
         raise InputError(
-            f"label {int(labels[image])} of image {image} is no class of this network; accepted is 0 to "
+            f"label {int(labels[image])} of image {first + image} is no class of this network; accepted is 0 to "
             f"{logits.shape[1] - 1}."
         )

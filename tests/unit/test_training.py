@@ -153,6 +153,54 @@ def test_jitter_moves_a_little():
     assert (centres.std(dim=1) > 0.3).all()  # every image by its own amount
 
 
+@pytest.mark.parametrize(
+    ("network", "labels", "error", "message"),
+    [
+        (nn.Conv2d(1, 2, 8), LABELS, UnsupportedNetworkError, r"returns \(4, 2, 1, 1\) for 4 images; accepted are log"),
+        (nn.Flatten(0), LABELS, UnsupportedNetworkError, r"returns \(256,\) for 4 images"),
+        (nn.LSTM(64, 2), LABELS, UnsupportedNetworkError, "returns tuple for 4 images"),
+        (
+            nn.Linear(64, 2),
+            LABELS + 1,
+            InputError,
+            "label 2 of image 1 is no class of this network; accepted is 0 to 1",
+        ),
+    ],
+)
+def test_accuracy_of_what_names_no_class_is_refused(network, labels, error, message):
+    flat = nn.Identity() if isinstance(network, nn.Conv2d | nn.Flatten) else nn.Flatten()
+    with pytest.raises(error, match=message):
+        measure_accuracy(nn.Sequential(flat, network).eval(), IMAGES, labels)
+
+
+def test_accuracy_of_logits_that_are_no_numbers_is_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2)).eval()
+    nn.init.constant_(network[1].bias, float("nan"))
+    with pytest.raises(
+        UnsupportedNetworkError, match="returns NaN or infinite logits for an image of 2 to 3: they nam"
+    ):
+        measure_accuracy(Halves(network).eval(), IMAGES, LABELS, batch_size=2)
+
+
+class Halves(nn.Module):
+    """Zeros at first, and then what the network says."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.asked = network, 0
+
+    def forward(self, x):
+        self.asked += 1
+        return self.network(x) if self.asked > 1 else x.new_zeros(len(x), 2)
+
+
+def test_images_that_require_a_gradient_get_none_and_no_grad_is_no_hindrance():
+    images = IMAGES.clone().requires_grad_()
+    with torch.no_grad():
+        fit(make_network(), images, LABELS, epochs=1)
+    assert images.grad is None
+
+
 def test_accuracy_is_the_share_that_is_right():
     network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten()).eval()
     network.register_parameter("unused", nn.Parameter(torch.zeros(1)))
