@@ -93,8 +93,8 @@ def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, l
     for step in graph.steps:
         if step.index not in reached:
             continue
-        # the gradient flows into gates too, where any op may stand
-        gate = step.index not in signals
+        # the gradient flows into gates too, where any op may stand; autograd knows no derivative of this one
+        gate = step.index not in signals and step.op != "aten.copy"
         treatments[step.index] = Differentiate() if gate else _treatment(step, method, first=step.index in first)
         receivers[step.index] = step.sources if gradient else step.signals
     if not ledger:

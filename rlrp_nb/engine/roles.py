@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 _SIX = 6.0
 _ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
 _POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm", "aten.instance_norm"})
+_MOVES = {
+    *(
+        f"aten.{name}nearest{suffix}{n}d"
+        for n in (1, 2, 3)
+        for name, suffix in (("upsample_", ""), ("_upsample_", "_exact"))
+    ),
+    *(f"aten.{name}" for name in ("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "im2col")),
+}
+"""Affine ops every number of whose output is one of their input."""
 _COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")
 _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")
 _IN_ORDER = frozenset({f"aten.{name}" for name in (*_COPIES, *_VIEWS)})
@@ -136,7 +145,8 @@ def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: _Kn
 
 def _move(step: Step, by_index: _Known) -> _Move | None:
     """Return which op changes the order of numbers, or leaves out some, as a slice does, and how; else None."""
-    moves = step.rule is not None and step.rule.kind == "shape" and not _is_in_order(step, by_index)
+    moves = step.op in _MOVES or (step.rule is not None and step.rule.kind == "shape")
+    moves = moves and not _is_in_order(step, by_index)
     if not moves or len(step.sources) != 1:
         return None
     how = {k: "source" if isinstance(v, Ref) and v.index in step.sources else v for k, v in step.arguments.items()}

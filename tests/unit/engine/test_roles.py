@@ -46,6 +46,9 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
     assert any(gated for _, gated in found.values())
 
 
+LARGER, UNSHUFFLE, SHUFFLE = nn.UpsamplingNearest2d(scale_factor=2), nn.PixelUnshuffle(2), nn.PixelShuffle(2)
+
+
 @pytest.mark.parametrize(
     "silu",
     [
@@ -71,6 +74,8 @@ def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, acti
         lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
         lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
         lambda _, z: (2 * z.transpose(2, 3) * torch.sigmoid(z.transpose(2, 3) + 0)).transpose(2, 3) / 2,
+        lambda _, z: (LARGER(z) * LARGER(torch.sigmoid(z)))[..., ::2, ::2],
+        lambda _, z: SHUFFLE(UNSHUFFLE(z) * UNSHUFFLE(torch.sigmoid(z))),
     ],
 )
 def test_silu_written_by_hand_is_explained_as_silu(written, images, silu):

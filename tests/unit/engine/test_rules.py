@@ -300,6 +300,20 @@ def test_gate_is_held_constant(written, images):
     torch.testing.assert_close(relevance, images * gradient)
 
 
+def test_the_gradient_goes_through_a_gate_that_is_written_by_parts(written, images):
+    def gated(n, x):
+        z = n.conv(x)
+        gate = torch.ones_like(z)
+        gate[:, :2] = torch.sigmoid(z.mean((2, 3), keepdim=True))[:, :2]
+        return n.classify(z * gate)
+
+    network = written(gated)
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+    found = rn.explain(network, images, 1, "gradient-x-input").relevance[:, 0]
+    torch.testing.assert_close(found, images * gradient)
+
+
 def test_layer_norm_holds_the_standard_deviation_constant():
     torch.manual_seed(0)
     network = nn.Sequential(nn.LayerNorm((3, 4)), nn.Flatten(), nn.Linear(12, 3)).double().eval()
