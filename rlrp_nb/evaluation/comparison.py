@@ -347,7 +347,7 @@ def _percent(share: float) -> str:
 
 def _plain(text: str) -> str:
     """Return text that Markdown and a terminal show as it is: names are the user's, reasons speak of files and code."""
-    return re.sub(r"[\\`*_\[\]<|$~&]", r"\\\g<0>", printable(" ".join(text.split())))
+    return re.sub(r"[\\`*_\[\]<>|$~&#]", r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def _cell(row: Row | None) -> str:

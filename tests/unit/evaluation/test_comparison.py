@@ -110,7 +110,7 @@ def test_names_of_ones_own_are_shown_in_markdown_as_they_are():
     assert "| Method | M\\_1 \\[X\\] ↑ |" in table
     assert "| C\\|D | " in table
     assert "\n- **A B**: what a b does.\n" in rest
-    assert "\n- C\\|D, m, 1 x: no \\<b> in \\`x\\`" in rest
+    assert "\n- C\\|D, m, 1 x: no \\<b\\> in \\`x\\`" in rest
     found = comparison(DRAWN[:1, None], [metric("$m$")], ["~~a~~ &lt;"])
     assert "| Method | \\$M\\$ ↑ |" in found.grid()
     assert "| \\~\\~A\\~\\~ \\&LT; | " in found.grid()
