@@ -85,7 +85,7 @@ def to_html(
         If the name does not end in ``.html`` or ``.htm``.
     """
     target = check_output(path, (".html", ".htm"))
-    page = render(build_scene(_listed(explanations), title=title))
+    page = render(build_scene(_listed(explanations), title=title, most=_MAX_BYTES))
     return write_whole(target, lambda file: file.write(page.encode()))
 
 

@@ -346,8 +346,12 @@ def _percent(share: float) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return text that Markdown and a terminal show as it is: names are the user's, reasons speak of files and code."""
-    return re.sub(r"[\\`*_\[\]<>|$~&#]", r"\\\g<0>", printable(" ".join(text.split())))
+    """Return text that Markdown and a terminal show as it is: names are the user's, reasons speak of files and code.
+
+    Notebooks look for mathematics and headings whatever is escaped by a backslash, so these signs are named.
+    """
+    named = re.sub(r"[&\\$#]", lambda sign: f"&#{ord(sign[0])};", printable(" ".join(text.split())))
+    return re.sub(r"(?<!&)[`*_\[\]<>|~]", r"\\\g<0>", named)
 
 
 def _cell(row: Row | None) -> str:

@@ -21,6 +21,8 @@ _ARCHIVE = b"PK\x03\x04"  # by which torch.load tells the two layouts apart
 _PICKLES = 5  # one after the other in a file that is no archive; numbers follow
 _MOST_VALUES = 10_000_000
 """How many values a pickle may stand for, each counted again within all that hold it; DenseNet-201: < 200,000."""
+_MOST_STEPS = 5_000_000
+"""How many steps a pickle may take, for each of which something is noted here; DenseNet-201: < 100,000."""
 _MOST_KEYS = 1000
 """Keys that are no texts. Of numbers and tuples a file can choose very many that a dict tells apart only by comparing
 each with all others; of texts it cannot, as their hashes are drawn anew in each process."""
@@ -106,7 +108,9 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
     As a dict's key these would be hashed, and in an error shown, each time anew: for years, and nothing can stop it.
     """
     made = _Made(file)
-    if made.never:
+    if made.is_long:
+        reason = f"takes more than {_MOST_STEPS:,} steps to be read"
+    elif made.never:
         reason = f"holds something else, such as a {made.never}"
     elif made.keys > _MOST_KEYS:
         reason = f"holds {made.keys:,} keys that are no texts"
@@ -128,17 +132,23 @@ class _Made:
         How many keys of dicts are no texts.
     never : str
         The name of what it makes and no state dict has; empty where there is none.
+    is_long : bool
+        Whether it goes on after as many steps as any state dict takes; the rest is not looked at.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
         self.parts: list[list[int]] = [[], []]
         self.keys = 0
         self.never = ""
+        self.is_long = False
         self._dicts: set[int] = set()  # the places of OrderedDict itself
         stack: list[int] = []
         marks: list[int] = []
         memo: dict[int, int] = {}
-        for code, argument, _ in pickletools.genops(file):
+        for step, (code, argument, _) in enumerate(pickletools.genops(file)):
+            if step >= _MOST_STEPS:
+                self.is_long = True
+                break
             place = len(memo) if argument is None else argument
             if code.name == "MARK":
                 marks.append(len(stack))

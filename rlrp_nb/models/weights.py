@@ -183,7 +183,7 @@ def read_state(path: Path) -> "OrderedDict[str, torch.Tensor]":
     if not there:
         raise WeightsError(f"there is no weights file {str(path)!r} (looked for at {str(absolute(path))!r}).")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             # what load_file returns is the file itself
             return OrderedDict((key, tensor.clone()) for key, tensor in load_file(path).items())
         check_archive(path)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rlrp_nb.engine.explanation import Explanation
 
+_MOST_TARGETS = 100  # each entry of the menu says of every map whether it is shown
 _HOVER = "row %{y}, column %{x}<br>relevance %{z:.3e}<extra></extra>"
 
 
@@ -53,7 +54,8 @@ def figure(
     MissingPackageError
         If plotly is not installed.
     InputError
-        If the heatmap is not two-dimensional or holds NaN or infinity, or an argument is out of its range.
+        If the heatmap is not two-dimensional or holds NaN or infinity, there are more than 100 targets, or an argument
+        is out of its range.
     """
     try:
         from plotly import graph_objects as go  # noqa: PLC0415 - an optional package
@@ -74,6 +76,11 @@ def figure(
     if photo is not None:
         drawn.add_trace(go.Image(source=_data_uri(photo), hovertemplate="row %{y}, column %{x}<extra></extra>"), 1, 1)
     count = explanation.targets.shape[1]
+    if count > _MOST_TARGETS:
+        raise InputError(
+            f"the explanation has {count:,} targets, and the figure's menu at most {_MOST_TARGETS}: explain fewer at a "
+            "time, or draw one by rlrp_nb.plots.picture.picture."
+        )
     titles = [html.escape(headline(explanation, k, sample, isolate=True), quote=False) for k in range(count)]
     for k in range(count):
         values = explanation.heatmap(k, sample).detach().cpu().double().numpy()

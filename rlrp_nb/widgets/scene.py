@@ -35,11 +35,13 @@ _NAMESAKE = "input (layer)"
 _STRONGEST = 24
 _LIKELIEST = 10
 _FLOAT16_BUDGET = 5_000_000  # bytes; where the layers would be larger together, they are sent as int8
+_MOST_BYTES = 16_000_000  # of words and numbers beside the maps, which every browser tab reads whole
+_ROW = 100  # bytes that a row of a ledger, or a target, has at least
 _CHANNELS_AND_PLANE = 3
 _BATCH_TARGETS_IMAGE = 5
 
 
-def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = None) -> Tree:
+def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = None, most: int = _MOST_BYTES) -> Tree:
     """Gather explanations of one network into a tree that the browser can show.
 
     Explanations of the same photograph stand together, whatever their methods and targets.
@@ -50,6 +52,8 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
         At least one. All of the same network.
     title : str or None
         Heading; None asks why the first image got its class.
+    most : int
+        How many bytes names and ledgers may have; maps are not counted.
 
     Returns
     -------
@@ -60,9 +64,9 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
     ------
     InputError
         If there is no explanation, something else stands in the list, the networks differ, also where they have one
-        name, or the title is no text.
+        name, there are too many targets and layers, or the title is no text.
     """
-    _check(explanations)
+    _check(explanations, most)
     if not isinstance(title, str | None):
         raise InputError(f"The title is a {type(title).__name__}; give a text, or None for a question about the class.")
     first = explanations[0]
@@ -185,7 +189,7 @@ def choices(scene: Tree, kind: str) -> list[int] | list[str]:
     return list(dict.fromkeys(layer["name"] for result in results for layer in result["layers"]))
 
 
-def _check(explanations: "Sequence[Explanation]") -> None:
+def _check(explanations: "Sequence[Explanation]", most: int = _MOST_BYTES) -> None:
     if not explanations:
         raise InputError("There is nothing to show: the list of explanations is empty. Pass at least one.")
     for position, explanation in enumerate(explanations):
@@ -202,6 +206,7 @@ def _check(explanations: "Sequence[Explanation]") -> None:
                 f"Item {position} has logits of shape {tuple(explanation.logits.shape)}; only explanations of classes, "
                 "(samples, classes), can be shown."
             )
+    _check_extent(explanations, most)
     networks = sorted({explanation.network for explanation in explanations})
     if len(networks) > 1:
         raise InputError(
@@ -210,6 +215,22 @@ def _check(explanations: "Sequence[Explanation]") -> None:
     if len({explanation.categories for explanation in explanations}) > 1:
         raise InputError(
             f"The explanations of {networks[0]!r} call its classes by different names; write one page each."
+        )
+
+
+def _check_extent(explanations: "Sequence[Explanation]", most: int) -> None:
+    """Refuse what would be too large however short its numbers are, before anything is made of it."""
+    total = 0
+    for explanation in explanations:
+        samples, targets = explanation.targets.shape
+        rows = [account.layer for account in explanation.accounts or ()] or [*explanation.layers]
+        label = max(map(len, explanation.categories or ()), default=0)
+        total += samples * targets * (_ROW + label)
+        total += samples * targets * sum(_ROW + len(name) for name in rows) * bool(explanation.layers)
+    if total > most:
+        raise InputError(
+            f"The names and ledgers alone would be {total / 1e6:.0f} MB, and at most {most / 1e6:.0f} are shown. Put "
+            "fewer pictures, classes, methods or layers together."
         )
 
 

@@ -112,8 +112,10 @@ def test_names_of_ones_own_are_shown_in_markdown_as_they_are():
     assert "\n- **A B**: what a b does.\n" in rest
     assert "\n- C\\|D, m, 1 x: no \\<b\\> in \\`x\\`" in rest
     found = comparison(DRAWN[:1, None], [metric("$m$")], ["~~a~~ &lt;"])
-    assert "| Method | \\$M\\$ ↑ |" in found.grid()
-    assert "| \\~\\~A\\~\\~ \\&LT; | " in found.grid()
+    assert "| Method | &#36;M&#36; ↑ |" in found.grid()
+    assert "| \\~\\~A\\~\\~ &#38;LT; | " in found.grid()
+    found = comparison(DRAWN[:1, None], [metric("m")], ["# \\(x\\)"])
+    assert "| &#35; &#92;(X&#92;) | " in found.grid()
 
 
 def test_one_method_alone_is_the_best_of_nothing():
@@ -189,8 +191,8 @@ def test_no_name_in_the_markdown_tells_the_terminal_what_to_do():
     found = dataclasses.replace(found, contenders=(evil,), setting=("Network: Net\x1b[2J",))
     for text in (found.to_markdown(), found.protocol()):
         assert all(line.isprintable() for line in text.split("\n"))
-        assert r"A\\x1b\]0;owned\\x07" in text  # which Markdown shows as A\x1b]0;owned\x07
-        assert r"no layer \\x1b\[2J\\u202e." in text
+        assert r"A&#92;x1b\]0;owned&#92;x07" in text  # which Markdown shows as A\x1b]0;owned\x07
+        assert r"no layer &#92;x1b\[2J&#92;u202e." in text
     assert r"Network: Net\x1b[2J" in found.protocol()
 
 

@@ -112,6 +112,13 @@ def test_what_no_state_dict_holds_is_not_made(tmp_path, kind, legacy):
         read_state(tmp_path / "file.pth")
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_file_that_takes_very_many_steps_is_refused(tmp_path, legacy):
+    write_pickle(tmp_path / "file.pth", b"\x80\x02](" + b"]" * 6_000_000 + b"e.", legacy=legacy)
+    with pytest.raises(WeightsError, match="takes more than 5,000,000 steps to be read, and is not loaded"):
+        read_state(tmp_path / "file.pth")
+
+
 def test_an_archive_of_two_tables_of_contents_is_refused(tmp_path):
     """PyTorch reads the one where the end says it is, zipfile the one just before the end."""
     path = tmp_path / "file.pth"

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+import rlrp_nb as rn
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots import colormap
 from rlrp_nb.plots.figure import figure
@@ -76,6 +78,13 @@ def test_impossible_options_are_refused(explanation):
         figure(explanation, sample=1)
     with pytest.raises(InputError, match="theme"):
         figure(explanation, theme="jet")
+
+
+def test_more_targets_than_a_menu_can_hold_are_refused():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 101)).eval()
+    explanation = rn.explain(network, torch.ones(1, 1, 2, 2), range(101))
+    with pytest.raises(InputError, match="has 101 targets, and the figure's menu at most 100"):
+        explanation.plot()
 
 
 def test_a_missing_plotly_is_named(explanation, monkeypatch):

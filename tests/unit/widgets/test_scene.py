@@ -10,7 +10,9 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.data.sample import sample_image
+from rlrp_nb.engine.accounts import Account
 from rlrp_nb.engine.classic import Epsilon
+from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError
 from rlrp_nb.export import render
@@ -33,6 +35,29 @@ def explanation(classifier):
 @pytest.fixture(scope="module")
 def scene(explanation):
     return build_scene([explanation])
+
+
+def of_names(targets, names, length=1):
+    """Return an explanation whose layers have one number and names of so many characters."""
+    network = nn.Sequential(nn.Conv2d(1, 4, 2), nn.Flatten(), nn.Linear(4, targets)).eval()
+    explanation = rn.explain(network, torch.ones(1, 1, 2, 2), range(targets))
+    explanation.layers = Layers([((f"{n:0{length}}",), torch.ones(1, targets, 1)) for n in range(names)], {})
+    explanation.accounts = tuple(Account(f"{n:0{length}}", "conv", torch.ones(5, targets, 1)) for n in range(names))
+    return explanation
+
+
+@pytest.mark.parametrize(("targets", "names", "length"), [(400, 50, 10_000), (500, 400, 1)])
+def test_names_and_ledgers_beyond_what_can_be_shown_are_refused_before_they_are_made(
+    targets, names, length, monkeypatch
+):
+    explanation = of_names(targets, names, length)
+    monkeypatch.setattr(scene_module, "_ledger", None)  # what would make them
+    with pytest.raises(
+        InputError, match=r"names and ledgers alone would be \d+ MB, and at most 16 are shown\. Put fewe"
+    ):
+        build_scene([explanation])
+    with pytest.raises(InputError, match="and at most 8 are shown"):
+        explanation.to_html("page.html")
 
 
 def test_the_heatmap_comes_back(explanation, scene):
