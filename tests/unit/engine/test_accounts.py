@@ -68,6 +68,26 @@ def test_the_ledger_can_be_asked_for_later(residual, images):
     ).ledger(1, 1)
 
 
+def rescale(network):
+    """Make the same function of other neurons, as before quantisation."""
+    with torch.no_grad():
+        for part in (network[2].weight, network[2].bias):
+            part[0].mul_(8)
+        network[4].weight[:, 0].div_(8)
+
+
+def test_the_ledger_of_the_same_function_by_other_neurons_is_refused():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    explanation = rn.explain(network, torch.randn(2, 6), [0, (1, 2)])
+    assert rn.explain(network, torch.randn(2, 6)).ledger().worst_residual < 1e-5
+    logits = network(torch.ones(1, 6))
+    rescale(network)
+    torch.testing.assert_close(network(torch.ones(1, 6)), logits)
+    with pytest.raises(rn.InputError, match="has changed since"):
+        explanation.ledger()
+
+
 @pytest.mark.parametrize(
     "change",
     [
