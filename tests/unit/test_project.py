@@ -137,4 +137,4 @@ def test_the_wheel_has_what_is_needed_and_nothing_else(tmp_path):
     modules = {f"rlrp_nb/{path.relative_to(ROOT / 'rlrp_nb')}" for path in (ROOT / "rlrp_nb").rglob("*.py")}
     assert modules <= names
     assert "License-Expression: BSD-3-Clause" in metadata
-    assert "Requires-Python: >=3.10" in metadata
+    assert "Requires-Python: >=3.11" in metadata
