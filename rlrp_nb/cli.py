@@ -352,13 +352,13 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _lab(options: argparse.Namespace) -> int:
-    package = Path(rlrp_nb.__file__).parent
-    places = [package.parent / "notebooks", package / "notebooks"]
-    folder = next((place for place in places if any(place.glob("*.ipynb"))), None)
-    if folder is None:
+    root = Path(rlrp_nb.__file__).parents[1]
+    folder = root / "notebooks"
+    # beside an installed package such a folder is another project's
+    if not (root / "pyproject.toml").exists() or not any(folder.glob("*.ipynb")):
         raise InputError(
-            f"there are no notebooks (looked in {' and '.join(map(str, places))}): "
-            "they are in the project's repository: clone it, and install it there with pip install -e '.[lab]'."
+            f"there are no notebooks of this project in {folder}: they are in its repository; clone it, and install it "
+            "there with pip install -e '.[lab]'."
         )
     if find_spec("jupyterlab") is None:
         raise MissingPackageError(

@@ -419,6 +419,7 @@ def test_fetching_what_is_there(run):
 def test_the_notebooks_open_in_jupyterlab(monkeypatch, tmp_path, capfd):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "first.ipynb").write_text("{}", encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(rlrp_nb, "__file__", str(tmp_path / "rlrp_nb" / "__init__.py"))
     assert cli.main(["lab", "--version"]) == 0
     assert capfd.readouterr().out.startswith("4.")
@@ -432,6 +433,10 @@ def test_missing_notebooks_and_a_missing_jupyterlab_are_named(run, monkeypatch, 
     assert "there are no notebooks" in err
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks" / "first.ipynb").write_text("{}", encoding="utf-8")
+    code, _, err = run("lab")
+    assert code == 2
+    assert "there are no notebooks of this project" in err  # but another's, as in site-packages
+    (tmp_path / "pyproject.toml").touch()
     monkeypatch.setattr(cli, "find_spec", lambda _name: None)
     code, _, err = run("lab")
     assert code == 2
