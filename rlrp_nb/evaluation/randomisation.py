@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole, is_whole
-from rlrp_nb.engine.modules import INTERNAL
+from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
@@ -179,11 +179,10 @@ def _layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
             f"{shortlist(left)} cannot be drawn anew, since the module has no reset_parameters(); give it this method, "
             "so that the network can become wholly random."
         )
-    hidden = _hidden(network)
-    if hidden:
+    if hidden := _hidden(network):
         raise UnsupportedNetworkError(
-            f"{shortlist(hidden)} holds weights that are not registered with the network, so that they would stay as "
-            "they are: put modules into an nn.ModuleList or nn.ModuleDict, and weights into an nn.ParameterList."
+            f"{shortlist(hidden)} leads to weights that are not registered with the network, so that they would stay "
+            "trained: put modules into an nn.ModuleList or nn.ModuleDict, and weights into an nn.ParameterList."
         )
     if not layers:
         raise UnsupportedNetworkError("the network has no weights, so that none can be drawn anew.")
@@ -191,23 +190,9 @@ def _layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _hidden(network: nn.Module) -> list[str]:
-    """Name the attributes in whose lists, tuples or dicts there are weights that the network does not know of."""
-    known = {id(part) for part in (*network.modules(), *network.parameters())}
-    found = []
-    for name, module in network.named_modules():
-        ahead = [(key, value) for key, value in vars(module).items() if key not in INTERNAL]
-        while ahead:
-            key, value = ahead.pop()
-            if id(value) in known:
-                continue
-            known.add(id(value))
-            if isinstance(value, nn.Parameter) or (
-                isinstance(value, nn.Module) and any(True for _ in value.parameters())
-            ):
-                found.append(f"{name}.{key}".removeprefix("."))
-            elif isinstance(value, list | tuple | dict):
-                ahead += [(key, part) for part in (value.values() if isinstance(value, dict) else value)]
-    return list(dict.fromkeys(found))
+    """Name the attributes and methods that lead to weights which the network does not know of."""
+    weights = [name for name, held in Reach(network).tensors if isinstance(held, nn.Parameter) or held.requires_grad]
+    return list(dict.fromkeys(weights))
 
 
 def _groups(layers: Sequence[tuple[str, nn.Module]], stages: int | None) -> list[list[tuple[str, nn.Module]]]:

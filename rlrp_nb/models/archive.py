@@ -31,11 +31,15 @@ _FROM_MEMO = {"GET", "BINGET", "LONG_BINGET"}
 _INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
 """What puts values into one that is there already, and that others may hold."""
 _DICT = ("collections", "OrderedDict")
-_NEVER = {
-    *(("builtins", "bytearray"), ("builtins", "set"), ("collections", "Counter"), ("_codecs", "encode")),
-    *(("torch._utils", f"_rebuild_device_tensor_from_{source}") for source in ("cpu_tensor", "numpy")),
+_PARTS = {
+    _DICT,
+    *(("torch._utils", f"_rebuild_{what}") for what in ("tensor", "tensor_v2", "tensor_v3")),
+    *(("torch._utils", f"_rebuild_{what}") for what in ("parameter", "parameter_with_state", "meta_tensor_no_storage")),
+    *(("torch.nn.parameter", "Parameter"), ("torch._tensor", "_rebuild_from_type_v2"), ("torch", "Tensor")),
+    *(("torch", "Size"), ("torch", "device"), ("torch.storage", "UntypedStorage"), ("torch.storage", "TypedStorage")),
 }
-"""What PyTorch's reader knows and no state dict has: it makes values of any size, or of any number of keys."""
+"""What a state dict of dense tensors is made of, beside storages and dtypes. PyTorch's reader knows more, some of which
+makes values of any size, keys of any number, or looks at as many numbers as a file says."""
 _NUMBER, _TEXT = 0, 1  # places that stand for all numbers, and for all texts
 _TAIL = struct.Struct("<4s4H2LH")  # the last record of an archive; what is far away is said by the one before
 _LOCATOR = struct.Struct("<4sLQL")
@@ -111,7 +115,7 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
     if made.is_long:
         reason = f"takes more than {_MOST_STEPS:,} steps to be read"
     elif made.never:
-        reason = f"holds something else, such as a {made.never}"
+        reason = f"holds something else (a {printable(made.never[:200])}), which could be code"
     elif made.keys > _MOST_KEYS:
         reason = f"holds {made.keys:,} keys that are no texts"
     elif not _is_small(made.parts):
@@ -131,7 +135,7 @@ class _Made:
     keys : int
         How many keys of dicts are no texts.
     never : str
-        The name of what it makes and no state dict has; empty where there is none.
+        The name of what it makes and no state dict of dense tensors has; empty where there is none.
     is_long : bool
         Whether it goes on after as many steps as any state dict takes; the rest is not looked at.
     """
@@ -175,8 +179,8 @@ class _Made:
         known = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         if known == _DICT:
             self._dicts.add(place)
-        elif known in _NEVER:
-            self.never = ".".join(known)
+        elif not _is_part(*known):
+            self.never = self.never or ".".join(known)
 
     def _done(self, code: pickletools.OpcodeInfo, argument: object, taken: list[int]) -> list[int]:
         """Do what an opcode says with what it took from the stack, and return what it puts there."""
@@ -196,6 +200,16 @@ class _Made:
     def _add(self, held: list[int]) -> int:
         self.parts.append(held)
         return len(self.parts) - 1
+
+
+def _is_part(module: str, name: str) -> bool:
+    """Tell a global that a state dict of dense tensors is made of."""
+    storage = module in {"torch", "torch.cuda"} and name.endswith("Storage")
+    return (
+        storage
+        or (module, name) in _PARTS
+        or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype))
+    )
 
 
 def _is_small(parts: list[list[int]]) -> bool:

@@ -31,6 +31,7 @@ _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 _NAMED = 3  # how many keys an error names
 _STARTS = b"PK", b"\x80"  # of the archives that torch.save writes, and of the pickles that it wrote before torch 1.6
 _SHOWN = 12  # bytes of a file that is none of them
+_MOST_REPEATED = 1_000_000  # of a tensor's numbers may be one and the same, as after expand
 _LONG = 200  # signs of a name, of which no more are shown
 
 
@@ -241,7 +242,11 @@ def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    return tensor.layout == torch.strided and not (tensor.is_nested or tensor.is_meta or tensor.is_quantized)
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
+        return False
+    # a few numbers that stand for very many would fill the memory when they are multiplied or moved
+    own = tensor.untyped_storage().nbytes() // tensor.itemsize
+    return tensor.numel() <= max(own, _MOST_REPEATED)
 
 
 def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", source: str) -> None:

@@ -1,6 +1,8 @@
 """Tests of the sanity check by random weights; see also tests/reference/test_quantus_robustness.py."""
 
 import copy
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -142,11 +144,25 @@ class Listed(nn.Module):
 
 @pytest.mark.parametrize(
     "inside",
-    [lambda m: [m], lambda m: {"a": [m]}, lambda m: (m.weight,), lambda m: [nn.ReLU(), m], lambda m: [[m.bias]]],
+    [
+        lambda m: [m],
+        lambda m: {"a": [m]},
+        lambda m: (m.weight,),
+        lambda m: [nn.ReLU(), m],
+        lambda m: [[m.bias]],
+        lambda m: {m},
+        lambda m: SimpleNamespace(layer=m),
+        lambda m: m.forward,
+        lambda m: partial(m.forward),
+        lambda m: lambda x: m(x) + 1,
+        lambda m: [m.weight.detach().requires_grad_()],
+    ],
 )
-def test_weights_in_lists_are_not_taken_for_drawn(inside):
+def test_weights_elsewhere_are_not_taken_for_drawn(inside):
     inputs, targets = torch.rand(1, 1, 2, 2), torch.tensor([0])
-    with pytest.raises(UnsupportedNetworkError, match=r"^blocks holds weights that are not registered with the netw"):
+    with pytest.raises(
+        UnsupportedNetworkError, match=r"^blocks leads to weights that are not registered with the netw"
+    ):
         randomised_similarity(edges, Listed(inside).eval(), inputs, targets)
     registered = Listed(lambda m: nn.ModuleList([m])).eval()
     registered.parents = (registered, [registered.head.weight])

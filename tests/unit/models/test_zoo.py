@@ -196,5 +196,5 @@ def test_nan_weights_are_no_trained_network(tmp_path, squeezenet):
 
 def test_a_whole_pickled_network_is_refused(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "network.pth")
-    with pytest.raises(WeightsError, match=r"holds something else, .*torch.save\(network.state_dict"):
+    with pytest.raises(WeightsError, match=r"holds something else .*torch.save\(network.state_dict"):
         load_model("resnet18", weights=tmp_path / "network.pth")
