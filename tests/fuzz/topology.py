@@ -181,6 +181,15 @@ def _rearrangement(_net: Drawn, values: list[Tensor], _number: int, choices: lis
     return (i,), REARRANGEMENTS[choices[1] % len(REARRANGEMENTS)](x)
 
 
+def _written(_net: Drawn, values: list[Tensor], _number: int, choices: list[int]) -> Read:
+    """Write a part of one tensor into another."""
+    i = _one(values, choices[0])
+    j = _fitting(values, i, choices[1], 1, 2)
+    made, rows = values[i].clone(), slice(choices[2] % 2, None, 2)
+    made[:, :, rows] = values[j][:, :, rows]
+    return (i, j), made
+
+
 def _half(x: Tensor) -> Tensor:
     return x.chunk(2, 1)[-1] if x.shape[1] > 1 else x * 2
 
@@ -192,6 +201,34 @@ def _layer_norm(x: Tensor) -> Tensor:
     return functional.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],)).permute(0, 3, 1, 2)
 
 
+def _shifted(x: Tensor) -> Tensor:
+    """Write the channels into their neighbours' places, and double the first one."""
+    y = torch.zeros_like(x)
+    y[:, 1:] = x[:, :-1]
+    y[:, :1] = x[:, -1:]
+    y[:, 0] *= 2
+    return y
+
+
+def _picked(x: Tensor) -> Tensor:
+    """Write numbers and columns by lists of places and by a mask."""
+    y = x - 0.1
+    y[..., [0, -1]] = x[..., [-1, 0]]
+    y[:, :, torch.eye(*x.shape[2:], dtype=torch.bool)] = 0.3
+    return y
+
+
+def _summed(x: Tensor) -> Tensor:
+    return torch.zeros_like(x).index_add(2, torch.arange(x.shape[2]) // 2, x)
+
+
+def _warped(x: Tensor) -> Tensor:
+    turn = torch.tensor([[[0.7, 0.2, 0.1], [-0.2, 0.7, 0.0]]], dtype=x.dtype).expand(len(x), 2, 3)
+    return functional.grid_sample(
+        x, functional.affine_grid(turn, list(x.shape), align_corners=False), align_corners=False
+    )
+
+
 REARRANGEMENTS = (
     lambda x: x.flip(1),
     lambda x: x.transpose(2, 3),
@@ -201,6 +238,13 @@ REARRANGEMENTS = (
     lambda x: functional.interpolate(x, size=(4, 4), mode="bilinear", align_corners=False),
     lambda x: functional.interpolate(x, size=(5, 5)),
     _layer_norm,
+    _shifted,
+    _picked,
+    _summed,
+    _warped,
+    lambda x: torch.where(torch.ones(x.shape[2:], dtype=torch.bool).tril(), x, 0.5 * x.flip(2)),
+    lambda x: x.masked_fill(torch.ones(x.shape[2:], dtype=torch.bool).triu(), -0.2),
+    lambda x: x.gather(3, torch.arange(x.shape[3]).flip(0).expand(x.shape)).rot90(1, (2, 3)),
 )
 
 
@@ -215,6 +259,7 @@ STEPS = (
     _concatenation,
     _gate,
     _rearrangement,
+    _written,
     _activation,
     _convolution,
 )
