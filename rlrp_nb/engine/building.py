@@ -61,6 +61,10 @@ _ADVICE = (
     "pointwise activation with phi(0) = 0."
 )
 _MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
+_LOST = (
+    "it leaves out the axis of the samples, as PyTorch does with leading axes of length 1 of what is written into "
+    "places. Two samples at a time can be explained"
+)
 
 
 def build(  # noqa: C901, PLR0912 - one branch per kind of node
@@ -219,7 +223,9 @@ def check(graph: Graph) -> None:
             problem = RANDOM
         if problem:
             problems.setdefault((step.op, problem), []).append(_place(step))
-    missing = {key: names for key, names in problems.items() if key[1] != _MIXED}
+    if graph.batch_size == 1:  # there is nothing to mix
+        problems = {(op, _LOST if problem == _MIXED else problem): names for (op, problem), names in problems.items()}
+    missing = {key: names for key, names in problems.items() if key[1] not in {_MIXED, _LOST}}
     problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
         advice = any("no rule for" in problem for _, problem in problems)

@@ -251,7 +251,8 @@ def _check_finite(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
     if not bool(torch.isfinite(logits).all()):
         raise UnsupportedNetworkError(
             f"the network's own logits are not finite {_first_not_finite(network, graph, inputs)}: its weights hold "
-            "NaN or infinite values, or the input overflows its dtype. Mend the weights, or use float32."
+            "NaN or infinite values, it fills in infinite ones as by a mask, or the input overflows its dtype. Mend "
+            "the weights, mask with large finite numbers, or use float32."
         )
 
 
@@ -313,8 +314,8 @@ def _check_relevance(network: nn.Module, graph: Graph, inputs: Tensor, relevance
         if not bool(torch.isfinite(found.sum())) and not bool(torch.isfinite(found).all()):
             where = _first_not_finite(network, graph, inputs)
             raise UnsupportedNetworkError(
-                f"the relevance is not finite, because numbers overflow their dtype {where}. "
-                "Use float64, smaller seeds, or mend weights that are NaN, infinite or far too large."
+                f"the relevance is not finite, as numbers overflow their dtype, or are infinite by a mask, {where}. "
+                "Use float64, smaller seeds or finite masks, or mend weights that are NaN, infinite or far too large."
             )
 
 

@@ -75,7 +75,7 @@ def randomised_similarity(
     network, inputs, targets
         As in ``rlrp_nb.evaluation.attribute.check_case``.
     seed : int
-        Of the new weights. The global random numbers are put back.
+        Of the new weights. PyTorch's global random numbers are put back.
     order : {"top_down", "bottom_up"}
         From the last layer to the first, as in the paper, or the other way.
     cascading : bool

@@ -237,6 +237,23 @@ def test_places_that_depend_on_the_input_or_pick_samples_are_refused(name):
         rn.explain(Applied(op).eval(), torch.randn(3, 4), 0)
 
 
+class OfOneSize(nn.Module):
+    """A network that is traced for one batch size, and writes into places."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.view(len(x), -1) * 2
+        y[:, [2, 1]] = y[:, [0, 3]]
+        return y
+
+
+def test_a_batch_of_one_that_loses_its_axis_is_said_to_mix_nothing():
+    network, x = OfOneSize().eval(), torch.randn(2, 4)
+    expected = torch.stack([torch.tensor([2.0, 0, 0, 0]) * row for row in x])
+    torch.testing.assert_close(rn.explain(network, x, 2).relevance[:, 0], expected)
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"leaves out the axis of the samples.*Two samples at a time"):
+        rn.explain(network, x[:1], 2)
+
+
 TWICE = {
     "index_put": changed(lambda y, x: y.__setitem__((slice(None), [0, 1, 1]), x[:, :3])),
     "scatter": lambda x: x.scatter(1, torch.tensor([[0, 2, 2]]).expand(len(x), 3), x.flip(1)),
