@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rlrp_nb.engine.rules import Permute, Reshape
+from rlrp_nb.engine.shapes import Permute, Reshape
 from rlrp_nb.engine.weighted import FEW, BatchNorm, Convolution, Dense
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.engine.layout import PICTURE, channels_last
 from rlrp_nb.engine.planning import frees_of, overwrites_of, relus_before_pools
+from rlrp_nb.engine.pooling import MaxPool
 from rlrp_nb.engine.registry import constants_of
 from rlrp_nb.engine.rule import along
-from rlrp_nb.engine.rules import MaxPool
 from rlrp_nb.engine.weighted import Convolution, Geometry, each
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.classic import LayerRule, Transpose
 from rlrp_nb.engine.graph import Ref
-from rlrp_nb.engine.rules import Add, Divide, MaxPool, Multiply
+from rlrp_nb.engine.pooling import MaxPool
+from rlrp_nb.engine.rules import Add, Divide, Multiply
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Hand, Skip, Treatment
 from rlrp_nb.engine.weighted import BatchNorm, Weighted
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
