@@ -357,6 +357,9 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         return None
     function = _ALIASES.get(made_by.target, made_by.target)
     arguments, keywords, op = _bind(made_by, function)
+    if op == "aten.type_as" and value is not None:  # of the other tensor it reads the type alone
+        function, op = _aten.to.device, "aten.to"
+        arguments = {"self": arguments["self"], "device": value.device, "dtype": value.dtype}
     arguments = {k: _refer(v, indices) for k, v in arguments.items()}
     stack = tuple(
         f"{path}:{int(call) + 1}" if call.isdecimal() else path

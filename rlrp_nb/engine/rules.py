@@ -209,7 +209,7 @@ RULES: dict[str, Rule] = {
         f"aten.{name}": _reshape
         for name in (
             *("view", "_unsafe_view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze"),
-            *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy", "type_as"),
+            *("clone", "contiguous", "alias", "lift_fresh_copy", "to", "_to_copy"),
         )
     },
     **{f"aten.{name}": Dropout() for name in ("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")},

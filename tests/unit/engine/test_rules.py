@@ -156,6 +156,9 @@ OPS = {
     "unfold": (nn.Unfold(2), (2, 4, 4)),
     "zeros_like": (lambda x: torch.cat([x, torch.zeros_like(x)], 1), (4, 5)),
     "to": (lambda x: x.to(torch.float64), (5,)),
+    "type_as": (lambda x: (x.flip(1) * 2).type_as(x), (4, 5)),
+    "type_as of a constant": (lambda x: x - torch.arange(5.0).expand_as(x).type_as(x), (4, 5)),
+    "type_as of another shape": (lambda x: x * torch.arange(5.0).type_as(x.sum(1)), (4, 5)),
     "clone": (lambda x: x.clone(memory_format=torch.contiguous_format), (5,)),
     "in place": (lambda x: x.clone().mul_(2).add_(1), (5,)),
 }
