@@ -102,12 +102,16 @@ class Call:
             return self._cast(value)
         return [self._filled(v, remaining) for v in value] if isinstance(value, list | tuple) else value
 
-    def value(self, position: int = 0) -> Tensor:
-        """Return a kept input in the dtype of the sensitivities."""
+    def raw(self, position: int = 0) -> Tensor:
+        """Return a kept input as it is."""
         kept = self.inputs[position]
         if kept is None:
             raise AssertionError(f"{self.step.name}: input {position} was not kept for the way back")
-        return self._cast(kept)
+        return kept
+
+    def value(self, position: int = 0) -> Tensor:
+        """Return a kept input in the dtype of the sensitivities."""
+        return self._cast(self.raw(position))
 
     def result(self) -> Tensor:
         """Return the kept output in the dtype of the sensitivities."""

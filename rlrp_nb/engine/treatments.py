@@ -12,6 +12,7 @@ from torch import Tensor
 from rlrp_nb.engine.activations import Activation, largest_size
 from rlrp_nb.engine.classic import Flat, LayerRule, Need, Passed
 from rlrp_nb.engine.weighted import Weighted
+from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
@@ -168,14 +169,30 @@ class Differentiate:
     needs: frozenset[Need] = frozenset({"input"})
 
     def back(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
-        """Return the gradient with respect to each receiver."""
-        inputs = [call.value(i).detach().requires_grad_() for i in range(len(call.inputs))]
+        """Return the gradient with respect to each receiver; of an index or a truth value there is none.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            Numbers are complex.
+        """
+        inputs = [call.raw(i).detach() for i in range(len(call.inputs))]
+        inputs = [value.to(call.dtype).requires_grad_() if value.is_floating_point() else value for value in inputs]
         with torch.enable_grad():
             output = call.run(inputs)
-        if not output.requires_grad:  # behind a detach
-            return tuple(s.new_zeros((len(s), *value.shape)) for value in inputs)
-        each = [torch.autograd.grad(output, inputs, s_k, retain_graph=True, materialize_grads=True) for s_k in s]
-        return tuple(torch.stack(parts) for parts in zip(*each, strict=True))
+        if output.is_complex() or any(value.is_complex() for value in inputs):
+            raise UnsupportedNetworkError(
+                f"{call.step.op} at {call.step.name} computes with complex numbers, through which gradient x input has "
+                "no way. Use another method, such as 'rlrp'."
+            )
+        found = [s.new_zeros((len(s), *value.shape)) for value in inputs]
+        moving = [i for i, value in enumerate(inputs) if value.requires_grad]
+        if output.requires_grad:  # else it is behind a detach, or no number
+            along = [inputs[i] for i in moving]
+            each = [torch.autograd.grad(output, along, s_k, retain_graph=True, materialize_grads=True) for s_k in s]
+            for i, parts in zip(moving, zip(*each, strict=True), strict=True):
+                found[i] = torch.stack(parts)
+        return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -79,9 +79,12 @@ def _check_stored(path: Path) -> None:
     with zipfile.ZipFile(path) as archive, path.open("rb") as file:
         packed = [record.filename for record in archive.infolist() if record.compress_type != zipfile.ZIP_STORED]
         one_table = _table_at(file) == archive.start_dir
+        total, size = sum(record.file_size for record in archive.infolist()), path.stat().st_size
     if packed:
         names = ", ".join(printable(name[:200]) for name in packed[:3])
         raise _refused(path, f"is a compressed archive ({names}), which cannot be read")
+    if total > size:
+        raise _refused(path, f"holds records of {total:,} bytes in {size:,}, which lie over each other")
     if not one_table:
         raise _refused(path, "is an archive of two tables of contents, of which each reader takes another")
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import rlrp_nb as rn
 from tests.reference import backprop
@@ -120,3 +121,32 @@ def test_the_gradient_of_equal_maxima_is_shared_as_by_autograd(axes):
     (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
     assert (gradient == 0.5).any() or (gradient.abs() < 0.5).any()  # some are shared
     torch.testing.assert_close(rn.explain(network, x, 1, "gradient-x-input").relevance[:, 0], x * gradient)
+
+
+HARD_GATES = {
+    "where": lambda v, _: torch.where(v > 0.1, v, 0.1 * v),
+    "masked_fill": lambda v, _: v.masked_fill(v < 0.1, -9.0),
+    "the place of the maximum": lambda _, y: y.flatten(2).gather(-1, y.flatten(2).argmax(-1, keepdim=True))[..., 0],
+    "the largest": lambda v, _: torch.zeros_like(v).scatter(1, *v.topk(2, 1)[::-1]),
+    "one of all": lambda v, _: v * functional.one_hot(v.argmax(1), 4).to(v.dtype),
+}
+
+
+@pytest.mark.parametrize("name", HARD_GATES)
+def test_the_gradient_goes_through_gates_with_places_and_conditions(written, images, name):
+    def gated(n, x):
+        y = n.conv(x)
+        return n.classify(y * torch.sigmoid(HARD_GATES[name](y.mean((2, 3)), y))[..., None, None])
+
+    network = written(gated)
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+    found = rn.explain(network, images, [1, 0], "gradient-x-input").relevance[:, 0]
+    torch.testing.assert_close(found, images * gradient)
+
+
+def test_the_gradient_of_complex_numbers_is_refused(written, images):
+    network = written(lambda n, x: n.classify(n.conv(x) * torch.sigmoid(torch.fft.rfft(n.conv(x))[..., :1].abs())))
+    rn.explain(network, images, 1)
+    with pytest.raises(rn.UnsupportedNetworkError, match="computes with complex numbers"):
+        rn.explain(network, images, 1, "gradient-x-input")

@@ -1,5 +1,6 @@
 """Small files that would fill the memory or take hours are refused before anything in them is made."""
 
+import copy
 import io
 import pickle
 import zipfile
@@ -133,6 +134,20 @@ def test_an_archive_of_two_tables_of_contents_is_refused(tmp_path):
     path.write_bytes(content[:table] + own + own + end)
     assert zipfile.ZipFile(path).namelist() == ["archive/data.pkl", "archive/version"]
     with pytest.raises(WeightsError, match="is an archive of two tables of contents"):
+        read_state(path)
+
+
+def test_an_archive_whose_records_are_one_is_refused(tmp_path):
+    path = tmp_path / "file.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02}.")
+        archive.writestr("archive/data/0", bytes(10_000))
+        (record,) = (each for each in archive.infolist() if each.filename == "archive/data/0")
+        for number in range(1, 9):
+            twin = copy.copy(record)
+            twin.filename = twin.orig_filename = f"archive/data/{number}"
+            archive.filelist.append(twin)
+    with pytest.raises(WeightsError, match=r"holds records of 90,004 bytes in [\d,]+, which lie over each other"):
         read_state(path)
 
 
