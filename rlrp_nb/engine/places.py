@@ -55,6 +55,16 @@ class Placed(Linear):
         whole = step.op != "aten.index_put" or (step.batch_dim == 0 and step.arguments["indices"][0] is None)
         return None if whole else "it writes into samples that are picked from the batch"
 
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
+        """Refuse fewer places than numbers: PyTorch passes over the rest, and has no derivative of it."""
+        written = arguments.get("src")
+        if isinstance(written, Tensor) and written.shape != arguments["index"].shape:
+            raise UnsupportedNetworkError(
+                f"{step.op} at {step.name} has numbers of shape {tuple(written.shape)} for places of shape "
+                f"{tuple(arguments['index'].shape)}, and those without a place are lost: leave them out."
+            )
+        return step.invoke(arguments), None
+
 
 @dataclass(frozen=True)
 class Overwriting(Placed):
@@ -67,7 +77,7 @@ class Overwriting(Placed):
                 f"{step.op} at {step.name} writes several numbers into one place, of which one is left, whichever it "
                 "is. Let its places be different ones, or add the numbers up, as index_add and scatter_add do."
             )
-        return step.invoke(arguments), None
+        return super().forward(step, arguments)
 
 
 def _writes_twice(arguments: dict[str, Any]) -> bool:

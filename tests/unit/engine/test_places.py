@@ -72,6 +72,13 @@ def test_places_that_are_written_into_twice_are_refused(name):
         rn.explain(Applied(TWICE[name]).eval(), torch.randn(3, 4), 0)
 
 
+@pytest.mark.parametrize("op", [torch.scatter, torch.scatter_add])
+def test_numbers_without_a_place_are_named(op):
+    network = Applied(lambda x: op(torch.zeros_like(x), 1, torch.tensor([[0, 2]]).expand(len(x), 2), x)).eval()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"numbers of shape \(3, 4\) for places of shape \(3, 2\)"):
+        rn.explain(network, torch.randn(3, 4), 0)
+
+
 @pytest.mark.parametrize("fill", [lambda x, at: x.index_fill(1, at, 3.0), lambda x, at: x.scatter(1, at[None], 3.0)])
 def test_one_number_may_be_written_into_a_place_twice(fill):
     x = torch.randn(1, 4)
