@@ -155,8 +155,10 @@ def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Seque
 
 def _index(wanted: str, categories: Sequence[str]) -> int:
     """Return the index that a number stands for, unless it is another class's name as well."""
-    index = _checked(int(wanted), len(categories))
     named = [k for k, category in enumerate(categories) if category.strip() == wanted]
+    if len(named) == 1 and not 0 <= int(wanted) < len(categories):
+        return named[0]
+    index = _checked(int(wanted), len(categories))
     if named and index not in named:
         raise InputError(
             f"{wanted!r} is an index, that of {categories[index]!r}, and the name of class {named[0]} as well: give "

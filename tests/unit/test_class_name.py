@@ -33,6 +33,13 @@ def test_a_class_is_found(text, index):
     assert find_class(text, IMAGENET) == index
 
 
+def test_a_number_beyond_the_classes_is_a_name_where_one_is_called_so():
+    assert find_class("3", ["7", "3", "5"]) == 1
+    assert find_class("50", ["20", "30", "50"]) == 2
+    with pytest.raises(InputError, match="there is no class 9"):
+        find_class("9", ["7", "3", "5"])
+
+
 @given(st.sampled_from([k for k, name in enumerate(IMAGENET) if IMAGENET.count(name) == 1]))
 def test_every_class_answers_to_its_own_name(index):
     assert find_class(IMAGENET[index], IMAGENET) == index
