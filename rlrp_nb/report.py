@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
-from rlrp_nb.plots.caption import headline, method_title, percent
+from rlrp_nb.plots.caption import headline, method_title, number, percent
 from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
@@ -73,11 +73,13 @@ def class_bars(explanation: "Explanation", sample: int = 0) -> str:
     Returns
     -------
     str
-        One line per class.
+        One line per class; of a network with one output its value.
     """
     top = [{**entry, "name": printable(entry["name"])} for entry in _top(explanation, sample)]
+    if not explanation.has_probabilities:
+        return f"  {top[0]['name']}  output {number(top[0]['logit'])}"
     wide = max(len(entry["name"]) for entry in top)
-    lines = (f"  {e['name']:{wide}}  {percent(e['probability']):>8}  {_bar(e['probability'])}".rstrip() for e in top)
+    lines = [f"  {e['name']:{wide}}  {percent(e['probability']):>8}  {_bar(e['probability'])}".rstrip() for e in top]
     return "\n".join(lines)
 
 
@@ -122,9 +124,9 @@ def as_data(explanation: "Explanation", sample: int = 0) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``method``; ``top``, the most probable classes; ``targets``, each with its class (None for a seed given as
-        numbers), the class it is held against or None, the sum and the extremes of its heatmap, the sum of the
-        relevance at each layer that was kept, and its ledger in brief; ``versions``.
+        ``method``; ``top``, the most probable classes, of one output without a probability; ``targets``, each with its
+        class (None for a seed given as numbers), the class it is held against or None, the sum and the extremes of its
+        heatmap, the sum of the relevance at each layer that was kept, and its ledger in brief; ``versions``.
     """
     return {
         "method": explanation.method,
@@ -152,7 +154,7 @@ def _top(explanation: "Explanation", sample: int) -> list[dict[str, Any]]:
         raise InputError(
             f"the logits have shape {tuple(explanation.logits.shape)}; only classes, (samples, classes), can be listed."
         )
-    order = explanation.probabilities[sample].argsort(descending=True)[:TOP]
+    order = explanation.logits[sample].argsort(descending=True)[:TOP]
     return [_class(explanation, int(index), sample) for index in order]
 
 
@@ -160,7 +162,7 @@ def _class(explanation: "Explanation", index: int, sample: int) -> dict[str, Any
     return {
         "class": index,
         "name": shown_name(explanation.categories, index),
-        "probability": float(explanation.probabilities[sample, index]),
+        "probability": float(explanation.probabilities[sample, index]) if explanation.has_probabilities else None,
         "logit": float(explanation.logits[sample, index]),
     }
 

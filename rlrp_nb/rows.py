@@ -83,7 +83,7 @@ class _Explained(NamedTuple):
 
     target: int
     label: str
-    probability: float
+    probability: float | None
     heatmap: np.ndarray[Any, np.dtype[np.float64]]
     measures: dict[str, float]
 
@@ -163,7 +163,8 @@ class ExplainPictures:
 
             - ``path`` (string; bytes of a name that are not UTF-8 as escapes);
             - ``error`` (string): why there is nothing else in this row, or null;
-            - ``target`` (int64), ``label`` (string), ``probability`` (float64): the class, its name, its softmax;
+            - ``target`` (int64), ``label`` (string), ``probability`` (float64): the class, its name, its softmax, null
+              where the network has one output alone;
             - ``heatmap`` (binary): relevance summed over channels, divided by ``scale``, as little-endian float16 in
               row-major order; ``height``, ``width`` (int32); ``scale`` (float64): the largest absolute relevance, or
               1 where all is zero. :func:`heatmap_of` reads them;
@@ -214,7 +215,9 @@ class ExplainPictures:
             name: _scores(name, measure(network, inputs.clone(), heatmaps.clone(), targets.clone()), len(inputs))
             for name, measure in self._measures.items()
         }
-        probabilities = explanation.probabilities.gather(1, targets[:, None])[:, 0].tolist()
+        probabilities: list[float | None] = [None] * len(inputs)
+        if explanation.has_probabilities:
+            probabilities = explanation.probabilities.gather(1, targets[:, None])[:, 0].tolist()
         arrays = heatmaps.double().cpu().numpy()
         return [
             _Explained(

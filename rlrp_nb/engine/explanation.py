@@ -75,10 +75,25 @@ class Explanation:
     seeds: Tensor | None = None
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether the logits are of several classes, so that their softmax says how sure the network is."""
+        return self.logits.dim() == 2 and self.logits.shape[1] > 1  # noqa: PLR2004 - samples and classes
+
+    @property
     def probabilities(self) -> Tensor:
-        """Softmax of the logits, ``(B, classes)``, in float32 or better."""
-        logits = self.logits if self.logits.dtype == torch.float64 else self.logits.float()
-        return logits.reshape(len(logits), -1).softmax(1).reshape(logits.shape)
+        """Softmax of the logits, ``(B, classes)``, in float32 or better.
+
+        Raises
+        ------
+        InputError
+            There is one logit a sample, of which a softmax is 1 whatever the network says, or they are no classes.
+        """
+        if not self.has_probabilities:
+            raise InputError(
+                f"there are no probabilities of logits of shape {tuple(self.logits.shape)}: a softmax takes several "
+                "classes, (samples, classes). One logit of a binary classifier is torch.sigmoid(explanation.logits)."
+            )
+        return (self.logits if self.logits.dtype == torch.float64 else self.logits.float()).softmax(1)
 
     def heatmap(self, target: int = 0, sample: int = 0) -> Tensor:
         """Return the relevance summed over channels, ``(H, W)``; as it is where the input has no axis of channels.

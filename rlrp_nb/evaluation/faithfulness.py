@@ -356,6 +356,11 @@ def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
             f"targets {sorted(set(targets.tolist()))} are not all classes: accepted is 0 to {logits.shape[1] - 1}."
         )
     logits = logits if logits.dtype == torch.float64 else logits.float()
+    if logits.shape[1] == 1 and score != "logit":
+        raise InputError(
+            f"the network has one logit, whose softmax is 1 whatever it says, so that {score!r} tells nothing: give "
+            "score='logit'."
+        )
     if score == "accuracy":
         # A logit that is NaN is highest nowhere: it is passed on, not counted as an error of the network.
         return torch.where(logits.isfinite().all(1), (logits.argmax(1) == targets).to(logits.dtype), torch.nan)

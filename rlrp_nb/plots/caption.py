@@ -95,12 +95,16 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, is
     Returns
     -------
     str
-        Such as ``espresso, 94.0 %`` or, for a contrast, ``espresso - cup, 94.0 % and 1.7 %``.
+        Such as ``espresso, 94.0 %`` or, for a contrast, ``espresso - cup, 94.0 % and 1.7 %``; of a network with one
+        output, or with outputs that are no classes, the value: ``tumour, output -2``.
     """
-    probabilities = explanation.probabilities[sample].flatten()
+    probable = explanation.has_probabilities
+    outputs = (explanation.probabilities if probable else explanation.logits)[sample].flatten()
     classes = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
     # a seed given as numbers has no class, and so no probability
-    shown = " and ".join(percent(float(probabilities[index])) for index in classes if index >= 0)
+    said = [float(outputs[index]) for index in classes if index >= 0]
+    one = "output " if explanation.logits.dim() <= 2 else ""  # noqa: PLR2004 - others are called so already
+    shown = " and ".join(percent(value) if probable else f"{one}{number(value)}" for value in said)
     label = explanation.label(target, sample)
     named = isolated(label) if isolate else label
     return f"{named}, {shown}" if shown else named

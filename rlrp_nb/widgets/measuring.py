@@ -49,6 +49,10 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
 
     if not target.isdigit():
         raise InputError(f"Target {target!r} is no single class; faithfulness follows the probability of one class.")
+    if picture["probabilities"] is None:
+        raise InputError(
+            "The network has one output, and faithfulness follows the probability of one of several classes."
+        )
     if picture["photo"] is None:
         raise InputError(f"{picture['name']} has no photograph; faithfulness needs the picture that was explained.")
     with Image.open(io.BytesIO(picture["photo"]["data"])) as photo:

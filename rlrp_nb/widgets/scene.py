@@ -247,14 +247,14 @@ def _size(explanation: "Explanation") -> int:
 
 def _image(explanation: "Explanation", sample: int, photo: Tree | None) -> Tree:
     height, width = _plane(explanation, None)
-    probabilities = _array(explanation.probabilities[sample])
+    probabilities = _array(explanation.probabilities[sample]) if explanation.has_probabilities else None
     return {
         "name": "",
         "width": width,
         "height": height,
         "photo": photo,
-        "classes": _likeliest(explanation, probabilities),
-        "probabilities": dict(pack(probabilities)),
+        "classes": _likeliest(explanation, sample),
+        "probabilities": None if probabilities is None else dict(pack(probabilities)),
         "targets": [],
         "results": [],
     }
@@ -274,7 +274,6 @@ def _check_seeds(explanation: "Explanation", sample: int, known: "dict[int, Tens
 
 
 def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dtype) -> None:
-    probabilities = explanation.probabilities[sample]
     names = [None, *explanation.layers]
     ledgers = [_ledger(explanation, target, sample) for target in range(explanation.targets.shape[1])]
     layers = [_layer(explanation, name, ledgers[0]) for name in names]
@@ -313,7 +312,7 @@ def _add_results(image: Tree, explanation: "Explanation", sample: int, dtype: Dt
                     "index": index,
                     "negative": negative,
                     "label": explanation.label(target, sample),
-                    "probability": float(probabilities[index]) if index >= 0 and negative < 0 else None,
+                    **(_said(explanation, sample, index) if index >= 0 and negative < 0 else {"probability": None}),
                 }
             )
 
@@ -329,12 +328,19 @@ def _photo(explanation: "Explanation", sample: int) -> tuple[Tree | None, bytes]
     return {"media": "image/png", "data": file.getvalue()}, pixels.tobytes()
 
 
-def _likeliest(explanation: "Explanation", probabilities: Floats) -> list[Tree]:
-    order = np.argsort(-probabilities, kind="stable")[:_LIKELIEST]
+def _likeliest(explanation: "Explanation", sample: int) -> list[Tree]:
+    order = np.argsort(-_array(explanation.logits[sample]), kind="stable")[:_LIKELIEST]
     return [
-        {"index": int(index), "label": _category(explanation, int(index)), "probability": float(probabilities[index])}
+        {"index": int(index), "label": _category(explanation, int(index)), **_said(explanation, sample, int(index))}
         for index in order
     ]
+
+
+def _said(explanation: "Explanation", sample: int, index: int) -> dict[str, float | None]:
+    """Return how probable a class is or, where the network has one output alone, that output."""
+    if explanation.has_probabilities:
+        return {"probability": float(explanation.probabilities[sample, index])}
+    return {"probability": None, "output": float(explanation.logits[sample, index])}
 
 
 def _category(explanation: "Explanation", index: int) -> str:
@@ -381,7 +387,7 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
         return dict(pack(relevance.sum(axis=channel_axis(explanation, name)), dtype))
     values = relevance.reshape(-1)
     strongest = np.argsort(-np.abs(values), kind="stable")[:_STRONGEST]
-    last = name == list(explanation.layers)[-1] and values.size == explanation.logits.shape[1]
+    last = _is_output(explanation, values, target, sample)
     return {
         "indices": strongest.tolist(),
         "labels": [_category(explanation, int(index)) for index in strongest] if last else None,
@@ -390,6 +396,23 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
         "positive": float(values.clip(min=0).sum()),
         "negative": float(-values.clip(max=0).sum()),
     }
+
+
+def _is_output(explanation: "Explanation", values: Floats, target: int, sample: int) -> bool:
+    """Tell the network's output, whose neurons are the classes: its relevance is each logit times its seed."""
+    logits = _array(explanation.logits[sample])
+    if values.shape != logits.shape:
+        return False
+    seed = np.zeros_like(logits)
+    if explanation.seeds is not None:
+        seed = _array(explanation.seeds[sample, target])
+    else:
+        for index, sign in ((explanation.targets, 1), (explanation.negatives, -1)):
+            place = int(index[sample, target])
+            if place >= 0:
+                seed[place] = sign
+    expected = logits * seed
+    return bool(np.abs(values - expected).max() <= SAME_IN_HALF * np.abs(expected).max())
 
 
 def _is_same_map(heatmap: Floats, held: Packed) -> bool:

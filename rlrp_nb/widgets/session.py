@@ -112,7 +112,8 @@ class Session:
         Returns
         -------
         dict
-            ``before`` and ``after``: probabilities of the targets; ``likeliest``: classes after covering.
+            ``before`` and ``after``: probabilities of the targets, or the output where the network has one alone;
+            ``likeliest``: classes after covering.
 
         Raises
         ------
@@ -133,13 +134,17 @@ class Session:
         covered[:, top:bottom, left:right] = pixels.mean(dim=(1, 2), keepdim=True)
         logits = self._logits(torch.stack([pixels, covered]))
         self._check_said(position, logits[0])
-        before, after = logits.float().softmax(1)
+        one = logits.shape[1] == 1  # of which a softmax is 1, whatever the network says
+        before, after = logits.float() if one else logits.float().softmax(1)
         values, indices = after.topk(min(_LIKELIEST, len(after)))
         return {
             "before": [float(before[target]) for target in targets],
             "after": [float(after[target]) for target in targets],
             "likeliest": [
-                {"label": shown_name(self.classifier.categories, int(index)), "probability": float(value)}
+                {
+                    "label": shown_name(self.classifier.categories, int(index)),
+                    **({"probability": None, "output": float(value)} if one else {"probability": float(value)}),
+                }
                 for value, index in zip(values, indices, strict=True)
             ],
         }

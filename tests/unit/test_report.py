@@ -68,6 +68,16 @@ def test_the_ledger_in_words(explanation):
     assert "biases absorb" in words
 
 
+def test_one_output_has_a_value_and_no_probability():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 1)).eval()
+    nn.init.zeros_(network[1].weight)
+    nn.init.constant_(network[1].bias, -2)
+    explanation = explain(network, torch.rand(1, 1, 2, 2))
+    assert class_bars(explanation) == "  class 0  output \N{MINUS SIGN}2"
+    assert as_data(explanation)["top"] == [{"class": 0, "name": "class 0", "probability": None, "logit": -2.0}]
+    assert ledger_in_words(explanation).startswith("class 0, output \N{MINUS SIGN}2: explained by R-LRP")
+
+
 def test_bars_that_a_terminal_cannot_show(explanation, monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     text = class_bars(explanation)

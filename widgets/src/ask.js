@@ -8,7 +8,7 @@ import { methodTitle } from "./scene.js";
 /** @typedef {import("./standin.js").StandIn} StandIn */
 /** @typedef {{index: number, negative: number, label: string}} Wanted */
 /** @typedef {{left: number, top: number, right: number, bottom: number}} Box */
-/** @typedef {{box: Box, image: number, label: string, before: number[], after: number[], likeliest: {label: string, probability: number}[]}} Covered */
+/** @typedef {{box: Box, image: number, label: string, before: number[], after: number[], likeliest: {label: string, probability: number | null, output?: number}[]}} Covered */
 /** @typedef {{image: number, method: string, target: string, layer: string, count: number, channels: {index: number, sum: number, map: import("./scene.js").Packed}[]}} Channels */
 
 /** @param {{index: number, negative: number}} of */

@@ -1,13 +1,13 @@
 // The class selector: probability bars, one to be chosen; any class by its name; a second one for a contrast.
 
 import { h, fresh, named, watch } from "./dom.js";
-import { isolated, percent } from "./format.js";
+import { isolated, saying } from "./format.js";
 import { clamp } from "./geometry.js";
 import { current } from "./overlay.js";
 import { classShares, classesCalled } from "./scene.js";
 
 /** @typedef {import("./dom.js").Model} Model */
-/** @typedef {{key: string, index: number, negative: number, label: string, probability: number | null}} Row */
+/** @typedef {{key: string, index: number, negative: number, label: string, probability: number | null, output?: number}} Row */
 
 const MAX_BARS = 20;
 const MAX_NAMED = 6;
@@ -185,14 +185,14 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
   return { el, destroy: () => stops.forEach((stop) => stop()) };
 }
 
-/** @param {{label: string, negative: number, probability: number | null}} row a contrast and a seed have no probability */
-function bar({ label, negative, probability }) {
+/** @param {{label: string, negative: number, probability: number | null, output?: number}} row a contrast and a seed have no probability */
+function bar({ label, negative, probability, output }) {
   const without = negative < 0 ? "–" : "contrast";
   const part = h("span", { class: "rl-class-bar", "aria-hidden": "true" });
   part.style.setProperty("--share", String(probability ?? 0));
   return [
     h("span", { class: "rl-class-name" }, named(label)),
-    h("span", { class: "rl-class-share", text: probability === null ? without : percent(probability) }),
+    h("span", { class: "rl-class-share", text: saying({ probability, output }) ?? without }),
     part,
   ];
 }

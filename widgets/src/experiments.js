@@ -3,7 +3,7 @@
 import { css, paint } from "./colour.js";
 import { button } from "./controls.js";
 import { h, named, watch } from "./dom.js";
-import { number, percent } from "./format.js";
+import { number, percent, saying } from "./format.js";
 import { current, schemeOf } from "./overlay.js";
 import { canvasOf, context } from "./photo.js";
 import { isUnits, limitOf, massesOf, methodTitle, numbers } from "./scene.js";
@@ -51,15 +51,17 @@ export function createCover(model, local, ask) {
       if (result.hidden || !covered) return;
       const [before = 0] = covered.before;
       const [after = 0] = covered.after;
+      // of one output alone there are no probabilities
+      const as = covered.likeliest.some(({ probability }) => probability === null) ? number : percent;
       const now = current(model);
       const heat = now?.explained.pieces[0];
       const inside = heat && !isUnits(heat) ? within(heat, covered.box) : { sum: 0, share: 0 };
       result.replaceChildren(
-        h("strong", {}, named(covered.label), `: ${percent(before)} → ${percent(after)}.`),
+        h("strong", {}, named(covered.label), `: ${as(before)} → ${as(after)}.`),
         ` The rectangle holds ${percent(inside.share)} of all relevance for `,
         named(now?.target.label ?? ""),
         ` by ${methodTitle(now?.result.method ?? "")} (${number(inside.sum, { plus: true })}). Now likeliest: `,
-        ...covered.likeliest.flatMap((each, i) => [i ? ", " : "", named(each.label), ` ${percent(each.probability)}`]),
+        ...covered.likeliest.flatMap((each, i) => [i ? ", " : "", named(each.label), ` ${saying(each)}`]),
         ".",
       );
     }),

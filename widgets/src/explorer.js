@@ -5,7 +5,7 @@ import { createClasses } from "./classes.js";
 import { button, choice, toggle } from "./controls.js";
 import { h, named, set, watch } from "./dom.js";
 import { createChannels, createCover } from "./experiments.js";
-import { percent } from "./format.js";
+import { saying } from "./format.js";
 import { WHOLE } from "./geometry.js";
 import { createGrid } from "./grid.js";
 import { createLayers } from "./layers.js";
@@ -220,9 +220,9 @@ export function createExplorer(model) {
         ...(best
           ? [
               h("span", { class: "rl-network" }, named(scene.network)),
-              " says ",
-              h("strong", {}, named(best.label)),
-              ` with ${percent(best.probability)} probability.`,
+              ...(best.probability === null
+                ? [" gives ", h("strong", {}, named(best.label)), ` the output ${saying(best)}.`]
+                : [" says ", h("strong", {}, named(best.label)), ` with ${saying(best)} probability.`]),
             ]
           : []),
       );

@@ -43,6 +43,15 @@ export function percent(share) {
 }
 
 /**
+ * How much a network says for a class: its probability or, where it has one output alone, that output; null of neither.
+ * @param {{probability: number | null, output?: number}} said
+ */
+export function saying({ probability, output }) {
+  if (probability !== null) return percent(probability);
+  return output === undefined ? null : number(output);
+}
+
+/**
  * Extents of a layer, channels first: 256 × 14 × 14.
  * @param {number[]} shape
  */

@@ -2,7 +2,7 @@
 
 import { css, paint } from "./colour.js";
 import { download } from "./dom.js";
-import { isolated, number, percent, slug } from "./format.js";
+import { isolated, number, percent, saying, slug } from "./format.js";
 import { positiveShare } from "./measure.js";
 import { canvasOf, context, develop } from "./photo.js";
 import { drawPhoto } from "./stage.js";
@@ -37,7 +37,7 @@ export function describe(scene, { target, result, layer, picture }) {
     method: result.method,
     class: target.label,
     index: target.index,
-    ...(target.probability !== null ? { probability: target.probability } : { against: target.negative }),
+    ...(target.probability !== null ? { probability: target.probability } : target.output !== undefined ? { output: target.output } : { against: target.negative }),
     layer: layer.name,
     image: picture.name,
     versions: scene.versions,
@@ -79,7 +79,8 @@ export async function asPng(scene, choice, look) {
   pen.fillStyle = dark ? "#141416" : "#fcfbf9";
   pen.fillRect(0, 0, canvas.width, canvas.height);
   text(pen, isolated(target.label), MARGIN, 58, ink, "600 34px system-ui, sans-serif");
-  const share = target.probability !== null ? `${percent(target.probability)} · ` : "";
+  const said = saying(target);
+  const share = said === null ? "" : `${target.probability === null ? "output " : ""}${said} · `;
   const [method, at, network] = [methodTitle(result.method), layer.name, scene.network].map(isolated);
   const about = `${share}${method} · layer ${at} · ${network}`;
   text(pen, about, MARGIN, 92, soft, "19px system-ui, sans-serif");

@@ -8,9 +8,10 @@ import { resample } from "./resample.js";
 /** @typedef {import("./decode.js").Packed} Packed */
 
 /** A class that was explained. `key` is "504", or "504-968" for a contrast of two classes, which has no probability.
- * @typedef {{key: string, index: number, negative: number, label: string, probability: number | null}} Target
+ * A network with one output has none either, but the `output`.
+ * @typedef {{key: string, index: number, negative: number, label: string, probability: number | null, output?: number}} Target
  */
-/** @typedef {{index: number, label: string, probability: number}} ClassShare */
+/** @typedef {{index: number, label: string, probability: number | null, output?: number}} ClassShare */
 /** A layer with extent in space is a "map"; one without is a list of "units".
  * @typedef {{name: string, op: string, shape: number[], kind: "map" | "units"}} Layer
  */
@@ -32,7 +33,7 @@ import { resample } from "./resample.js";
  * @property {number} height
  * @property {Photo | null} photo
  * @property {ClassShare[]} classes most probable first
- * @property {Packed} [probabilities] of all classes
+ * @property {Packed | null} [probabilities] of all classes; none of one output alone
  * @property {Target[]} targets
  * @property {Result[]} results one per method
  */
@@ -102,7 +103,8 @@ export function targetOf(key, picture, categories) {
     return { key, index, negative, label: `${name(index)} − ${name(negative)}`, probability: null };
   }
   const probability = (picture.probabilities && numbers(picture.probabilities)[index]) ?? null;
-  return { key, index, negative: -1, label: name(index), probability };
+  const output = picture.classes.find((each) => each.index === index)?.output;
+  return { key, index, negative: -1, label: name(index), probability, ...(output === undefined ? {} : { output }) };
 }
 
 /**

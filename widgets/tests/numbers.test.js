@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { extents, isolated, names, number, percent, slug } from "../src/format.js";
+import { extents, isolated, names, number, percent, saying, slug } from "../src/format.js";
 import { masses, positiveShare, sparseness } from "../src/measure.js";
 import { resample } from "../src/resample.js";
 
@@ -11,6 +11,12 @@ test("a name within an attribute keeps its direction to itself, and others stay 
   assert.equal(isolated("قطة − כלב"), "\u2068قطة\u2069 − \u2068כלב\u2069");
   assert.equal(isolated("\u2069\u202eabc\u2029d\u2067"), "\u2068\u202eabc d\u2069");
   assert.deepEqual(names("a\u2069b − c\nd"), ["ab", "c d"]);
+});
+
+test("of one output there is a value, of several classes a share, and of a contrast neither", () => {
+  assert.equal(saying({ probability: 0.94 }), percent(0.94));
+  assert.equal(saying({ probability: null, output: -2 }), "−2");
+  assert.equal(saying({ probability: null }), null);
 });
 
 test("numbers have three digits, a true minus and a power of ten only where it is shorter", () => {

@@ -64,6 +64,15 @@ def test_probabilities(explanation):
     torch.testing.assert_close(explanation.probabilities, explanation.logits.softmax(1))
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2,), (2, 3, 4, 4)])
+def test_outputs_that_are_not_several_classes_have_no_probabilities(explanation, shape):
+    assert explanation.has_probabilities
+    explanation.logits = torch.zeros(shape)
+    assert not explanation.has_probabilities
+    with pytest.raises(rn.InputError, match=r"a softmax takes several classes.*torch\.sigmoid\(explanation\.logits\)"):
+        _ = explanation.probabilities
+
+
 def test_repr_says_what_it_is(explanation):
     assert repr(explanation) == (
         "<Explanation by rlrp of Sequential: class 0, class 1 − class 2, class 4; 2 samples, 3 targets, 1 layers>"  # noqa: RUF001

@@ -406,6 +406,11 @@ def test_bad_input_is_named():
     for heatmap, patch, words in ((heatmaps[0], 2, "accepted is a real tensor"), (heatmaps, 0, "patch=0")):
         with pytest.raises(InputError, match=words):
             patch_ranks(heatmap, patch)
+    one = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 1)).double().eval()
+    for score in ("probability", "accuracy"):
+        with pytest.raises(InputError, match=f"whose softmax is 1 whatever it says, so that '{score}' tells nothing"):
+            flip(one, inputs, heatmaps, torch.zeros_like(targets), score=score)
+    assert flip(one, inputs, heatmaps, torch.zeros_like(targets), score="logit").aopc.abs().min() > 0
     infinite = nn.Sequential(nn.Flatten(), nn.Linear(inputs[0].numel(), 5)).double().eval()
     nn.init.constant_(infinite[1].bias, torch.inf)
     for score in ("probability", "accuracy"):

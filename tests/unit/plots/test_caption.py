@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.plots.caption import headline, isolated, method_title, number, percent
@@ -56,6 +57,16 @@ def test_headline_of_a_class_and_of_a_contrast(explanation):
     assert headline(explanation, 1) == f"{explanation.label(1)}, {ant} and {eel}"
     assert "ant" in headline(explanation, 1)
     assert "eel & co" in headline(explanation, 1)
+
+
+def test_headline_of_what_has_no_probability():
+    one = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)).eval()
+    nn.init.zeros_(one[1].weight)
+    nn.init.constant_(one[1].bias, -2)
+    x = torch.rand(1, 3, 2, 2)
+    assert headline(explain(one, x)) == "class 0, output \N{MINUS SIGN}2"
+    network = nn.Conv2d(3, 4, 1).eval()
+    assert headline(explain(network, x, (2, 1, 1))) == f"output (2, 1, 1), {number(network(x)[0, 2, 1, 1].item())}"
 
 
 @pytest.mark.parametrize(

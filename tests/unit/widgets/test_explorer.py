@@ -188,6 +188,16 @@ def test_a_covered_region_changes_the_probability(explorer, classifier):
     assert len(tree["likeliest"]) == 3
 
 
+def test_a_covered_region_changes_the_output_where_there_is_one():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 1)).eval()
+    one = Classifier("one", network, ("tumour",), Preprocess(size=8, mean=(0.5,) * 3, std=(0.25,) * 3), "untrained")
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    found = Explorer(one, picture)._session.cover(0, (0, 0, 4, 4), [0])
+    assert found["before"] == pytest.approx(network(one.preprocess(picture)[None])[0].tolist())
+    assert found["before"] != found["after"]
+    assert found["likeliest"] == [{"label": "tumour", "probability": None, "output": found["after"][0]}]
+
+
 def test_channels_are_ranked_by_the_relevance_that_passes_through(explorer, classifier):
     ask(explorer, kind="channels", image=0, method="rlrp", index=967, negative=-1, layer="_blocks.8")
     tree = explorer.sent[0]["tree"]

@@ -289,11 +289,47 @@ def test_channels_are_summed_where_planes_have_other_proportions_than_the_pictur
     assert np.abs(unpack(piece) - relevance).max() <= np.abs(relevance).max() / 127
 
 
+def test_one_output_has_a_value_and_no_probability():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).eval()
+    x = torch.rand(1, 1, 4, 4)
+    (image,) = build_scene([rn.explain(network, x)])["images"]
+    said = {"probability": None, "output": pytest.approx(float(network(x)))}
+    assert image["probabilities"] is None
+    assert image["classes"] == [{"index": 0, "label": "class 0", **said}]
+    assert image["targets"] == [{"key": "0", "index": 0, "negative": -1, "label": "class 0", **said}]
+
+
+class Turned(nn.Module):
+    """Its logits stand the other way round than the neurons of its last layer."""
+
+    def __init__(self, *, turn):
+        super().__init__()
+        self.first, self.second, self.turn = nn.Linear(16, 5), nn.Linear(5, 5), turn
+
+    def forward(self, x):
+        found = self.second(self.first(x.flatten(1)).relu())
+        return found.flip(1) if self.turn else found
+
+
+@pytest.mark.parametrize(
+    ("turn", "layer", "named"), [(False, "second", True), (False, "first", False), (True, "second", False)]
+)
+@pytest.mark.parametrize("target", [1, (1, 4), torch.tensor([[1.0, 0, -0.5, 0, 0]])])
+def test_neurons_are_called_by_the_classes_only_where_they_are_the_output(turn, layer, named, target):
+    torch.manual_seed(0)
+    targets = target[None] if isinstance(target, torch.Tensor) else [target]
+    explanation = rn.explain(Turned(turn=turn).eval(), torch.rand(1, 1, 4, 4), targets, layers=[layer])
+    (explained,) = build_scene([explanation])["images"][0]["results"][0]["targets"].values()
+    labels = explained["pieces"][1]["labels"]
+    assert (labels is not None) == named
+    assert labels is None or labels == [f"class {index}" for index in explained["pieces"][1]["indices"]]
+
+
 def test_inputs_about_which_the_network_says_the_same_stand_apart():
     network = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU(), nn.Flatten()).eval()
     inputs = torch.rand(3, 1, 3, 3, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        network[0].weight.fill_(-1)  # the activation is dead, and one output alone has probability 1
+        network[0].weight.fill_(-1)  # the activation is dead, and the outputs are zero
         network[0].bias.zero_()
     dead = [rn.explain(network, inputs, 0, method) for method in ("gradient-x-input", "rlrp")]
     assert len(build_scene(dead)["images"]) == 3
