@@ -190,7 +190,8 @@ def data_dependent(reason: str) -> UnsupportedNetworkError:
     return UnsupportedNetworkError(
         "the network decides by the values of a tensor what it computes (an if or a loop on data, .item(), or "
         "indexing by a mask), so that it has no fixed graph to explain. Write that part with tensors alone, for "
-        f"instance with torch.where, or explain the branch you mean as a network of its own. ({reason})"
+        "instance with torch.where, or explain the branch you mean as a network of its own; of torchvision's "
+        f"transforms take those of torchvision.transforms.v2. ({reason})"
     )
 
 
@@ -357,6 +358,9 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         return None
     function = _ALIASES.get(made_by.target, made_by.target)
     arguments, keywords, op = _bind(made_by, function)
+    if op == "aten.linear" and arguments["weight"].meta["val"].dim() == 1 and arguments["bias"] is None:
+        function, op = _aten.matmul.default, "aten.matmul"
+        arguments = {"self": arguments["input"], "other": arguments["weight"]}
     if op == "aten.type_as" and value is not None:  # of the other tensor it reads the type alone
         function, op = _aten.to.device, "aten.to"
         arguments = {"self": arguments["self"], "device": value.device, "dtype": value.dtype}

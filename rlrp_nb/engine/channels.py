@@ -32,9 +32,10 @@ def channel_axes(graph: Graph) -> dict[int, int]:
 def channels_of_input(graph: Graph, lengths: Sequence[int]) -> int | None:
     """Return the axis of a sample of the input that holds its channels, or None where none does.
 
-    The first convolution or batch-norm that reads the input shows it, also where the input is permuted, or given an
-    axis of channels, on the way there. Where it is reshaped before, as by a dense network, nothing shows it. Of three
-    axes it is then the first, or the last where that alone is as short as colours are. Of two, none is.
+    The first convolution that reads the input shows it, or else the first batch-norm, also where the input is permuted,
+    or given an axis of channels, on the way there; networks of sound normalise along frequencies first. Where it is
+    reshaped before, as by a dense network, nothing shows it. Of three axes it is then the first, or the last where that
+    alone is as short as colours are. Of two, none is.
 
     Parameters
     ----------
@@ -45,15 +46,20 @@ def channels_of_input(graph: Graph, lengths: Sequence[int]) -> int | None:
         return None
     # for each axis of a value, the axis of the input that lies along it
     places: dict[int, tuple[int | None, ...]] = {graph.input: (None, *range(len(lengths)))}
+    normalised: list[int | None] = []
     for step in graph.steps:
         before = places.get((step.signals or step.sources)[0]) if step.sources else None
         if before is None:
             continue
-        if isinstance(step.rule, Convolution | BatchNorm):
+        if isinstance(step.rule, Convolution):
             return before[1]
+        if isinstance(step.rule, BatchNorm):
+            normalised.append(before[1])
         after = _moved(step, before)
         if after is not None:
             places[step.index] = after
+    if normalised:
+        return normalised[0]
     if len(lengths) < 3:  # noqa: PLR2004 - height, width and channels
         return None
     return len(lengths) - 1 if lengths[-1] <= FEW < min(lengths[:-1]) else 0

@@ -136,7 +136,8 @@ def explain(
             versions=_versions(),
             accounts=relevance.accounts if layers is not None else None,
             replay=replay,
-            channels=channels_of_input(graph, inputs.shape[1:]) if images is None else 0,
+            # what a classifier's pictures are prepared as has its channels first
+            channels=channels_of_input(graph, inputs.shape[1:]) if categories is None else 0,
             seeds=asked.seeds.transpose(0, 1).contiguous() if bool((asked.positive < 0).any()) else None,
         )
 

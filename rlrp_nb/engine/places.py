@@ -72,7 +72,7 @@ class Overwriting(Placed):
 
     def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:
         """Refuse places that are written into more than once: which number is left is a matter of chance."""
-        if _writes_twice(arguments):
+        if _writes_twice(step, arguments):
             raise UnsupportedNetworkError(
                 f"{step.op} at {step.name} writes several numbers into one place, of which one is left, whichever it "
                 "is. Let its places be different ones, or add the numbers up, as index_add and scatter_add do."
@@ -80,10 +80,10 @@ class Overwriting(Placed):
         return super().forward(step, arguments)
 
 
-def _writes_twice(arguments: dict[str, Any]) -> bool:
-    """Tell whether one place gets several numbers that can differ, by counting those that each gets."""
-    written = arguments.get("values", arguments.get("src", arguments.get("source")))
-    if arguments.get("accumulate") or not isinstance(written, Tensor) or written.numel() == 1:
+def _writes_twice(step: Step, arguments: dict[str, Any]) -> bool:
+    """Tell whether one place gets several numbers that depend on the input, by counting those that each gets."""
+    written = next(name for name in ("values", "src", "source", "value") if name in arguments)
+    if arguments.get("accumulate") or not step.depends(written):
         return False
     counts = torch.zeros_like(arguments["self"], dtype=torch.int64)
     one = torch.ones((), dtype=torch.int64, device=counts.device)
@@ -93,7 +93,7 @@ def _writes_twice(arguments: dict[str, Any]) -> bool:
         index = arguments["index"]
         counts = counts.scatter_add(arguments["dim"], index, one.expand_as(index))
     else:
-        counts = counts.index_add(arguments["dim"], arguments["index"], one.expand_as(written))
+        counts = counts.index_add(arguments["dim"], arguments["index"], one.expand_as(arguments[written]))
     return bool((counts > 1).any())
 
 

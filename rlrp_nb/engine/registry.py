@@ -17,6 +17,7 @@ from rlrp_nb.engine.rules import RULES
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
+from rlrp_nb.engine.weighted import Product
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -190,12 +191,14 @@ def _answering(network: nn.Module, graph: Graph) -> Callable[[Tensor], Tensor]:
 def _may_mix(graph: Graph) -> bool:
     """Tell a graph in which samples could meet without any axis showing it.
 
-    They can where their axis is not the first, along which a convolution or a pooling could run, and in ops without a
-    rule, such as can stand before a gate.
+    They can where their axis is not the first, along which a convolution or a pooling could run, in ops without a rule,
+    such as can stand before a gate, and in products with a constant, which can have as many rows as there are samples.
     """
     followed = graph.reached(gates=True)
     return any(
-        step.index in followed and step.sources and (step.batch_dim != 0 or not step.rule or step.rule.problem(step))
+        step.index in followed
+        and step.sources
+        and (step.batch_dim != 0 or not step.rule or isinstance(step.rule, Product) or step.rule.problem(step))
         for step in graph.steps
     )
 

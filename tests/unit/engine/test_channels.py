@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,6 +8,7 @@ from torchvision.models import convnext_tiny, shufflenet_v2_x0_5
 import rlrp_nb as rn
 from rlrp_nb.engine.channels import channels_of_input
 from rlrp_nb.engine.registry import graph_of
+from rlrp_nb.models.preprocess import Preprocess
 
 
 def channels(network, images):
@@ -81,6 +83,12 @@ SHOWN = {
     "no axis of channels, made three": ((9, 7), lambda x: x[:, None].expand(-1, 3, -1, -1), nn.LazyConv2d(4, 3), None),
     "no axis of channels, last": ((9, 7), lambda x: x[..., None].permute(0, 3, 1, 2), nn.LazyConv2d(4, 3), None),
     "no axis of channels, viewed": ((9, 7), lambda x: x.view(-1, 1, 9, 7), nn.LazyConv2d(4, 3), None),
+    "a spectrogram, normalised along its frequencies": (
+        (1, 9, 7),
+        lambda x: functional.batch_norm(x.transpose(1, 3), torch.zeros(7), torch.ones(7)).transpose(1, 3),
+        nn.LazyConv2d(4, 3),
+        0,
+    ),
     "a signal": ((2, 9), lambda x: x, nn.LazyConv1d(4, 3), 0),
     "a signal, channels last": ((9, 2), lambda x: x.mT, nn.LazyConv1d(4, 3), 1),
     "a volume": ((2, 5, 5, 5), lambda x: x, nn.LazyConv3d(4, 3), 0),
@@ -98,3 +106,15 @@ def test_what_reads_the_input_shows_which_of_its_axes_holds_channels(name):
     network, x = Read(first, reader), torch.rand(2, *shape)
     network(x)
     assert channels_of_input(graph_of(network.eval(), x), shape) == axis
+
+
+def test_prepared_pictures_of_a_classifier_have_their_channels_first():
+    reader = Read(lambda x: x.permute(0, 2, 1, 3), nn.LazyConv2d(4, (1, 3)))
+    reader(torch.rand(1, 1, 9, 9))
+    preprocess = Preprocess(size=9, mean=0.5, std=0.25, grey=True)
+    model = rn.Classifier("rows", reader.eval(), ("a", "b", "c"), preprocess, "untrained")
+    picture = np.arange(81, dtype=np.uint8).reshape(9, 9)
+    found = rn.explain(model, picture)
+    prepared = rn.explain(model, model.preprocess(picture)[None])
+    assert found.channels == prepared.channels == 0
+    assert torch.equal(found.heatmap(), prepared.heatmap())

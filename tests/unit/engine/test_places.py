@@ -72,6 +72,16 @@ def test_places_that_are_written_into_twice_are_refused(name):
         rn.explain(Applied(TWICE[name]).eval(), torch.randn(3, 4), 0)
 
 
+def test_one_number_of_the_input_that_is_written_into_a_place_twice_is_refused():
+    network = Applied(changed(lambda y, x: y.__setitem__((slice(None), [1, 1, 3]), x.sum(1, keepdim=True)))).eval()
+    for samples in (1, 2):
+        with pytest.raises(rn.UnsupportedNetworkError, match="writes several numbers into one place"):
+            rn.explain(network, torch.randn(samples, 4), 0)
+    constant = Applied(changed(lambda y, _: y.__setitem__((slice(None), [1, 1, 3]), 2.0))).eval()
+    x = torch.randn(1, 4)
+    assert torch.equal(rn.explain(constant, x, 2).relevance[0, 0], x[0] * torch.tensor([0, 0, 1.5, 0]))
+
+
 @pytest.mark.parametrize("op", [torch.scatter, torch.scatter_add])
 def test_numbers_without_a_place_are_named(op):
     network = Applied(lambda x: op(torch.zeros_like(x), 1, torch.tensor([[0, 2]]).expand(len(x), 2), x)).eval()

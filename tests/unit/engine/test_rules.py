@@ -48,6 +48,7 @@ OPS = {
     "conv_transpose2d": (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (4, 5, 5)),
     "conv_transpose3d": (nn.ConvTranspose3d(2, 3, 2), (2, 3, 3, 3)),
     "linear": (nn.Linear(5, 3), (5,)),
+    "linear by a vector": (lambda x: functional.linear(x, torch.arange(5.0, dtype=x.dtype)), (4, 5)),
     "linear over an axis": (nn.Linear(5, 3), (4, 5)),
     "batch_norm": (nn.BatchNorm2d(4), (4, 3, 3)),
     "instance_norm": (nn.InstanceNorm2d(4, affine=True, track_running_stats=True), (4, 3, 3)),
