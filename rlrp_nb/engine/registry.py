@@ -17,7 +17,6 @@ from rlrp_nb.engine.rules import RULES
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
-from rlrp_nb.engine.weighted import Product
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
         graph = entry.graphs.get((*key, len(inputs))) or entry.graphs.get(key)
         if graph is None:
             graph = trace(network, inputs)
-            if graph.batch_size not in {None, 1} or _may_mix(graph):
+            if graph.batch_size != 1 and len(inputs):
                 check_samples_alone(network, graph, inputs)
             entry.keep(key if graph.batch_size is None else (*key, graph.batch_size), graph)
         # code can ask in what order its input lies in memory
@@ -188,25 +187,11 @@ def _answering(network: nn.Module, graph: Graph) -> Callable[[Tensor], Tensor]:
     return answer
 
 
-def _may_mix(graph: Graph) -> bool:
-    """Tell a graph in which samples could meet without any axis showing it.
-
-    They can where their axis is not the first, along which a convolution or a pooling could run, in ops without a rule,
-    such as can stand before a gate, and in products with a constant, which can have as many rows as there are samples.
-    """
-    followed = graph.reached(gates=True)
-    return any(
-        step.index in followed
-        and step.sources
-        and (step.batch_dim != 0 or not step.rule or isinstance(step.rule, Product) or step.rule.problem(step))
-        for step in graph.steps
-    )
-
-
 def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
     """Refuse a graph in which one sample's logits depend on the others, which is found out by trying.
 
-    Where the batch size is a symbol, the graph itself mostly shows which axis it is, and what happens along it.
+    The graph mostly shows what happens along the axis of the samples, but a product with a constant can have as many
+    rows as there are samples, and a normalisation can run over all axes. Where any batch size will do, two are tried.
 
     Raises
     ------
@@ -214,9 +199,11 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
         The logits of the first or the last sample change when the others do.
     """
     answer = _answering(network, graph)
-    if len(inputs) == 1:
-        inputs = torch.cat([inputs, inputs])
+    if graph.batch_size is None:
+        inputs = torch.cat([inputs[:1], inputs[:1]]) if len(inputs) == 1 else inputs[:2]
     logits, others = answer(inputs), _others(inputs)
+    if not bool(torch.isfinite(logits).all()):  # what is wrong with them is said later
+        return
     first, last = answer(torch.cat([inputs[:1], others[1:]])), answer(torch.cat([others[:-1], inputs[-1:]]))
     if not _are_near(torch.stack([first[0], last[-1]]), logits[[0, -1]], network, inputs.dtype):
         only = "" if graph.batch_size is None else f"works for a batch of {graph.batch_size} only, and "

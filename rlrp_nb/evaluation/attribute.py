@@ -12,6 +12,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from rlrp_nb.engine.agreement import says_the_same
+from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import check_inputs, explain, undisturbed
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.snapshot import has_forward_hooks
@@ -120,6 +122,37 @@ def check_batch(network: nn.Module, inputs: Tensor) -> Tensor:
     if inputs.dim() != _BATCH_CHANNELS_PLANE:
         raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is (B, C, H, W).")
     return inputs
+
+
+def check_alone(network: nn.Module, inputs: Tensor) -> None:
+    """Refuse a network whose samples meet, as in a normalisation over the batch: each value would be of its neighbours.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode. It is run three times on two samples, and takes no random numbers of PyTorch for that.
+    inputs : Tensor
+        ``(B, C, H, W)``, at least one.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        What it says of one sample changes with the other.
+    """
+    with undisturbed(inputs), Undrawn():
+        two = torch.cat([inputs[:2], inputs[:2]])[:2].detach()
+        others = two * 0.5 + two.flip(-1) + 0.1
+        batches = two, torch.cat([two[:1], others[1:]]), torch.cat([others[:1], two[1:]])
+        said = [network(batch.clone()) for batch in batches]
+    if any(not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 for logits in said):  # noqa: PLR2004
+        return  # what is wrong with them is said where they are used
+    whole, first, second = said
+    apart = says_the_same(first[0], whole[0]) and says_the_same(second[1], whole[1])
+    if not apart and all(bool(logits.isfinite().all()) for logits in said):
+        raise UnsupportedNetworkError(
+            "the network's logits of one image change with the images beside it, or at random, so that no value would "
+            "be of one image alone. Let it treat each by itself, as batch-norm with running statistics does."
+        )
 
 
 def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:

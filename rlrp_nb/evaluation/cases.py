@@ -22,6 +22,7 @@ from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.targets import check_unmasked
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
+from rlrp_nb.evaluation.attribute import check_alone
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import check_evaluating
 from rlrp_nb.evaluation.identity import identity_of_network
@@ -151,6 +152,8 @@ def take_in(
             seen.take(inputs, _logits(network, torch.stack(list(inputs.values()))))
     if len(seen.broken) == count:
         raise InputError(f"none of the {count} images can be used. Image 0: {seen.broken[0]}")
+    if batch > 1:
+        check_alone(network, seen.last)
     chosen = seen.predicted if wanted is None else torch.where(seen.predicted >= 0, wanted, -1)
     outside = [k for k in range(count) if k not in seen.broken and not 0 <= chosen[k] < seen.classes]
     if outside:

@@ -34,7 +34,7 @@ from torch.nn import functional
 from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-from rlrp_nb.evaluation.attribute import check_batch
+from rlrp_nb.evaluation.attribute import check_alone, check_batch
 from rlrp_nb.evaluation.fill import broadcast, filled, impute, imputed_at_once
 from rlrp_nb.evaluation.memory import batch_size
 from rlrp_nb.evaluation.respondent import respondent
@@ -148,8 +148,8 @@ def flip(
     UnsupportedNetworkError
         The network is in training mode.
     """
-    inputs = _checked(network, inputs, heatmaps, targets)
     patch, per_step, batch = check_whole(1, patch=patch, per_step=per_step, batch=batch)
+    inputs = _checked(network, inputs, heatmaps, targets, batch)
     check_choice(get_args(Score), score=score)
     patch = min(patch, max(inputs.shape[2:]))  # a larger one is the whole input as well
     ranks = patch_ranks(heatmaps.to(inputs.device), patch)
@@ -210,8 +210,8 @@ def road(
     UnsupportedNetworkError
         The network is in training mode.
     """
-    inputs = _checked(network, inputs, heatmaps, targets)
     (batch,) = check_whole(1, batch=batch)
+    inputs = _checked(network, inputs, heatmaps, targets, batch)
     check_choice(get_args(Score), score=score)
     check_choice(get_args(Order), order=order)
     shares = tuple(shares) if isinstance(shares, Iterable) else ()
@@ -381,7 +381,7 @@ def check_evaluating(network: nn.Module) -> None:
         raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode: call network.eval() first.")
 
 
-def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor) -> Tensor:
+def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor, batch: int) -> Tensor:
     """Return the inputs detached, or name what cannot be measured."""
     check_tensors(inputs=inputs, targets=targets)
     inputs = check_batch(network, inputs)
@@ -390,4 +390,6 @@ def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tens
         raise InputError(
             f"targets are {targets.dtype} of shape {tuple(targets.shape)}: give int64 ({len(inputs)},), a class each."
         )
+    if batch > 1:
+        check_alone(network, inputs)
     return inputs

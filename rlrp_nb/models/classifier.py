@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from rlrp_nb.class_name import LONGEST
+from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.models.preprocess import Preprocess
 
@@ -94,8 +96,9 @@ class Classifier:
         except Exception:  # noqa: BLE001 - a network may need real numbers, so it is asked once more, with numbers
             try:
                 reference = next(self.network.parameters(), torch.empty(0, device="cpu"))
-                with torch.no_grad():
-                    logits = self.network(torch.zeros(shape, dtype=reference.dtype, device=reference.device))
+                # what a run leaves behind, in buffers and random numbers, is not the user's network
+                with twin_of(self.network, copies=True, hooked=True) as twin, Undrawn(), torch.no_grad():
+                    logits = twin(torch.zeros(shape, dtype=reference.dtype, device=reference.device))
             except Exception as error:
                 raise UnsupportedNetworkError(
                     f"{self.name} does not accept an input of shape {shape}, which its preprocessing makes: "
@@ -119,5 +122,5 @@ def _run_without_numbers(network: nn.Module, shape: tuple[int, ...]) -> object:
         memo[id(buffer)] = torch.empty_like(buffer, device="meta")
     skeleton = copy.deepcopy(network, memo)
     dtype = next(network.parameters(), torch.empty(0, device="cpu")).dtype
-    with torch.no_grad():
+    with torch.no_grad(), Undrawn():
         return skeleton(torch.empty(shape, dtype=dtype, device="meta"))

@@ -116,6 +116,7 @@ def test_whole_numbers_are_refused(written, images, function):
         lambda n, x: n.classify(n.conv(x).transpose(0, 1)[:, torch.arange(x.shape[0] - 1, -1, -1)].transpose(0, 1)),
         lambda n, x: n.classify(n.conv(x).unfold(0, 1, 1).squeeze(-1).flip(0)),
         lambda n, x: torch.tensor([[0.0, 1.0], [1.0, 0.5]]) @ n.classify(n.conv(x)),
+        lambda n, x: n.classify(functional.layer_norm(n.conv(x), n.conv(x).shape)),
         lambda n, x: torch.ones(x.shape[0], x.shape[0]).tril() @ n.classify(n.conv(x)),
         lambda n, x: n.classify(n.conv(x)) - torch.ones(x.shape[0], x.shape[0]) @ n.classify(n.conv(x)) / x.shape[0],
         lambda n, x: n.classify(n.conv(x)) * torch.sigmoid(torch.ones(len(x), len(x)) @ n.classify(n.conv(x))),

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation import faithfulness
@@ -87,6 +88,7 @@ def test_patches_that_look_like_their_fill_cost_nothing_and_change_nothing(patch
         torch.testing.assert_close(found.morf[sample], curves[0], rtol=1e-12, atol=1e-14)
         torch.testing.assert_close(found.lerf[sample], curves[1], rtol=1e-12, atol=1e-14)
         asked += len({float(score) for curve in curves for score in curve})
+    passed -= 6  # by which it is found out whether samples meet
     assert passed <= asked < 2 * found.morf.numel() - 6
     assert (found.morf[2] == found.morf[2, 0]).all()
 
@@ -224,11 +226,31 @@ def test_more_are_imputed_at_once_than_the_network_is_given(monkeypatch):
     monkeypatch.setattr(faithfulness, "impute", lambda x, hidden: (imputed.append(len(x)), impute(x, hidden))[1])
     flip(network, *case(), patch=2, per_step=3, fill="imputation", batch=2)
     assert max(given) == 2
-    assert imputed == [sum(given)]
+    assert imputed == [sum(given) - 6]
     monkeypatch.setattr("rlrp_nb.evaluation.fill._AT_ONCE", 3 * case()[0][0].numel())
     imputed.clear()
     flip(network, *case(), patch=2, per_step=3, fill="imputation", batch=2)
     assert max(imputed) == 3
+
+
+class Meeting(nn.Module):
+    """A network whose samples meet in eval mode too."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(functional.layer_norm(x, x.shape))
+
+
+@pytest.mark.parametrize("measure", [flip, road])
+def test_networks_whose_samples_meet_are_refused_unless_they_are_given_one_at_a_time(measure):
+    network = Meeting(small_network()).eval()
+    with pytest.raises(UnsupportedNetworkError, match="logits of one image change with the images beside it"):
+        measure(network, *case(), batch=2)
+    alone = measure(network, *(part[:1] for part in case()), batch=1)
+    assert alone is not None
 
 
 def test_a_function_can_be_the_fill():

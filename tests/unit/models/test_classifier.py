@@ -63,6 +63,28 @@ def test_a_network_that_needs_numbers():
     assert len(wrap(NeedsNumbers().eval()).categories) == 2
 
 
+class Counting(nn.Module):
+    """Notes in a buffer that it was run, draws a random number, and needs real numbers to be run at all."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3 * 8 * 8, 2)
+        self.register_buffer("runs", torch.zeros(()))
+
+    def forward(self, x):
+        self.runs += 1
+        self.noise = torch.rand(1)
+        return self.head(x.flatten(1)) * float(self.runs > 0)
+
+
+def test_a_network_that_needs_numbers_is_left_as_it_was():
+    network, state = Counting().eval(), torch.get_rng_state()
+    wrap(network)
+    assert network.runs == 0
+    assert not hasattr(network, "noise")
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 def test_a_network_without_parameters():
     network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()).eval()
     assert wrap(network, categories=["r", "g", "b"]).categories == ("r", "g", "b")
