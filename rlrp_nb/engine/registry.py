@@ -233,7 +233,7 @@ def _check_axes(network: nn.Module, graph: Graph, inputs: Tensor, changed: Tenso
         before, after = (forward(graph, steps, constants, tried).values for tried in (inputs, changed))
     for step in graph.steps:
         one, other = before.get(step.index), after.get(step.index)
-        if step.batch_dim is None or not step.floating or one is None or other is None:
+        if step.batch_dim is None or not step.floating or one is None or other is None or not one.numel():
             continue
         first, again = one.select(step.batch_dim, 0), other.select(step.batch_dim, 0)
         if not torch.allclose(first, again, rtol=0, atol=1e-3 * float(one.abs().max())):

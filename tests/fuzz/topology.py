@@ -223,7 +223,7 @@ def _summed(x: Tensor) -> Tensor:
 
 
 def _warped(x: Tensor) -> Tensor:
-    turn = torch.tensor([[[0.7, 0.2, 0.1], [-0.2, 0.7, 0.0]]], dtype=x.dtype).expand(len(x), 2, 3)
+    turn = torch.tensor([[[0.7, 0.2, 0.1], [-0.2, 0.7, 0.0]]], dtype=x.dtype).expand(x.shape[0], 2, 3)
     return functional.grid_sample(
         x, functional.affine_grid(turn, list(x.shape), align_corners=False), align_corners=False
     )

@@ -59,6 +59,17 @@ def test_a_batch_of_one_that_loses_its_axis_is_said_to_mix_nothing():
         rn.explain(network, x[:1], 2)
 
 
+def test_nothing_may_be_written_too():
+    def forward(x):
+        y = x.view(len(x), -1) * 2  # for which it is traced for this number of samples
+        y[:, 4:] = x[:, 4:]
+        return y
+
+    x = torch.randn(2, 4)
+    expected = x * torch.tensor([0.0, 2, 0, 0])
+    torch.testing.assert_close(rn.explain(Applied(forward).eval(), x, 1).relevance[:, 0], expected)
+
+
 TWICE = {
     "index_put": changed(lambda y, x: y.__setitem__((slice(None), [0, 1, 1]), x[:, :3])),
     "scatter": lambda x: x.scatter(1, torch.tensor([[0, 2, 2]]).expand(len(x), 3), x.flip(1)),
