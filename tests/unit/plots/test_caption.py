@@ -66,7 +66,10 @@ def test_headline_of_what_has_no_probability():
     x = torch.rand(1, 3, 2, 2)
     assert headline(explain(one, x)) == "class 0, output \N{MINUS SIGN}2"
     network = nn.Conv2d(3, 4, 1).eval()
-    assert headline(explain(network, x, (2, 1, 1))) == f"output (2, 1, 1), {number(network(x)[0, 2, 1, 1].item())}"
+    assert (
+        headline(explain(network, x, (2, 1, 1)))
+        == f"output (2, 1, 1), {number(network(x).detach()[0, 2, 1, 1].item())}"
+    )
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_one_output_has_a_value_and_no_probability():
     network = nn.Sequential(nn.Flatten(), nn.Linear(16, 1)).eval()
     x = torch.rand(1, 1, 4, 4)
     (image,) = build_scene([rn.explain(network, x)])["images"]
-    said = {"probability": None, "output": pytest.approx(float(network(x)))}
+    said = {"probability": None, "output": pytest.approx(network(x).detach().item())}
     assert image["probabilities"] is None
     assert image["classes"] == [{"index": 0, "label": "class 0", **said}]
     assert image["targets"] == [{"key": "0", "index": 0, "negative": -1, "label": "class 0", **said}]
