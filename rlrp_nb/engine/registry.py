@@ -163,6 +163,17 @@ def _others(inputs: Tensor) -> Tensor:
     return inputs * 0.5 + inputs.flip(-1) + 0.1
 
 
+def two_of(inputs: Tensor) -> Tensor:
+    """Return the first two samples, or the only one twice."""
+    return torch.cat([inputs[:2], inputs[:2]])[:2]
+
+
+def with_others(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return samples, the first of them beside others, and the last beside others."""
+    others = _others(inputs)
+    return inputs, torch.cat([inputs[:1], others[1:]]), torch.cat([others[:-1], inputs[-1:]])
+
+
 def _are_near(found: Tensor, expected: Tensor, network: nn.Module, dtype: torch.dtype) -> bool:
     """Tell whether logits of samples ``(B, …)`` are the same but for rounding, that of `dtype` and of the weights."""
     expected, found = (t.to(torch.float64).reshape(len(t), -1) for t in (expected, found))
@@ -199,12 +210,11 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
         The logits of the first or the last sample change when the others do.
     """
     answer = _answering(network, graph)
-    if graph.batch_size is None:
-        inputs = torch.cat([inputs[:1], inputs[:1]]) if len(inputs) == 1 else inputs[:2]
-    logits, others = answer(inputs), _others(inputs)
+    inputs, *changed = with_others(two_of(inputs) if graph.batch_size is None else inputs)
+    logits = answer(inputs)
     if not bool(torch.isfinite(logits).all()):  # what is wrong with them is said later
         return
-    first, last = answer(torch.cat([inputs[:1], others[1:]])), answer(torch.cat([others[:-1], inputs[-1:]]))
+    first, last = map(answer, changed)
     if not _are_near(torch.stack([first[0], last[-1]]), logits[[0, -1]], network, inputs.dtype):
         only = "" if graph.batch_size is None else f"works for a batch of {graph.batch_size} only, and "
         raise UnsupportedNetworkError(
@@ -212,7 +222,7 @@ def check_samples_alone(network: nn.Module, graph: Graph, inputs: Tensor) -> Non
             "keeping the samples on axis 0."
         )
     if graph.batch_size is not None:
-        _check_axes(network, graph, inputs, torch.cat([inputs[:1], others[1:]]))
+        _check_axes(network, graph, inputs, changed[0])
 
 
 def _check_axes(network: nn.Module, graph: Graph, inputs: Tensor, changed: Tensor) -> None:

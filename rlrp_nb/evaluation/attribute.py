@@ -16,6 +16,7 @@ from rlrp_nb.engine.agreement import says_the_same
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import check_inputs, explain, undisturbed
 from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.engine.registry import two_of, with_others
 from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
@@ -140,10 +141,7 @@ def check_alone(network: nn.Module, inputs: Tensor) -> None:
         What it says of one sample changes with the other.
     """
     with undisturbed(inputs), Undrawn():
-        two = torch.cat([inputs[:2], inputs[:2]])[:2].detach()
-        others = two * 0.5 + two.flip(-1) + 0.1
-        batches = two, torch.cat([two[:1], others[1:]]), torch.cat([others[:1], two[1:]])
-        said = [network(batch.clone()) for batch in batches]
+        said = [network(batch) for batch in with_others(two_of(inputs.detach()))]
     if any(not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 for logits in said):  # noqa: PLR2004
         return  # what is wrong with them is said where they are used
     whole, first, second = said
