@@ -103,6 +103,11 @@ class Copy(Rule):
 
     kind: Kind = "shape"
 
+    def forward(self, step: Step, arguments: dict[str, Any]) -> tuple[Any, Any]:  # noqa: ARG002 - another op is run
+        """Do it by ops that can be differentiated, as this one cannot."""
+        there, written = arguments["self"], arguments["src"]
+        return written.to(there).expand_as(there).clone(), None
+
     def transpose(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Hand the sensitivity to what was written, with that of places into which one number was written summed."""
         operands = (call.arguments["self"], call.arguments["src"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from rlrp_nb.engine.derivative import check_derivative
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
@@ -116,12 +117,14 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
             graph = trace(network, inputs)
             if graph.batch_size != 1 and len(inputs):
                 check_samples_alone(network, graph, inputs)
+            _check_way_back(network, graph, inputs)
             entry.keep(key if graph.batch_size is None else (*key, graph.batch_size), graph)
         # code can ask in what order its input lies in memory
         checked = (*(single if len(inputs) == 1 else (*key, graph.batch_size)), inputs.is_contiguous())
         if checked not in entry.checked:
             if len(inputs) == 1 and graph.batch_size is None and not _is_faithful(network, graph, inputs):
                 graph = trace(network, inputs, for_any_batch=False)
+                _check_way_back(network, graph, inputs)
                 entry.keep(single, graph)
             if not _is_faithful(network, graph, inputs):
                 raise UnsupportedNetworkError(
@@ -156,6 +159,12 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
         if _are_near(logits, own, network, inputs.dtype):
             return True
     return False
+
+
+def _check_way_back(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
+    """Refuse a graph that the engine would walk back wrongly; of any batch size, a single sample is tried."""
+    tried = inputs[:1] if graph.batch_size is None else inputs
+    check_derivative(graph, constants_of(network, graph), _others(tried))
 
 
 def _others(inputs: Tensor) -> Tensor:

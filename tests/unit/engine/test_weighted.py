@@ -101,7 +101,7 @@ def test_the_first_convolution_of_a_network_is_pulled_by_phases(monkeypatch):
     network = nn.Sequential(nn.Conv2d(3, 8, 7, 2, 3), nn.ReLU(), nn.Conv2d(8, 4, 3, 2), nn.Flatten()).eval()
     x = torch.randn(2, 3, 15, 15)
     relevance = rn.explain(network, x, [0, (1, 2)]).relevance
-    assert called == [(8, 3, 7, 7)]
+    assert set(called) == {(8, 3, 7, 7)}
     torch.testing.assert_close(relevance, rn.explain(network.double(), x.double(), [0, (1, 2)]).relevance.float())
 
 
