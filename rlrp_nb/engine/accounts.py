@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.ledger import Ledger, LedgerRow
+from rlrp_nb.engine.rule import contribution
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def account(
     """
     step = call.step
     axis = step.batch_dim or 0
-    arrived = call.result() * s
+    arrived = contribution(call.result(), s)
     total_out, mass_out = _sum(arrived, axis), _sum(arrived.abs(), axis)
     carries_relevance = isinstance(treatment, Flatten)
-    handed = [m if carries_relevance else call.value(i) * m for i, m in enumerate(messages)]
+    handed = [m if carries_relevance else contribution(call.value(i), m) for i, m in enumerate(messages)]
     total_in = torch.stack([_sum(h, d) for h, d in zip(handed, batch_dims, strict=True)]).sum(0)
     bias = torch.zeros_like(total_out)
     if isinstance(treatment, Activate):

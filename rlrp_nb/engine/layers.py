@@ -34,7 +34,7 @@ class Layers(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._first:
             near = get_close_matches(str(name), self._first, n=3)
-            hint = f"; did you mean {', '.join(near)}?" if near else ""
+            hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
             kept = f"kept are: {', '.join(self._tensors)}" if self._tensors else "no layer was kept: pass layers='all'"
             raise KeyError(f"layer {name!r} is not here{hint} ({kept})")
         return self._tensors[self._first[name]]

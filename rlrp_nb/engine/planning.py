@@ -198,7 +198,7 @@ def _wanted(graph: Graph, layers: str | Collection[str] | None) -> dict[int, tup
     if layers is None:
         return {}
     known = graph.layers()
-    if layers == "all":
+    if isinstance(layers, str) and layers == "all":  # an array would be compared number by number
         return {step.index: step.layers for step in known.values()}
     by_name = {name: step for step in known.values() for name in step.layers}
     names = [layers] if isinstance(layers, str) or not isinstance(layers, Iterable) else list(layers)

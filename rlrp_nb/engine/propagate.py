@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.accounts import Account, account, joined
 from rlrp_nb.engine.heap import LARGEST, keep_heap
-from rlrp_nb.engine.rule import Call, Slot, unbroadcast
+from rlrp_nb.engine.rule import Call, Slot, contribution, unbroadcast
 from rlrp_nb.engine.scaling import UNSCALED, exponents_or_zeros, passed_on, unscale
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
 from rlrp_nb.engine.under_way import Parcel, UnderWay
@@ -252,13 +252,16 @@ def _carry(call: Call, relevance: Tensor) -> tuple[Tensor, ...]:
 
 
 def _relevance(value: Tensor, s: Parcel | None, r: Parcel | None, batch_dim: int) -> tuple[Tensor, Tensor | None]:
-    """Return ``a * s`` plus relevance that was carried, in the usual order of memory, and the exponents of both."""
+    """Return ``a * s`` plus relevance that was carried, in usual order and memory of its own, and the exponents."""
     parts = UnderWay({0: batch_dim})
     if s is not None:
-        parts.send([0], [value.to(s.tensor.dtype) * s.tensor], s.scale, own=True)
+        parts.send([0], [contribution(value.to(s.tensor.dtype), s.tensor)], s.scale, own=True)
     if r is not None:
         parts.send([0], [r.tensor], r.scale, own=False)
     total = parts.take(0)
-    return (
-        (torch.zeros_like(value)[None], None) if total is None else (total.tensor.contiguous(), total.scale.exponents)
-    )
+    if total is None:
+        return torch.zeros_like(value)[None], None
+    relevance = total.tensor.contiguous()
+    # the user may change one map, and no other may change with it
+    shared = r is not None and relevance.data_ptr() == r.tensor.data_ptr()
+    return relevance.clone() if shared else relevance, total.scale.exponents

@@ -189,6 +189,13 @@ def unbroadcast(s: Tensor, shape: torch.Size) -> Tensor:
     return s.sum(dim=stretched, keepdim=True) if stretched else s
 
 
+def contribution(value: Tensor, s: Tensor) -> Tensor:
+    """Return ``a s``, which is 0 where an infinite value, such as a mask fills in, gets no sensitivity."""
+    product = value * s
+    # the sum reads only once
+    return product if bool(torch.isfinite(product.sum())) else torch.where(value.isinf() & (s == 0), 0, product)
+
+
 class Gate(Rule):
     """Sigmoid, hardsigmoid and softmax: allowed where they scale a signal, held constant."""
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.activations import Activation, largest_size
 from rlrp_nb.engine.classic import Flat, LayerRule, Need, Passed
+from rlrp_nb.engine.rule import contribution
 from rlrp_nb.engine.weighted import Weighted
 from rlrp_nb.errors import UnsupportedNetworkError
 
@@ -54,7 +55,7 @@ class Hand:
         if isinstance(rule, Weighted):
             return self.layer_rule.passed(rule, call, s)
         offset = rule.offset(call)
-        return Passed(None, None if offset is None else offset * s)
+        return Passed(None, None if offset is None else contribution(offset, s))
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,25 @@ def test_bias_keeps_its_share():
     assert (row.relevance_out, row.relevance_in, row.bias, row.factor) == (17.0, 14.0, 3.0, 1.0)
 
 
+def test_infinite_values_that_nothing_arrives_at_take_no_part(written, images):
+    mask = torch.arange(64).reshape(8, 8) % 3 == 0
+
+    def masked(network, x):
+        z = network.conv(x)
+        return network.head(z.masked_fill(mask, fill).amax((2, 3)))
+
+    fill = -torch.inf
+    found = rn.explain(written(masked), images, layers="all")
+    fill = -1e9
+    expected = rn.explain(written(masked), images, layers="all")
+    assert torch.equal(found.relevance, expected.relevance)
+    assert all(torch.equal(found.layers[name], expected.layers[name]) for name in expected.layers)
+    for one, other in zip(found.ledger(), expected.ledger(), strict=True):
+        assert one.layer == other.layer
+        assert (one.relevance_out, one.relevance_in) == (other.relevance_out, other.relevance_in)
+        assert one.residual < 1e-5
+
+
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-10)])
 def test_books_balance_at_every_layer(residual, images, dtype, bound):
     explanation = rn.explain(residual.to(dtype), images.to(dtype), "top3", layers="all")

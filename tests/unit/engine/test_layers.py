@@ -18,7 +18,7 @@ def test_each_tensor_is_listed_once_and_found_under_every_name():
 
 
 def test_a_missing_layer_is_told_with_what_is_there():
-    with pytest.raises(KeyError, match=r"'conv2' is not here; did you mean conv1.*kept are: conv1, fc"):
+    with pytest.raises(KeyError, match=r"'conv2' is not here; did you mean 'conv1'.*kept are: conv1, fc"):
         LAYERS["conv2"]
     with pytest.raises(KeyError, match="no layer was kept: pass layers='all'"):
         Layers()["fc"]

@@ -93,6 +93,15 @@ def test_relevance_of_a_layer_is_that_of_the_rest_of_the_network(residual, image
     torch.testing.assert_close(explanation.layers["1.0"], rn.explain(tail, hidden, 1).relevance)
 
 
+def test_the_map_and_the_layers_share_no_memory(images):
+    network = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(images[0].numel(), 4)).eval()
+    for method in ("rlrp", "epsilon-plus-flat"):
+        explanation = rn.explain(network, images, 0, method, layers="all")
+        kept = [tensor.clone() for tensor in explanation.layers.values()]
+        explanation.relevance.zero_()
+        assert all(torch.equal(*pair) for pair in zip(kept, explanation.layers.values(), strict=True))
+
+
 def test_the_logits_layer_holds_the_seed(residual, images):
     explanation = rn.explain(residual, images, [4, (0, 2)], layers="all")
     logits = residual(images)
