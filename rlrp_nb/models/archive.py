@@ -26,6 +26,8 @@ _MOST_STEPS = 5_000_000
 _MOST_KEYS = 1000
 """Keys that are no texts. Of numbers and tuples a file can choose very many that a dict tells apart only by comparing
 each with all others; of texts it cannot, as their hashes are drawn anew in each process."""
+_USUAL, _NEWEST = 2, 3
+"""Protocols of pickle: that of torch.save, and the last that says the same things in the same way."""
 _TO_MEMO = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
 _FROM_MEMO = {"GET", "BINGET", "LONG_BINGET"}
 _INTO = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"}
@@ -115,6 +117,9 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
     As a dict's key these would be hashed, and in an error shown, each time anew: for years, and nothing can stop it.
     """
     made = _Made(file)
+    if made.protocol > _NEWEST:
+        reason = f"is written by pickle protocol {made.protocol}, and PyTorch's reader that runs no code takes {_USUAL}"
+        raise _refused(path, reason)
     if made.is_long:
         reason = f"takes more than {_MOST_STEPS:,} steps to be read"
     elif made.never:
@@ -139,6 +144,8 @@ class _Made:
         How many keys of dicts are no texts.
     never : str
         The name of what it makes and no state dict of dense tensors has; empty where there is none.
+    protocol : int
+        Of the pickle. In those after 3 names are written in other ways, which are not read here.
     is_long : bool
         Whether it goes on after as many steps as any state dict takes; the rest is not looked at.
     """
@@ -147,6 +154,7 @@ class _Made:
         self.parts: list[list[int]] = [[], []]
         self.keys = 0
         self.never = ""
+        self.protocol = 0
         self.is_long = False
         self._dicts: set[int] = set()  # the places of OrderedDict itself
         stack: list[int] = []
@@ -157,6 +165,9 @@ class _Made:
                 self.is_long = True
                 break
             place = len(memo) if argument is None else argument
+            if code.name == "PROTO" and (protocol := int(argument or 0)) > _NEWEST:
+                self.protocol = protocol
+                break
             if code.name == "MARK":
                 marks.append(len(stack))
             elif code.name in _TO_MEMO:

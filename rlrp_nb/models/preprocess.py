@@ -82,6 +82,11 @@ class Preprocess:
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "mean", _per_channel("mean", self.mean, channels))
         object.__setattr__(self, "std", _per_channel("std", self.std, channels))
+        if any(value > 1 for value in self._mean):
+            raise InputError(
+                f"mean={self.mean!r} is beyond 1, and pixels are in [0, 1] here: divide mean and std by 255 where they "
+                "are of pixels 0 to 255."
+            )
         if not all(np.float32(value) > 0 for value in self._std):
             raise InputError(f"std={self.std!r} has to be positive in every channel, also as a 32-bit number.")
 

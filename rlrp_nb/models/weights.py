@@ -32,6 +32,8 @@ _NAMED = 3  # how many keys an error names
 _STARTS = b"PK", b"\x80"  # of the archives that torch.save writes, and of the pickles that it wrote before torch 1.6
 _SHOWN = 12  # bytes of a file that is none of them
 _MOST_REPEATED = 1_000_000  # of a tensor's numbers may be one and the same, as after expand
+_PREFIXES = "module.", "_orig_mod.", "model."
+"""Of names in checkpoints: DataParallel's, torch.compile's and that of most training loops."""
 _LONG = 200  # signs of a name, of which no more are shown
 
 
@@ -225,9 +227,15 @@ def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
     items = list(dict.items(state)) if isinstance(state, dict) else []
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for _, value in items):
         inside = f"a dict of {_listed([key for key, _ in items])}" if isinstance(state, dict) else type(state).__name__
+        within = [key for key, value in items if isinstance(key, str) and _is_state(value)]
+        way = (
+            f"take it out with torch.save(torch.load(path, weights_only=True)[{_shortly(within[0])!r}], new_path)."
+            if within
+            else "save one with torch.save(network.state_dict(), path)."
+        )
         raise WeightsError(
-            f"the weights file {printable(path)} does not hold a state dict (names and tensors), but {inside}: save "
-            "one with torch.save(network.state_dict(), path)."
+            f"the weights file {printable(path)} does not hold a state dict (names and tensors), but {inside}: "
+            + printable(way)
         )
     clean = OrderedDict((key, torch.Tensor.detach(value)) for key, value in items)
     odd = [key for key, value in clean.items() if not isinstance(key, str) or not _is_plain(value)]
@@ -239,6 +247,10 @@ def _checked(state: object, path: Path) -> "OrderedDict[str, torch.Tensor]":
     if "_metadata" in getattr(state, "__dict__", {}):
         clean._metadata = state._metadata  # type: ignore[attr-defined] # noqa: SLF001 - where PyTorch keeps it
     return clean
+
+
+def _is_state(value: object) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(v, torch.Tensor) for v in dict.values(value))
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
@@ -281,10 +293,14 @@ def load_state(network: nn.Module, state: "OrderedDict[str, torch.Tensor]", sour
             for what, keys in (("missing", missing), ("not in the network", unknown), ("of another form", shapes))
             if keys
         ]
-        raise WeightsError(
-            f"{source} does not fit {type(network).__name__} ({'; '.join(problems)}). Give the state dict of this very "
-            "network, or wrap your own network with rlrp_nb.Classifier."
+        prefix = next((p for p in _PREFIXES if unknown and all(key.startswith(p) for key in unknown)), "")
+        way = (
+            f"Take {prefix!r} from its names, which a wrapper of the network put there: "
+            f"{{name.removeprefix({prefix!r}): value for name, value in state.items()}}."
+            if prefix
+            else "Give the state dict of this very network, or wrap your own network with rlrp_nb.Classifier."
         )
+        raise WeightsError(f"{source} does not fit {type(network).__name__} ({'; '.join(problems)}). {way}")
     broken = [key for key, tensor in state.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if broken:
         raise WeightsError(

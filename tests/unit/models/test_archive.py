@@ -160,6 +160,15 @@ def test_a_compressed_archive_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("protocol", [4, 5])
+def test_a_later_protocol_of_pickle_is_refused_by_its_name(tmp_path, protocol, legacy):
+    path = tmp_path / "file.pth"
+    torch.save(nn.Linear(2, 2).state_dict(), path, pickle_protocol=protocol, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(WeightsError, match=rf"pickle protocol {protocol}, and PyTorch's reader .* takes 2: save"):
+        read_state(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
 def test_what_torch_saves_is_fine(tmp_path, legacy):
     path, network = tmp_path / "file.pth", nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     state = network.state_dict()

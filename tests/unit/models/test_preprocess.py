@@ -120,6 +120,7 @@ def test_a_picture_too_narrow_to_enlarge():
         ({"size": 8, "resize": 7}, "resize=7 .* at least 8"),
         ({"size": (8, 9), "resize": 8.5}, r"resize=8\.5"),
         ({"size": 8, "mean": (0.5, 0.5)}, r"mean=\(0\.5, 0\.5\) has to be one finite number or 3"),
+        ({"size": 8, "mean": (123.7, 116.3, 103.5)}, r"beyond 1, and pixels are in \[0, 1\] here: divide mean"),
         ({"size": 8, "mean": "grey"}, "mean='grey'"),
         ({"size": 8, "grey": True, "std": (1.0, 1.0, 1.0)}, "one finite number or 1"),
         ({"size": 8, "std": 0.0}, "std=.*positive"),

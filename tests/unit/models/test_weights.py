@@ -1,6 +1,7 @@
 """Weights arrive whole or not at all: real downloads from a local server, real files of torchvision's layout."""
 
 import hashlib
+import re
 import threading
 from collections import OrderedDict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -318,6 +319,26 @@ def test_only_the_first_few_keys_are_named(network):
     ) as e:
         load_state(fresh(), state, "the file")
     assert len(str(e.value)) < 400
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model."])
+def test_the_names_of_a_wrapped_network_are_told_from_another_network_s(network, prefix):
+    state = OrderedDict((prefix + key, tensor) for key, tensor in network.state_dict().items())
+    with pytest.raises(WeightsError, match=rf"does not fit.* Take '{prefix}' from its names") as caught:
+        load_state(fresh(), state, "the file")
+    (advice,) = re.findall(r"\{name.*\}", str(caught.value))
+    load_state(loaded := fresh(), OrderedDict(eval(advice, {"state": state})), "the file")  # noqa: S307 - our own words
+    assert torch.equal(loaded[3].weight, network[3].weight)
+
+
+def test_the_state_dict_within_a_checkpoint_can_be_taken_out(tmp_path, network):
+    path, new_path = tmp_path / "whole.pth", tmp_path / "state.pth"
+    torch.save({"epoch": 3, "model_state": network.state_dict()}, path)
+    with pytest.raises(WeightsError, match="but a dict of epoch, model_state") as caught:
+        read_state(path)
+    (advice,) = re.findall(r"torch\.save\(.*\)", str(caught.value))
+    exec(advice, {"torch": torch, "path": path, "new_path": new_path})  # noqa: S102 - our own words
+    assert read_state(new_path).keys() == network.state_dict().keys()
 
 
 @pytest.mark.parametrize(
