@@ -136,10 +136,16 @@ def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Seque
             )
         return ranking[:count]
     # spaces around it, so that a minus sign at an end is one as well
-    sides = f" {text.strip()} ".replace("\N{MINUS SIGN}", "-").partition(" - ")
-    positive, minus, negative = map(str.strip, sides)
-    if not minus:
+    parts = f" {text.strip()} ".replace("\N{MINUS SIGN}", "-").split(" - ")
+    if len(parts) == 1:
         return [find_class(text, categories)]
+    sides = [(" - ".join(parts[:n]).strip(), " - ".join(parts[n:]).strip()) for n in range(1, len(parts))]
+    if len(sides) > 1:  # a name may have a minus sign in it
+        sides = [side for side in sides if _are_classes(side, categories)] or sides[:1]
+    if len(sides) > 1:
+        readings = " or ".join(f"{printable(positive)!r} minus {printable(negative)!r}" for positive, negative in sides)
+        raise InputError(f"{text!r} can be read as {readings}: give indices, such as '3 - 7'.")
+    ((positive, negative),) = sides
     if not positive or not negative:
         raise InputError(
             f"{text!r} has a minus sign with a class on one side at most: name two classes, such as 'tabby - tiger "
@@ -151,6 +157,14 @@ def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Seque
             f"{text!r} compares class {pair[0]} ({printable(categories[pair[0]])}) with itself: name two classes."
         )
     return [pair]
+
+
+def _are_classes(names: Sequence[str], categories: Sequence[str]) -> bool:
+    """Tell whether each of some names is one class's."""
+    try:
+        return bool([find_class(name, categories) for name in names])
+    except InputError:
+        return False
 
 
 def _index(wanted: str, categories: Sequence[str]) -> int:

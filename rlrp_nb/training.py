@@ -80,6 +80,8 @@ def fit(
     InputError
         The images and labels do not belong together, an image holds NaN or infinite values or has another dtype than
         the network, a label is no class of the network, or a number is out of range. Nothing is trained then.
+        Or `augment` returns no batch of finite values, or the loss is not finite; the network is left as it was before
+        that step.
     UnsupportedNetworkError
         The network has no weight that can learn, or returns no logits (B, classes).
     """
@@ -103,12 +105,13 @@ def fit(
                 loss_sum, correct = 0.0, 0
                 for batch in _batches(torch.randperm(len(images), generator=generator), batch_size):
                     chosen = batch.to(device)
-                    inputs = images[chosen] if augment is None else augment(images[chosen], generator)
+                    inputs = images[chosen] if augment is None else _augmented(augment, images[chosen], generator)
                     if not asked:  # only now, since the network may take what `augment` returns and nothing else
                         _check_classes(network, inputs[:1], labels)
                         asked = True
                     logits = network(inputs)
                     loss = functional.cross_entropy(logits, labels[chosen])
+                    _check_loss(loss, len(history) + 1)
                     optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
@@ -125,6 +128,27 @@ def fit(
         for parameter in network.parameters():
             parameter.grad = None
     return tuple(history)
+
+
+def _augmented(augment: Augment, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Return what `augment` makes of a batch, if it is one."""
+    inputs = augment(images, generator)
+    if not isinstance(inputs, torch.Tensor) or inputs.dim() == 0 or len(inputs) != len(images):
+        given = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
+        raise InputError(
+            f"augment returned {given} for a batch {tuple(images.shape)}; accepted is a tensor ({len(images)}, ...)."
+        )
+    if not bool(torch.isfinite(inputs).all()):
+        raise InputError("augment returned NaN or infinite values; accepted is a batch of finite ones.")
+    return inputs
+
+
+def _check_loss(loss: torch.Tensor, epoch: int) -> None:
+    if not bool(torch.isfinite(loss.detach())):
+        raise InputError(
+            f"the loss is {loss.item()} in epoch {epoch}, from which nothing can be learned: give a lower "
+            "learning_rate, or look for what the network divides by."
+        )
 
 
 @torch.no_grad()

@@ -108,6 +108,15 @@ def test_a_class_may_have_a_minus_sign_in_its_name():
     assert read_targets(["day - night", "night - day"], categories, [0, 1, 2]) == [2, (1, 0)]
 
 
+def test_a_contrast_of_names_with_minus_signs_is_read_as_the_one_that_there_is():
+    assert read_targets(["x - y - z"], ["x - y", "z"], [0, 1]) == [(0, 1)]
+    assert read_targets(["x - y - z"], ["x", "y - z"], [0, 1]) == [(0, 1)]
+    with pytest.raises(InputError, match=r"read as 'x' minus 'y - z' or 'x - y' minus 'z': give indices"):
+        read_targets(["x - y - z"], ["x", "z", "x - y", "y - z"], range(4))
+    with pytest.raises(InputError, match="none of the 2 classes is called 'q - z'"):
+        read_targets(["x - q - z"], ["x", "y"], [0, 1])
+
+
 def test_a_number_that_is_an_index_and_another_class_s_name_is_refused():
     categories = ["2", "0", "1"]
     with pytest.raises(InputError, match=r"'1' is an index, that of '0', and the name of class 2.*\+1 .*\+2 for"):

@@ -268,6 +268,29 @@ def test_the_network_may_take_only_what_the_augmentation_returns():
     fit(make_network(), torch.rand(4, 1, 12, 12), LABELS, epochs=1, augment=lambda images, _: images[..., 2:10, 2:10])
 
 
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (lambda *_: None, r"augment returned NoneType for a batch \(4, 1, 8, 8\); accepted is a tensor \(4, ...\)"),
+        (lambda images, _: images[:2], r"augment returned \(2, 1, 8, 8\)"),
+        (lambda images, _: images / 0, "augment returned NaN or infinite values"),
+    ],
+)
+def test_what_is_no_batch_is_not_learned_from(augment, message):
+    network = make_network()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(InputError, match=message):
+        fit(network, IMAGES, LABELS, augment=augment)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_training_that_diverges_stops_in_words():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    with pytest.raises(InputError, match=r"the loss is (nan|inf) in epoch \d+, .*lower learning_rate"):
+        fit(network, IMAGES * 1e30, LABELS, epochs=5, learning_rate=1e9)
+    assert not network.training
+
+
 def test_accuracy_is_that_of_numbers():
     network = nn.Sequential(nn.AdaptiveAvgPool2d((1, 2)), nn.Flatten()).eval()
     with pytest.raises(InputError, match="image 1 holds NaN"):
