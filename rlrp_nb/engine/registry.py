@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from rlrp_nb.engine.derivative import check_derivative
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
@@ -18,6 +17,7 @@ from rlrp_nb.engine.rules import RULES
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
+from rlrp_nb.engine.trial import try_steps
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
 
 def _check_way_back(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
     """Refuse a graph that the engine would walk back wrongly; of any batch size, a single sample is tried."""
-    tried = inputs[:1] if graph.batch_size is None else inputs
-    check_derivative(graph, constants_of(network, graph), _others(tried))
+    try_steps(graph, constants_of(network, graph), inputs[:1] if graph.batch_size is None else inputs)
 
 
 def _others(inputs: Tensor) -> Tensor:

@@ -1,0 +1,162 @@
+"""Whether each step of a graph is walked back as it should be: tried on random numbers before anything is explained.
+
+An affine map hands on what PyTorch's automatic differentiation does, and an activation what the definition of R-LRP
+asks for. What is tried is one step at a time, so that rounding in a deep network, on which side of a kink an activation
+lies, and the range of numbers are of no concern, and so that the memory of one step is enough.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from rlrp_nb.engine.methods import METHODS
+from rlrp_nb.engine.planning import plan
+from rlrp_nb.engine.propagate import forward
+from rlrp_nb.engine.rule import Call, Slot
+from rlrp_nb.engine.rules import BUILT_IN, LayerNorm
+from rlrp_nb.engine.treatments import Activate, Treatment, rule_of
+from rlrp_nb.errors import UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rlrp_nb.engine.graph import Graph, Step
+
+_TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3}
+"""Of the sum of absolute values."""
+_COARSE = 5e-2
+"""The same of other dtypes."""
+_APART = 37
+"""By how much the numbers of two tensors are shifted against each other."""
+
+
+def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> None:
+    """Refuse a graph that has a step which the engine would walk back wrongly.
+
+    Steps with a rule of the user's own are not tried, and neither are layer-norms, whose standard deviation is held
+    constant where it has a derivative.
+
+    Parameters
+    ----------
+    graph
+        Its logits are known to be the network's own.
+    constants
+        By value index.
+    inputs
+        ``(B, …)``, as many samples as the graph takes; only their shape, dtype and device count.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Names the first such step.
+    """
+    method = METHODS["rlrp"]
+    record = forward(graph, plan(graph, method, None, ledger=False), constants, inputs)
+    steps = plan(graph, method, None, ledger=True)  # every activation by itself
+    trial = _Trial(record.values, record.shapes, inputs)
+    for step in reversed(graph.steps):
+        treatment = steps.treatments.get(step.index)
+        built_in = step.rule is not None and step.rule is BUILT_IN.get(step.op)
+        if treatment is None or not built_in or isinstance(step.rule, LayerNorm):
+            continue
+        try:
+            off = trial.disagreement(step, treatment, steps.receivers[step.index])
+        except RuntimeError:  # in a deterministic mode PyTorch differentiates fewer ops, and dtypes can differ within
+            continue
+        if off:
+            raise UnsupportedNetworkError(
+                f"{step.op} at {step.name} is walked back wrongly in this network, by {off:.1%} of the relevance, so "
+                "that its explanations would be wrong. That is a defect of rlrp_nb: please report it with the "
+                "network's forward. Writing this part with other ops may help."
+            )
+
+
+class _Trial:
+    """Random numbers for the steps of one graph.
+
+    Parameters
+    ----------
+    constants
+        And sizes, by value index.
+    shapes
+        Of the values that depend on the input.
+    inputs
+        Of whose dtype and device the numbers are.
+    """
+
+    def __init__(self, constants: Mapping[int, Any], shapes: Mapping[int, torch.Size], inputs: Tensor) -> None:
+        self._constants, self._shapes = constants, shapes
+        half = inputs.dtype not in {torch.float32, torch.float64}
+        self._dtype, self._exact = inputs.dtype, torch.float32 if half else inputs.dtype
+        most = max(shape.numel() for shape in shapes.values())
+        generator = torch.Generator(device="cpu").manual_seed(0)  # of its own: the user's numbers stay as they are
+        numbers = torch.randn(most + 64 * _APART, generator=generator, device="cpu")
+        self._numbers = numbers.to(inputs.device, self._exact)
+
+    def _random(self, shape: torch.Size, place: int) -> Tensor:
+        """Return numbers that differ from those for another place."""
+        start = _APART * (place % 64)
+        return self._numbers[start : start + shape.numel()].reshape(shape)
+
+    def disagreement(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> float:
+        """Return how far what is handed on is from what it should be, as a share of both; 0 if rounding can do that."""
+        values = {i: self._random(self._shapes[i], place + 1).to(self._dtype) for place, i in enumerate(step.sources)}
+        output, state = rule_of(step).forward(step, step.filled({**self._constants, **values}.__getitem__))
+        s = self._random(output.shape, 0)
+        call = Call(
+            step=step,
+            at=lambda index: Slot(self._shapes[index]) if index in values else self._constants[index],
+            shapes=tuple(self._shapes[i] for i in receivers),
+            output_shape=output.shape,
+            state=state,
+            inputs=tuple(values[i] for i in receivers),
+            output=output,
+            dtype=self._exact,
+            device=s.device,
+        )
+        messages = [message[0] for message in treatment.back(call, s[None])]
+        if len(messages) != len(receivers):
+            return 1.0
+        if isinstance(treatment, Activate):  # R_z = |a| / max |a| * R_a
+            a = output.to(self._exact)
+            axes = [axis for axis in range(a.dim()) if axis != step.batch_dim]  # of a whole layer
+            expected = a.abs() / a.abs().amax(axes, keepdim=True) * a * s
+            pairs = [(messages[0] * values[receivers[0]], expected)]
+        else:
+            # a value that is read twice gets two messages and has one derivative
+            handed = {i: torch.zeros_like(message) for i, message in zip(receivers, messages, strict=True)}
+            for i, message in zip(receivers, messages, strict=True):
+                handed[i] += message
+            pairs = [*zip(handed.values(), self._derivatives(step, values, tuple(handed), s), strict=True)]
+        off = _distance(pairs)
+        tolerance = max(_TOLERANCE.get(dtype, _COARSE) for dtype in (self._dtype, output.dtype))
+        return off if off > tolerance else 0.0
+
+    def _derivatives(self, step: Step, values: Mapping[int, Tensor], of: Sequence[int], s: Tensor) -> Iterator[Tensor]:
+        """Return what automatic differentiation makes of `s`, for each of some values."""
+        variables = {i: value.clone().requires_grad_(i in of) for i, value in values.items()}
+        constants = {i: _usable(self._constants[i]) for i in step.reads() - variables.keys()}
+        with torch.enable_grad():
+            arguments = step.filled({**constants, **variables}.__getitem__)
+            # not by the fast paths of rules, but a squeeze leaves the axis of the samples alone
+            views = rule_of(step).kind == "shape"
+            output = rule_of(step).forward(step, arguments)[0] if views else step.invoke(arguments)
+        found = torch.autograd.grad(output, [variables[i] for i in of], s.to(output), materialize_grads=True)
+        return map(torch.Tensor.detach, found)
+
+
+def _usable(value: Any) -> Any:  # noqa: ANN401 - a constant can be anything
+    """Return a constant by which can be differentiated, as by a tensor that was made in inference mode cannot."""
+    if isinstance(value, list | tuple):
+        return [_usable(part) for part in value]
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
+def _distance(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Return how far apart tensors are, as a share of the larger ones; 0 where numbers are not finite."""
+    off = sum(float((one.double() - other.double()).abs().sum()) for one, other in pairs)
+    size = max(sum(float(pair[n].double().abs().sum()) for pair in pairs) for n in (0, 1))
+    return off / size if size > 0 and off < float("inf") else 0.0
