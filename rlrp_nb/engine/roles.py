@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import torch
+
 from rlrp_nb.engine.graph import Ref
 
 if TYPE_CHECKING:
@@ -146,7 +148,7 @@ def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: _Kn
 def _move(step: Step, by_index: _Known) -> _Move | None:
     """Return which op changes the order of numbers, or leaves out some, as a slice does, and how; else None."""
     moves = step.op in _MOVES or (step.rule is not None and step.rule.kind == "shape")
-    moves = moves and not _is_in_order(step, by_index)
+    moves = moves and not _is_in_order(step, by_index) and not _is_elementwise(step)
     if not moves or len(step.sources) != 1:
         return None
     how = {k: "source" if isinstance(v, Ref) and v.index in step.sources else v for k, v in step.arguments.items()}
@@ -154,7 +156,14 @@ def _move(step: Step, by_index: _Known) -> _Move | None:
 
 
 def _is_affine(step: Step, by_index: _Known) -> bool:
-    return _is_in_order(step, by_index) or (step.op in _ARITHMETIC and _keeps_places(step, by_index))
+    fills = step.rule is not None and step.rule.kind == "shape" and _is_elementwise(step)  # by a constant mask
+    affine = fills or step.op in _ARITHMETIC
+    return _is_in_order(step, by_index) or (affine and _keeps_places(step, by_index))
+
+
+def _is_elementwise(step: Step) -> bool:
+    """Tell an op that PyTorch itself calls pointwise; it has not marked all forms of where."""
+    return step.op == "aten.where" or torch.Tag.pointwise in getattr(step.function, "tags", ())
 
 
 def _is_pointwise(step: Step, by_index: _Known) -> bool:
@@ -162,7 +171,7 @@ def _is_pointwise(step: Step, by_index: _Known) -> bool:
     activation = step.rule is not None and step.rule.kind == "activation"
     # an instance-norm by the image's own statistics reads all of it
     pointwise = step.op in _POINTWISE and not step.arguments.get("use_input_stats")
-    pointwise = pointwise or activation or step.op in _ARITHMETIC
+    pointwise = pointwise or activation or _is_elementwise(step) or step.op in _ARITHMETIC
     return _is_in_order(step, by_index) or (pointwise and _keeps_places(step, by_index))
 
 
