@@ -73,8 +73,6 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
     _start_autograd()
     # two samples, since a batch of one would be traced as the constant 1
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)
-    # a folded batch-norm rounds otherwise, which shows in half precision
-    apart = inputs.dtype in _HALF
     failure: Exception | None = None
     # code that reads the network from a global of its own finds the network, not the twin
     weights, others = named_tensors(network), [tensor for _, tensor in Reach(network).tensors]
@@ -87,14 +85,20 @@ def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  #
                 run_twin(network, inputs, guarded=True)  # again, now that the tracer has run it with two samples
             else:
                 names = named_weights(program, weights, others)
-                return build(program, names, batch_size=None, norms_apart=apart)
+                return build(program, names, batch_size=None, norms_apart=_computes_in_half(program))
     with _lent(network) as twin:
         try:
             program = _export(twin, torch.zeros_like(inputs), dynamic=False)
         except Exception as error:  # noqa: BLE001 - likewise
             raise _untraceable(failure or error) from (failure or error)
         names = named_weights(program, weights, others)
-        return build(program, names, batch_size=len(inputs), norms_apart=apart)
+        return build(program, names, batch_size=len(inputs), norms_apart=_computes_in_half(program))
+
+
+def _computes_in_half(program: ExportedProgram) -> bool:
+    """Tell a network of which a part is in half precision, where a folded batch-norm would round otherwise."""
+    values = (node.meta.get("val") for node in program.graph.nodes)
+    return any(isinstance(value, Tensor) and value.dtype in _HALF for value in values)
 
 
 @cache

@@ -194,3 +194,29 @@ def test_an_error_that_cannot_say_what_it_is_is_told_by_its_name(written, images
 
     with pytest.raises(InputError, match=r"in Written.forward: Silent\. Pass"):
         rn.explain(written(fail), images)
+
+
+@pytest.mark.parametrize("how", ["autocast", "halves"])
+def test_a_network_that_computes_in_half_precision_within_is_explained(images, how):
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.head = nn.Linear(8, 4)  # the first weight, whose dtype the input has to have
+            self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1))
+            self.body[1].running_var.fill_(0.3)
+            if how == "halves":
+                self.body[0].bfloat16()
+
+        def forward(self, x):
+            if how == "halves":
+                x = x.bfloat16()
+            with torch.autocast("cpu", torch.bfloat16, enabled=how == "autocast"):
+                x = self.body(x)
+            return self.head(x.float().flatten(1))
+
+    network = Mixed().eval()
+    found = rn.explain(network, images, 1, layers="all")
+    expected = rn.explain(nn.Sequential(network.body.float(), nn.Flatten(), network.head), images, 1).relevance
+    assert (found.relevance - expected).abs().max() < 0.02 * expected.abs().max()
+    assert found.ledger().worst_residual < 1e-2
