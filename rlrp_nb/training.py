@@ -1,7 +1,8 @@
 """A small, deterministic training loop for image classifiers, with a progress bar."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Real
 from typing import TypeAlias
@@ -80,10 +81,10 @@ def fit(
     InputError
         The images and labels do not belong together, an image holds NaN or infinite values or has another dtype than
         the network, a label is no class of the network, or a number is out of range. Nothing is trained then.
-        Or `augment` returns no batch of finite values, or the loss is not finite; the network is left as it was before
-        that step.
+        Or `augment` returns no batch of finite values, or the loss or a gradient is not finite; the network is left as
+        it was before that step.
     UnsupportedNetworkError
-        The network has no weight that can learn, or returns no logits (B, classes).
+        The network has no weight that can learn, or returns no logits (B, classes), in training mode too.
     """
     _check(images, labels)
     epochs, batch_size = check_whole(1, epochs=epochs, batch_size=batch_size)
@@ -99,7 +100,7 @@ def fit(
     asked = False
     _set_learning(network)
     try:
-        with torch.enable_grad(), torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
+        with _differentiating(), torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
             torch.manual_seed(seed)  # dropout, if the network has any
             for _ in range(epochs):
                 loss_sum, correct = 0.0, 0
@@ -109,11 +110,13 @@ def fit(
                     if not asked:  # only now, since the network may take what `augment` returns and nothing else
                         _check_classes(network, inputs[:1], labels)
                         asked = True
-                    logits = network(inputs)
-                    loss = functional.cross_entropy(logits, labels[chosen])
-                    _check_loss(loss, len(history) + 1)
-                    optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    with _kept(network):
+                        logits = network(inputs)
+                        _check_logits(logits, len(inputs), labels[chosen], 0)
+                        loss = functional.cross_entropy(logits, labels[chosen])
+                        optimizer.zero_grad(set_to_none=True)
+                        loss.backward()  # type: ignore[no-untyped-call]
+                        _check_finite(loss, network, len(history) + 1)
                     optimizer.step()
                     schedule.step()
                     loss_sum += loss.item() * len(batch)
@@ -138,16 +141,46 @@ def _augmented(augment: Augment, images: torch.Tensor, generator: torch.Generato
         raise InputError(
             f"augment returned {given} for a batch {tuple(images.shape)}; accepted is a tensor ({len(images)}, ...)."
         )
+    if inputs.dtype != images.dtype:
+        raise InputError(f"augment returned {inputs.dtype} for images of {images.dtype}; accepted is the same.")
     if not bool(torch.isfinite(inputs).all()):
         raise InputError("augment returned NaN or infinite values; accepted is a batch of finite ones.")
     return inputs
 
 
-def _check_loss(loss: torch.Tensor, epoch: int) -> None:
-    if not bool(torch.isfinite(loss.detach())):
+@contextmanager
+def _differentiating() -> Iterator[None]:
+    """Let gradients be computed, whatever mode the caller is in."""
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        yield
+
+
+@contextmanager
+def _kept(network: nn.Module) -> Iterator[None]:
+    """Put the buffers, such as a batch-norm's statistics, back to what they were if a step fails."""
+    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    try:
+        yield
+    except BaseException:
+        for buffer, value in before:
+            buffer.copy_(value)
+        raise
+
+
+def _check_finite(loss: torch.Tensor, network: nn.Module, epoch: int) -> None:
+    """Refuse to learn from a loss, or from gradients, that are not finite."""
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    what = (
+        f"the loss is {loss.item()}"
+        if not bool(torch.isfinite(loss.detach()))
+        else "a gradient is not finite"
+        if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+        else ""
+    )
+    if what:
         raise InputError(
-            f"the loss is {loss.item()} in epoch {epoch}, from which nothing can be learned: give a lower "
-            "learning_rate, or look for what the network divides by."
+            f"{what} in epoch {epoch}, from which nothing can be learned: give a lower learning_rate, or look for what "
+            "the network divides by."
         )
 
 
@@ -215,12 +248,13 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """
     turn, scale, right, down = (torch.rand(4, len(images), generator=generator) * 2 - 1).to(images)
     angle, scale = turn * math.radians(10), 1 + scale * 0.1
-    # the grid runs from -1 to 1, so a shift of 0.14 is 7 % of a side
+    height, width = images.shape[2:]
+    # the grid runs from -1 to 1 along either side, so a shift of 0.14 is 7 % of it
     rows = [
         scale * angle.cos(),
-        -scale * angle.sin(),
+        -scale * angle.sin() * (height / width),
         right * 0.14,
-        scale * angle.sin(),
+        scale * angle.sin() * (width / height),
         scale * angle.cos(),
         down * 0.14,
     ]
@@ -278,6 +312,10 @@ def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
         raise UnsupportedNetworkError(
             f"{type(network).__name__} has no weight that requires a gradient, so that none can learn: call "
             "requires_grad_() on the network, or on the layers that are to learn."
+        )
+    if weight.is_inference():
+        raise UnsupportedNetworkError(
+            f"{type(network).__name__} was made under torch.inference_mode, so that it cannot learn: make it outside."
         )
     if weight.dtype != images.dtype:
         raise InputError(f"images are {images.dtype}, the network is {weight.dtype}: use images.to({weight.dtype}).")

@@ -153,6 +153,26 @@ def test_jitter_moves_a_little():
     assert (centres.std(dim=1) > 0.3).all()  # every image by its own amount
 
 
+@pytest.mark.parametrize("shape", [(32, 96), (96, 32), (40, 40)])
+def test_jitter_turns_pictures_as_a_whole_by_up_to_ten_degrees(shape):
+    height, width = shape
+    rows, columns = torch.meshgrid(
+        torch.arange(height) - (height - 1) / 2, torch.arange(width) - (width - 1) / 2, indexing="ij"
+    )
+
+    def where(right, down):
+        """Return to where 50 jitters move a spot."""
+        spot = torch.exp(-((columns - right) ** 2 + (rows - down) ** 2) / 8)
+        moved = jitter(spot.expand(50, 1, height, width), torch.Generator().manual_seed(0))[:, 0]
+        return torch.stack([(moved * axis).sum((1, 2)) / moved.sum((1, 2)) for axis in (columns, rows)])
+
+    far = 0.3 * min(shape)
+    level, upright = where(far, 0) - where(-far, 0), where(0, far) - where(0, -far)
+    turns = [torch.atan2(level[1], level[0]).rad2deg(), torch.atan2(-upright[0], upright[1]).rad2deg()]
+    assert (turns[0] - turns[1]).abs().max() < 0.5
+    assert 8 < turns[0].abs().max() < 10.5
+
+
 @pytest.mark.parametrize(
     ("network", "labels", "error", "message"),
     [
@@ -274,6 +294,7 @@ def test_the_network_may_take_only_what_the_augmentation_returns():
         (lambda *_: None, r"augment returned NoneType for a batch \(4, 1, 8, 8\); accepted is a tensor \(4, ...\)"),
         (lambda images, _: images[:2], r"augment returned \(2, 1, 8, 8\)"),
         (lambda images, _: images / 0, "augment returned NaN or infinite values"),
+        (lambda images, _: images.half(), r"augment returned torch.float16 for images of torch.float32"),
     ],
 )
 def test_what_is_no_batch_is_not_learned_from(augment, message):
@@ -284,9 +305,57 @@ def test_what_is_no_batch_is_not_learned_from(augment, message):
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
+class Unit(nn.Module):
+    """Divides features by their length, whose gradient is infinite where they are all 0."""
+
+    def forward(self, x):
+        return x / (x.pow(2).sum(1, keepdim=True).sqrt() + 1e-8)
+
+
+def test_gradients_that_are_not_finite_are_not_learned_from():
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Conv2d(1, 2, 8, bias=False), nn.Flatten(), Unit(), nn.Linear(2, 2))
+    network[0].requires_grad_(requires_grad=False)
+    images = torch.cat([IMAGES, torch.zeros_like(IMAGES)])
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(InputError, match="a gradient is not finite in epoch 1"):
+        fit(network, images, LABELS.repeat(2), epochs=1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
+def test_a_step_that_fails_leaves_the_statistics_of_batch_norms():
+    network = make_network()
+    seen = []
+    network[1].register_forward_pre_hook(lambda module, _: seen.append(module.running_var.clone()))
+    with pytest.raises(InputError, match="the loss is"):
+        fit(network, IMAGES, LABELS, epochs=20, learning_rate=1e30)
+    assert len(seen) > 2
+    assert torch.equal(network[1].running_var, seen[-1])
+    assert bool(network[1].running_var.isfinite().all())
+
+
+def test_a_network_that_returns_more_in_training_is_refused():
+    class Auxiliary(nn.Sequential):
+        def forward(self, x):
+            logits = super().forward(x)
+            return (logits, logits) if self.training else logits
+
+    with pytest.raises(UnsupportedNetworkError, match="the network returns tuple for 4 images"):
+        fit(Auxiliary(nn.Flatten(), nn.Linear(64, 2)), IMAGES, LABELS)
+
+
+def test_inference_mode_is_no_hindrance():
+    network = make_network()
+    before = network[0].weight.clone()
+    with torch.inference_mode():
+        fit(network, IMAGES.clone(), LABELS, epochs=1)
+        with pytest.raises(UnsupportedNetworkError, match=r"was made under torch\.inference_mode"):
+            fit(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), IMAGES, LABELS)
+    assert not torch.equal(network[0].weight, before)
+
+
 def test_training_that_diverges_stops_in_words():
     network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
-    with pytest.raises(InputError, match=r"the loss is (nan|inf) in epoch \d+, .*lower learning_rate"):
+    with pytest.raises(InputError, match=r"(is nan|is inf|is not finite) in epoch \d+, .*lower learning_rate"):
         fit(network, IMAGES * 1e30, LABELS, epochs=5, learning_rate=1e9)
     assert not network.training
 
