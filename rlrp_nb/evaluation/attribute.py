@@ -37,7 +37,8 @@ def engine_attribute(method: str | Method = "rlrp") -> Attribute:
     Returns
     -------
     Attribute
-        Its heatmap is the relevance summed over channels.
+        Its heatmap is the relevance summed over channels. Of a network that has them elsewhere than on axis 1 it raises
+        `InputError`.
 
     Raises
     ------
@@ -47,7 +48,13 @@ def engine_attribute(method: str | Method = "rlrp") -> Attribute:
     chosen = resolve(method)
 
     def attribute(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-        return explain(network, inputs, targets, chosen).relevance[:, 0].sum(1)
+        explanation = explain(network, inputs, targets, chosen)
+        if explanation.channels:
+            raise InputError(
+                f"the network takes inputs {tuple(inputs.shape)} with channels on axis {explanation.channels + 1}; "
+                "measures take (B, C, H, W): let it permute its input first."
+            )
+        return explanation.relevance[:, 0].sum(1)
 
     return attribute
 

@@ -65,7 +65,7 @@ class Cases:
     domain : Range
         Of the network's input.
     fingerprint : dict of str to str
-        Digests of network, images, targets and masks.
+        Digests of network, images, targets, masks and domain.
     """
 
     network: nn.Module
@@ -171,6 +171,7 @@ def take_in(
         "images": f"{count} of shape {seen.shape}, {seen.digest.hexdigest()[:16]}",
         "targets": hashlib.sha256(bytes_of(chosen)).hexdigest()[:16],
         "masks": "none" if truth is None else hashlib.sha256(bytes_of(truth)).hexdigest()[:16],
+        "range of the input": hashlib.sha256(bytes_of(torch.stack([domain.low, domain.high]))).hexdigest()[:16],
     }
     blank = torch.zeros((), dtype=place.dtype, device=place.device)
     return Cases(

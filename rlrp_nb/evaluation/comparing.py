@@ -8,6 +8,8 @@ import time
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, get_args
@@ -460,7 +462,7 @@ def _fingerprint(cases: Cases, settings: Settings) -> dict[str, str]:
         "score": settings.score,
         "batch": str(settings.batch),
         "seed": str(settings.seed),
-        "versions": _versions(),
+        "versions": f"{_versions()}{_peers()}",
         "device": next(iter(cases.network.parameters()), torch.empty(0, device="cpu")).device.type,
     }
 
@@ -474,6 +476,11 @@ def _fill(fill: Fill) -> str:
 
 def _versions() -> str:
     return f"rlrp_nb {rlrp_nb.__version__}, torch {torch.__version__}"
+
+
+def _peers() -> str:
+    """Return the versions of the packages of which some methods are, where they are installed."""
+    return "".join(f", {name} {version(name)}" for name in ("captum", "zennit") if find_spec(name) is not None)
 
 
 def _description(thing: Contender | Metric) -> str:

@@ -163,3 +163,16 @@ def test_an_attribute_cannot_write_into_the_inputs_and_targets():
     network, inputs = small_vgg(), images(2, 12)
     with untouched(network, inputs, TARGETS):
         heatmaps_of(lambda _, x, targets: x.zero_().sum(1) + targets.zero_().sum(), network, inputs, TARGETS)
+
+
+def test_a_network_that_takes_channels_last_is_refused():
+    class ChannelsLast(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            return self.conv(x.permute(0, 3, 1, 2)).mean((2, 3))
+
+    with pytest.raises(InputError, match=r"takes inputs \(2, 12, 16, 3\) with channels on axis 3; measures take"):
+        engine_attribute()(ChannelsLast().eval(), torch.randn(2, 12, 16, 3), torch.tensor([0, 1]))

@@ -116,6 +116,15 @@ def test_black_is_the_smallest_value_where_the_preprocessing_is_not_known():
     assert "all 100 are replaced, by black, the lower end of that range; score" in found.protocol()
 
 
+def test_values_for_another_range_of_the_input_are_not_taken(tmp_path):
+    path, before, after = tmp_path / "file", Preprocess((10, 10), grey=True), Preprocess((10, 10), mean=0.5, grey=True)
+    network = small()
+    names = tuple(map(str, range(network(INPUTS).shape[1])))
+    run(rn.Classifier("mine", network, names, before, ""), metrics=("gini",), methods=("rlrp",), path=path)
+    with pytest.raises(InputError, match="What differs: range of the input"):
+        run(rn.Classifier("mine", network, names, after, ""), metrics=("gini",), methods=("rlrp",), path=path)
+
+
 def test_the_network_is_let_go_with_its_last_name():
     gc.disable()  # networks can be large: they must not wait until cycles are collected
     try:
