@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rlrp_nb.class_name import shown_name
 from rlrp_nb.errors import InputError
-from rlrp_nb.plots.caption import headline, method_title, number, percent
+from rlrp_nb.plots.caption import headline, method_title, output, percent
 from rlrp_nb.printable import printable
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def class_bars(explanation: "Explanation", sample: int = 0) -> str:
     """
     top = [{**entry, "name": printable(entry["name"])} for entry in _top(explanation, sample)]
     if not explanation.has_probabilities:
-        return f"  {top[0]['name']}  output {number(top[0]['logit'])}"
+        return f"  {top[0]['name']}  output {output(top[0]['logit'])}"
     wide = max(len(entry["name"]) for entry in top)
     lines = [f"  {e['name']:{wide}}  {percent(e['probability']):>8}  {_bar(e['probability'])}".rstrip() for e in top]
     return "\n".join(lines)

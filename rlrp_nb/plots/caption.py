@@ -78,6 +78,22 @@ def number(value: float) -> str:
     return format(value, shape).replace("-", "\N{MINUS SIGN}")
 
 
+def output(value: float) -> str:
+    """Return what a network says where it is no class: a temperature, a price, a year.
+
+    Parameters
+    ----------
+    value : float
+        Any finite number.
+
+    Returns
+    -------
+    str
+        With up to six significant digits, such as ``1987.4``, and the true minus sign U+2212.
+    """
+    return format(value or 0.0, ".6g").replace("-", "\N{MINUS SIGN}")
+
+
 def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, isolate: bool = False) -> str:
     """Return what was explained, with how sure the network was.
 
@@ -104,7 +120,7 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, is
     # a seed given as numbers has no class, and so no probability
     said = [float(outputs[index]) for index in classes if index >= 0]
     one = "output " if explanation.logits.dim() <= 2 else ""  # noqa: PLR2004 - others are called so already
-    shown = " and ".join(percent(value) if probable else f"{one}{number(value)}" for value in said)
+    shown = " and ".join(percent(value) if probable else f"{one}{output(value)}" for value in said)
     label = explanation.label(target, sample)
     named = isolated(label) if isolate else label
     return f"{named}, {shown}" if shown else named

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.agreement import asks_the_same, says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
@@ -44,6 +45,21 @@ _PLAIN = str.maketrans(
         "\N{GREEK SMALL LETTER BETA}": "beta",
         "\N{GREEK SMALL LETTER GAMMA}": "gamma",
         "\N{GREEK SMALL LETTER EPSILON}": "epsilon",
+        "\N{LEFT SINGLE QUOTATION MARK}": "'",
+        "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+        "\N{LEFT DOUBLE QUOTATION MARK}": '"',
+        "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
+        "\N{NO-BREAK SPACE}": " ",
+        # letters without a part that could be dropped as an accent
+        **dict(zip("ØøŁłĐđÐð", "OoLlDdDd", strict=True)),
+        "Æ": "AE",
+        "æ": "ae",
+        "Œ": "OE",
+        "œ": "oe",
+        "ß": "ss",
+        "ẞ": "SS",
+        "Þ": "Th",
+        "þ": "th",
     }
 )
 _DRAWN = "\N{MIDDLE DOT}\N{HORIZONTAL ELLIPSIS}\N{PLUS-MINUS SIGN}\N{DEGREE SIGN}"
@@ -111,7 +127,7 @@ def picture(
     draw = ImageDraw.Draw(sheet)
     top = _heading(
         draw,
-        headline(explanation, target, sample),
+        _headline(explanation, target, sample),
         f"{explanation.network} · {method_title(explanation.method)}",
         theme,
         sheet.width,
@@ -174,7 +190,7 @@ def comparison(
     size = comparison_size(heatmaps[0].shape, len(heatmaps), has_photo=photo is not None)
     sheet = Image.new("RGB", size, _INK[theme][0])
     draw = ImageDraw.Draw(sheet)
-    top = _heading(draw, headline(first, target, sample), first.network, theme, sheet.width)
+    top = _heading(draw, _headline(first, target, sample), first.network, theme, sheet.width)
     left, below = MARGIN, top + 2 * LINE + 6
     if photo is not None:
         draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
@@ -432,6 +448,22 @@ def _fitting(text: str, width: int, size: int) -> str:
     text = text[:width]  # no character is narrower than a pixel, and a hostile name can be endless
     kept = bisect_right(range(1, len(text) + 1), width, key=lambda count: ceil(font.getlength(text[:count] + "…")))
     return text[:kept].rstrip() + "…"
+
+
+def _headline(explanation: "Explanation", target: int, sample: int) -> str:
+    """Return the headline, in which a class whose name the font cannot draw is called by its number."""
+    label, said = explanation.label(target, sample), headline(explanation, target, sample)
+    if _is_drawn(label) or explanation.categories is None:
+        return said
+    indices = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
+    names = [(index, shown_name(explanation.categories, index)) for index in indices if index >= 0]
+    called = " - ".join(name if _is_drawn(name) else f"class {index}" for index, name in names)
+    return called + said.removeprefix(label)
+
+
+def _is_drawn(text: str) -> bool:
+    """Tell a text of which no letter is lost."""
+    return _printable(text).count("?") == text.count("?")
 
 
 def _printable(text: str) -> str:

@@ -2,6 +2,7 @@
 
 const SUPERSCRIPT = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 export const MINUS = "−";
+const OUTPUT_DIGITS = 6;
 const NO_BREAK = "\u00a0";
 
 /**
@@ -17,7 +18,7 @@ export function number(value, { digits = 3, plus = false } = {}) {
   if (size === Infinity) return `${sign}∞`;
   const [mantissa = "", power = "0"] = size.toExponential(digits - 1).split("e");
   const exponent = Number(power);
-  if (exponent >= -3 && exponent < 5) return sign + Number(size.toPrecision(digits)).toString();
+  if (exponent >= -3 && exponent < Math.max(5, digits)) return sign + Number(size.toPrecision(digits)).toString();
   return `${sign}${mantissa}${NO_BREAK}×${NO_BREAK}10${raised(exponent)}`;
 }
 
@@ -48,7 +49,7 @@ export function percent(share) {
  */
 export function saying({ probability, output }) {
   if (probability !== null) return percent(probability);
-  return output === undefined ? null : number(output);
+  return output === undefined ? null : number(output, { digits: OUTPUT_DIGITS }); // which may be a year or a price
 }
 
 /**

@@ -66,7 +66,7 @@ export function createOverlay(model, local, note = null) {
     { class: "rl-zoom", role: "group", "aria-label": "Zoom" },
     button("−", () => local.set("viewport", zoomAt(local.get("viewport"), 1 / 1.5)), { label: "Zoom out" }),
     button("+", () => local.set("viewport", zoomAt(local.get("viewport"), 1.5)), { label: "Zoom in" }),
-    button("Fit", () => local.set("viewport", WHOLE), { label: "Show the whole picture" }),
+    button("Fit", () => local.set("viewport", WHOLE), { label: "Fit: show the whole picture" }),
   );
   const empty = h("p", { class: "rl-empty", text: "Nothing has been explained yet." });
   const frame = h("div", { class: "rl-frame" }, stage.el, units.el, zoom, empty);

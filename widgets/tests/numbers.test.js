@@ -16,6 +16,10 @@ test("a name within an attribute keeps its direction to itself, and others stay 
 test("of one output there is a value, of several classes a share, and of a contrast neither", () => {
   assert.equal(saying({ probability: 0.94 }), percent(0.94));
   assert.equal(saying({ probability: null, output: -2 }), "−2");
+  assert.equal(saying({ probability: null, output: 1987.4 }), "1987.4");
+  assert.equal(saying({ probability: null, output: 123456.4 }), "123456");
+  assert.equal(saying({ probability: null, output: 1234567 }), "1.23457\u00a0×\u00a010⁶");
+  assert.equal(saying({ probability: null, output: Math.fround(0.1) }), "0.1");
   assert.equal(saying({ probability: null }), null);
 });
 

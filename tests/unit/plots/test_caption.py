@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rlrp_nb.engine.explainer import explain
-from rlrp_nb.plots.caption import headline, isolated, method_title, number, percent
+from rlrp_nb.plots.caption import headline, isolated, method_title, number, output, percent
 
 
 @pytest.mark.parametrize(
@@ -65,10 +65,12 @@ def test_headline_of_what_has_no_probability():
     nn.init.constant_(one[1].bias, -2)
     x = torch.rand(1, 3, 2, 2)
     assert headline(explain(one, x)) == "class 0, output \N{MINUS SIGN}2"
+    nn.init.constant_(one[1].bias, 1987.4)
+    assert headline(explain(one, x)) == "class 0, output 1987.4"
     network = nn.Conv2d(3, 4, 1).eval()
     assert (
         headline(explain(network, x, (2, 1, 1)))
-        == f"output (2, 1, 1), {number(network(x).detach()[0, 2, 1, 1].item())}"
+        == f"output (2, 1, 1), {output(network(x).detach()[0, 2, 1, 1].item())}"
     )
 
 

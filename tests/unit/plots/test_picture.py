@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import ImageFont
+from PIL import Image, ImageFont
 
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import InputError
 from rlrp_nb.models.classifier import Classifier
+from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.plots import colormap
 from rlrp_nb.plots.picture import (
     _fitting,
@@ -259,11 +260,27 @@ def test_stacking(explanation):
         ("café \N{MINUS SIGN} crème", "cafe - creme"),
         ("LRP-\N{GREEK SMALL LETTER GAMMA} \N{MULTIPLICATION SIGN}", "LRP-gamma x"),
         ("猫", "?"),
+        ("Æsop\N{RIGHT SINGLE QUOTATION MARK}s Straße, Łódź", "AEsop's Strasse, Lodz"),
         ("a · b ± 1…", "a · b ± 1…"),
     ],
 )
 def test_what_the_font_lacks_is_replaced(text, drawn):
     assert _printable(text) == drawn
+
+
+def test_a_class_whose_name_the_font_lacks_is_called_by_its_number():
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
+    preprocess = Preprocess(size=4)
+    model = Classifier("small", network, ("кошка", "собака", "dog"), preprocess, "")
+    targets = [0, (1, 0), (2, 1), 2]
+    explanation = explain(model, Image.new("RGB", (4, 4)), targets)
+    numbered = replace(explanation, categories=("class 0", "class 1", "dog"))
+    assert explanation.label(1) != numbered.label(1)
+    for target in range(len(targets)):
+        for draw in (picture, lambda e, target: comparison([e], target)):
+            assert np.array_equal(draw(explanation, target), draw(numbered, target))
+    named = replace(explanation, categories=("cat", "mouse", "dog"))
+    assert not np.array_equal(picture(named, 0), picture(numbered, 0))
 
 
 def test_the_font_has_every_sign_that_is_left():
