@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
-from traitlets import Bool, Float, Unicode
-
 from rlrp_nb.errors import InputError, RlrpError
 from rlrp_nb.widgets.base import LookWidget
 from rlrp_nb.widgets.buffers import detach
@@ -14,6 +12,7 @@ from rlrp_nb.widgets.measuring import faithfulness
 from rlrp_nb.widgets.request import parts, text, whole
 from rlrp_nb.widgets.scene import INPUT, merge_image
 from rlrp_nb.widgets.session import Tree
+from rlrp_nb.widgets.traits import Bool, Float, Unicode
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation

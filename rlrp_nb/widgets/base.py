@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.errors import InputError, MissingPackageError
+from rlrp_nb.errors import InputError
 from rlrp_nb.plots.colormap import Palette
 from rlrp_nb.printable import printable
 from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.scene import Tree, build_scene, choices, shown_layer
-
-try:
-    import anywidget
-    from traitlets import CFloat, Dict, Enum, Int, List, TraitError, Unicode, validate
-except ImportError as error:
-    raise MissingPackageError(
-        f"The widgets need a package that is not installed ({error}). Install it with: pip install 'rlrp-nb[lab]'"
-    ) from error
+from rlrp_nb.widgets.traits import AnyWidget, CFloat, Dict, Enum, Int, List, TraitError, Unicode, validate
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
@@ -35,7 +28,7 @@ _CHOICES = frozenset({"image", "method", "target", "layer", "opacity", "view", "
 _CHOICES |= {"across", "scale", "k"}
 
 
-class _CheckedWidget(anywidget.AnyWidget):
+class _CheckedWidget(AnyWidget):
     """A widget that says itself which arguments it takes; Python would name the class that has the constructor.
 
     Not in the class that has the constructor: help shows the arguments of ``__new__`` where one class has both.

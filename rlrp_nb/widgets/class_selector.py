@@ -1,10 +1,9 @@
 """ClassSelector: probability bars of the classes, one to be chosen; a second one for a contrast."""
 
-from traitlets import Int
-
 from rlrp_nb.errors import InputError
 from rlrp_nb.widgets.base import SceneWidget
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.traits import Int
 
 
 class ClassSelector(SceneWidget):

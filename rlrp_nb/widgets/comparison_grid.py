@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from traitlets import Bool, Enum
-
 from rlrp_nb.widgets.answering import AnsweringWidget
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.traits import Bool, Enum
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Bool, Enum, Float, Int, List, Unicode, validate
-
-from rlrp_nb.errors import InputError
+from rlrp_nb.errors import InputError, RlrpError
 from rlrp_nb.export import render
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.answering import Answer, AnsweringWidget
@@ -15,6 +13,7 @@ from rlrp_nb.widgets.bundle import asset
 from rlrp_nb.widgets.request import text, texts, whole, wholes
 from rlrp_nb.widgets.scene import build_addition, build_scene
 from rlrp_nb.widgets.session import MAX_BYTES, Session, Tree
+from rlrp_nb.widgets.traits import Bool, Enum, Float, Int, List, Unicode, validate
 
 if TYPE_CHECKING:
     import os
@@ -144,9 +143,16 @@ class Explorer(AnsweringWidget):
         yield 1.0, self._explained(whole(message, "image"), [_target(message)], text(message, "method"))
 
     def _methods(self, message: Tree, _data: list[bytes]) -> Answer:
-        methods = texts(message, "methods")
+        methods, refused = texts(message, "methods"), []
         for done, method in enumerate(methods, 1):
-            yield done / len(methods), self._explained(whole(message, "image"), [_target(message)], method)
+            try:
+                tree = self._explained(whole(message, "image"), [_target(message)], method)
+            except RlrpError as problem:  # a method that does not suit this network keeps none of the others back
+                refused.append(f"{method}: {problem}")
+            else:
+                yield done / len(methods), tree
+        if refused:
+            raise InputError(" ".join(refused))
 
     def _read(self, message: Tree, data: list[bytes]) -> Answer:
         name = str(message.get("name", "picture"))[:80]

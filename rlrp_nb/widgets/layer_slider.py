@@ -1,9 +1,8 @@
 """LayerSlider: the layers of the network from input to logits, with the ledger line of the chosen one."""
 
-from traitlets import Enum
-
 from rlrp_nb.widgets.base import PALETTES, SceneWidget
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.traits import Enum
 
 
 class LayerSlider(SceneWidget):

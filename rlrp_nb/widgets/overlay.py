@@ -1,9 +1,8 @@
 """Overlay: photograph and relevance with everything to look closer: opacity, sign, clip, zoom, read-out."""
 
-from traitlets import Bool
-
 from rlrp_nb.widgets.base import LookWidget
 from rlrp_nb.widgets.bundle import asset
+from rlrp_nb.widgets.traits import Bool
 
 
 class Overlay(LookWidget):

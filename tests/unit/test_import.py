@@ -48,6 +48,18 @@ def test_an_unknown_name_is_answered_with_those_there_are():
         _ = rlrp_nb.explian
 
 
+@pytest.mark.parametrize("package", ["traitlets", "anywidget"])
+def test_widgets_without_their_packages_say_what_to_install(package):
+    said = run(
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import rlrp_nb\n"
+        "for name in ('ClassSelector', 'ComparisonGrid', 'Explorer', 'LayerSlider', 'Overlay'):\n"
+        "    try: getattr(rlrp_nb, name)\n"
+        "    except rlrp_nb.MissingPackageError as error: print(name, error)"
+    )
+    assert said.count("Install it with: pip install 'rlrp-nb[lab]'") == 5
+
+
 def test_the_time_of_the_import_is_reported(record_property):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import rlrp_nb"], capture_output=True, text=True, check=True

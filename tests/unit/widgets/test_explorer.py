@@ -224,6 +224,16 @@ def test_channels_that_come_last_are_ranked_too():
         assert channel["sum"] == pytest.approx(float(relevance[..., channel["index"]].double().sum()), rel=1e-6)
 
 
+def test_a_method_that_does_not_suit_the_network_keeps_none_of_the_others_back():
+    network = nn.Sequential(nn.LayerNorm(8), nn.Flatten(), nn.Linear(3 * 64, 2)).eval()
+    model = Classifier("small", network, ("cat", "dog"), Preprocess(size=8), "untrained: only an example")
+    explorer = Explorer(model, np.zeros((8, 8, 3), np.uint8), layers=None)
+    methods = ["epsilon-plus-flat", "gradient-x-input"]
+    ask(explorer, kind="methods", image=0, methods=methods, index=0, negative=-1)
+    assert explorer.scene["methods"] == ["rlrp", "gradient-x-input"]
+    assert explorer.error.startswith("epsilon-plus-flat: the flat rule needs")
+
+
 def test_several_methods_are_explained_one_by_one_and_progress_counts_them(explorer):
     seen = []
     explorer.observe(lambda change: seen.append(change["new"]), "progress")
