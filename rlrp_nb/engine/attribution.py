@@ -35,7 +35,7 @@ class RLRP:
         self.network = network
         self.method = resolve(method)
 
-    def attribute(self, inputs: Any, target: Any = None) -> Any:  # noqa: ANN401 - a tensor, or a tuple of one as in Captum
+    def attribute(self, inputs: Any, target: Any = None, additional_forward_args: None = None) -> Any:  # noqa: ANN401 - a tensor, or a tuple of one as in Captum
         """Return the relevance of every input value.
 
         Parameters
@@ -45,6 +45,8 @@ class RLRP:
         target : optional
             As in Captum: an int for all samples; a tensor ``(B,)`` or a list with one int per sample; for outputs of
             more axes a tuple, or a list with one tuple per sample; None where the network has one output only.
+        additional_forward_args : None
+            Accepted as Captum's tools hand it on; a network is explained by its one input.
 
         Returns
         -------
@@ -56,6 +58,11 @@ class RLRP:
         InputError
             A target is missing or out of range, or there are several inputs.
         """
+        if additional_forward_args is not None:
+            raise InputError(
+                "additional_forward_args is given; accepted is None, since R-LRP explains one input: keep the others "
+                "in the network as buffers."
+            )
         if isinstance(inputs, tuple):
             if len(inputs) != 1:
                 raise InputError(

@@ -112,7 +112,8 @@ class Explanation:
         """
         sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
         relevance = self.relevance[sample, target]
-        return relevance if self.channels is None or relevance.dim() == 1 else relevance.sum(self.channels)
+        alone = self.channels is None or relevance.dim() == 1
+        return relevance.clone() if alone else relevance.sum(self.channels)  # the user's own, to scale or to change
 
     def label(self, target: int = 0, sample: int = 0) -> str:
         """Return the name of what is explained.

@@ -131,3 +131,10 @@ def test_a_target_that_is_not_one_class_per_sample_is_refused(target):
 def test_an_input_that_is_no_batch_is_refused_beside_a_list_of_targets(inputs):
     with pytest.raises(rn.InputError, match="inputs"):
         rn.RLRP(nn.Linear(3, 2).eval()).attribute(inputs, [0])
+
+
+def test_other_arguments_of_captum_are_taken_where_they_are_none():
+    attribution, inputs = rn.RLRP(nn.Linear(3, 2).eval()), torch.ones(2, 3)
+    assert torch.equal(attribution.attribute(inputs, 1, None), attribution.attribute(inputs, 1))
+    with pytest.raises(rn.InputError, match="additional_forward_args is given; accepted is None"):
+        attribution.attribute(inputs, 1, additional_forward_args=3)
