@@ -123,7 +123,8 @@ class Step:
     def is_random(self) -> bool:
         """Tell an op that draws random numbers."""
         tagged = torch.Tag.nondeterministic_seeded in getattr(self.function, "tags", ())
-        return tagged and bool(self.arguments.get("train", self.arguments.get("training", True)))
+        given = [self.arguments[name] for name in ("train", "training", "dropout_p") if name in self.arguments]
+        return tagged and bool(given[0] if given else True)
 
     def reads(self) -> set[int]:
         """Return the indices of all values that the op reads."""

@@ -190,7 +190,13 @@ class Differentiate:
         moving = [i for i, value in enumerate(inputs) if value.requires_grad]
         if output.requires_grad:  # else it is behind a detach, or no number
             along = [inputs[i] for i in moving]
-            each = [torch.autograd.grad(output, along, s_k, retain_graph=True, materialize_grads=True) for s_k in s]
+            try:
+                each = [torch.autograd.grad(output, along, s_k, retain_graph=True, materialize_grads=True) for s_k in s]
+            except RuntimeError as error:
+                raise UnsupportedNetworkError(
+                    f"PyTorch cannot differentiate {call.step.op} at {call.step.name} ({error}), so that gradient x "
+                    "input has no way through it. Use another method, such as 'rlrp'."
+                ) from error
             for i, parts in zip(moving, zip(*each, strict=True), strict=True):
                 found[i] = torch.stack(parts)
         return tuple(found)

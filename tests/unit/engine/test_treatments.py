@@ -150,3 +150,22 @@ def test_the_gradient_of_complex_numbers_is_refused(written, images):
     rn.explain(network, images, 1)
     with pytest.raises(rn.UnsupportedNetworkError, match="computes with complex numbers"):
         rn.explain(network, images, 1, "gradient-x-input")
+
+
+def test_a_gate_that_pytorch_cannot_differentiate_is_refused_by_its_name(written, images):
+    network = written(lambda n, x: n.classify((z := n.conv(x)) * torch.heaviside(z.sigmoid() - 0.5, torch.ones(1))))
+    assert bool(rn.explain(network, images).relevance.any())
+    with pytest.raises(
+        rn.UnsupportedNetworkError, match=r"cannot differentiate aten\.heaviside at .*Use another method"
+    ):
+        rn.explain(network, images, 0, "gradient-x-input")
+
+
+def test_attention_within_a_gate_is_held_constant_as_any_gate_is(written, images):
+    def attended(network, x):
+        z = network.conv(x)
+        tokens = z.flatten(2).transpose(1, 2)
+        gate = nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).mean(1).sigmoid()
+        return network.classify(z * gate[..., None, None])
+
+    assert bool(rn.explain(written(attended), images).relevance.any())
