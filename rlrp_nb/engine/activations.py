@@ -77,16 +77,27 @@ class Activation(Rule):
     def largest(self, call: Call, z: Tensor, axes: tuple[int, ...]) -> Tensor:
         """Return ``max |a|`` over `axes`, which are kept with length 1."""
         if self.reads_output:
-            return z.amax(axes, keepdim=True)
+            return extreme(torch.amax, z, axes)
         if self.monotone:
-            ends = torch.stack([z.amax(axes, keepdim=True), z.amin(axes, keepdim=True)])
+            ends = torch.stack([extreme(torch.amax, z, axes), extreme(torch.amin, z, axes)])
             return call.run([ends]).abs().amax(0)
         return largest_size(call.run([z]), axes)
 
 
+def extreme(reduce: Callable[..., Tensor], a: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Return ``reduce(a, axes)``, by ``torch.amax`` or ``torch.amin``, with the axes kept with length 1.
+
+    Over no axes, as in a layer of one number for each sample, it is `a` itself, where PyTorch would reduce all of them,
+    and that of an empty layer is 0.
+    """
+    if not a.numel():
+        return a.new_zeros([1 if axis in axes else length for axis, length in enumerate(a.shape)])
+    return reduce(a, axes, keepdim=True) if axes else a
+
+
 def largest_size(a: Tensor, axes: tuple[int, ...]) -> Tensor:
     """Return ``max |a|`` over `axes`, which are kept with length 1, without another tensor of the size of `a`."""
-    return torch.maximum(a.amax(axes, keepdim=True), -a.amin(axes, keepdim=True))
+    return torch.maximum(extreme(torch.amax, a, axes), -extreme(torch.amin, a, axes))
 
 
 def _others(call: Call) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from rlrp_nb.engine.activations import Activation, largest_size
+from rlrp_nb.engine.activations import Activation, extreme, largest_size
 from rlrp_nb.engine.classic import Flat, LayerRule, Need, Passed
 from rlrp_nb.engine.rule import contribution
 from rlrp_nb.engine.weighted import Weighted
@@ -96,7 +96,7 @@ class ActivatePicked:
         """Run the pool; keep its own state, and the largest activation of all: the pool may leave out some."""
         a: Tensor = arguments["self"]
         output, state = rule_of(step).forward(step, arguments)
-        return output, (state, a.amax(_axes_but(step.source_batch_dim, a.dim()), keepdim=True))
+        return output, (state, extreme(torch.amax, a, _axes_but(step.source_batch_dim, a.dim())))
 
     def back(self, call: Call, s: Tensor) -> tuple[Tensor, ...]:
         """Return the sensitivity before the activation."""

@@ -169,3 +169,37 @@ def test_attention_within_a_gate_is_held_constant_as_any_gate_is(written, images
         return network.classify(z * gate[..., None, None])
 
     assert bool(rn.explain(written(attended), images).relevance.any())
+
+
+@pytest.mark.parametrize("layers", [None, "all"])
+@pytest.mark.parametrize(
+    "activation",
+    [torch.relu, torch.tanh, nn.functional.silu, nn.functional.relu6, lambda z: z * torch.sigmoid(z)],
+    ids=["relu", "tanh", "silu", "relu6", "by-hand"],
+)
+def test_a_layer_of_one_number_is_its_own_largest(activation, layers):
+    """As behind a squeeze: of no axes but that of the samples."""
+
+    class Single(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.one = nn.Linear(4, 1)
+
+        def forward(self, x):
+            return 2 * activation(self.one(x).squeeze(1)) + x[:, 0]
+
+    network, x = (
+        Single().double().eval(),
+        torch.randn(5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)),
+    )
+    z = network.one(x).detach()
+    s = 2 * activation(z) / z * network.one.weight.detach() * (activation(z) != 0)
+    s[:, 0] += 1
+    torch.testing.assert_close(rn.explain(network, x, layers=layers).relevance[:, 0], x * s)
+
+
+def test_a_layer_without_numbers_passes_nothing(written, images):
+    network = written(lambda n, x: n.head(torch.cat([z := n.conv(x), z[:, :0].relu()], 1).mean((2, 3))))
+    plain = written(lambda n, x: n.head(n.conv(x).mean((2, 3))))
+    assert torch.equal(rn.explain(network, images, 1).relevance, rn.explain(plain, images, 1).relevance)
