@@ -8,6 +8,7 @@ from array import array
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
+from dis import get_instructions
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from types import CodeType, FunctionType, MappingProxyType, MemberDescriptorType, MethodType, ModuleType
@@ -203,7 +204,7 @@ class Marks:
             self.of(function.__kwdefaults__),
             self.of(function.__dict__),
             [self.of(v, names=names) for v in enclosed(function)],
-            [(name, self.of(v, names=names)) for name, v in read_by(function, names)],
+            [(name, self.of(v, names=names)) for name, v in read_by(function)],
         )
 
 
@@ -280,16 +281,33 @@ def names_of(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*code.co_names, *(name for names in within for name in names)]))
 
 
-def read_by(function: FunctionType, names: tuple[str, ...]) -> list[tuple[str, Any]]:
-    """Return what a function reads by these names: globals, and modules that it imports when it is run."""
+@lru_cache(maxsize=2**12)
+def _globals_of(code: CodeType) -> tuple[dict[str, None], dict[str, None]]:
+    """Return the names of globals and of imports that code uses, also in functions and comprehensions within it.
+
+    Of attributes such as ``x.mean`` there may be globals of the same name, which the code does not read.
+    """
+    around: dict[str, None] = {}
+    imported: dict[str, None] = {}
+    for instruction in get_instructions(code):
+        if instruction.opname.startswith("IMPORT_") and instruction.argval:
+            imported[instruction.argval] = None
+        elif "GLOBAL" in instruction.opname or instruction.opname == "LOAD_NAME":
+            around[instruction.argval] = None
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            below = _globals_of(part)
+            around |= below[0]
+            imported |= below[1]
+    return around, imported
+
+
+def read_by(function: FunctionType) -> list[tuple[str, Any]]:
+    """Return what a function reads from around it by name: globals, and modules that it imports when it is run."""
     around, package = function.__globals__, function.__globals__.get("__package__")
-    found = []
-    for name in names:
-        if name in around:
-            found.append((name, around[name]))
-            continue
-        found += [(path, sys.modules[path]) for path in (name, f"{package}.{name}") if path in sys.modules]
-    return found
+    names, imported = _globals_of(function.__code__)
+    paths = [path for name in imported for path in (name, f"{package}.{name}") if path in sys.modules]
+    return [(name, around[name]) for name in names if name in around] + [(path, sys.modules[path]) for path in paths]
 
 
 def enclosed(function: FunctionType) -> list[Any]:

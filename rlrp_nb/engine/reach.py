@@ -15,7 +15,7 @@ from weakref import ProxyTypes, ReferenceType
 
 from torch import Tensor, nn
 
-from rlrp_nb.engine.marks import PLAIN, fields_of, holds_values, is_library, names_of, read_by
+from rlrp_nb.engine.marks import PLAIN, fields_of, holds_values, is_library, read_by
 from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.structure import named_tensors
 
@@ -126,7 +126,7 @@ def parts_of(value: Any) -> Iterable[Any]:  # noqa: ANN401, PLR0911 - anything a
     if isinstance(value, list | tuple | set | frozenset | deque):
         return () if PLAIN.issuperset(map(type, value)) else tuple(value)
     if kind is FunctionType:
-        around = () if is_library(str(value.__module__)) else read_by(value, names_of(value.__code__))
+        around = () if is_library(str(value.__module__)) else read_by(value)
         held = (value.__defaults__, value.__kwdefaults__, value.__dict__)
         return (*(value.__closure__ or ()), *held, *(read for _, read in around))
     if kind is CellType:

@@ -122,7 +122,7 @@ class _Search:
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             if name != "__class__":  # what super() needs
                 yield _Part(f"{name} (read by {function.__qualname__})", cell, part.shared, names)
-        for name, value in read_by(function, names) if is_own else ():
+        for name, value in read_by(function) if is_own else ():
             yield _Part(f"{name} (read by {function.__qualname__})", value, part.shared, names)
 
     def _add_class(self, kind: type, *, shared: bool) -> None:

@@ -19,7 +19,7 @@ from weakref import ProxyTypes, ReferenceType, proxy, ref
 import numpy as np
 from torch import Tensor, nn
 
-from rlrp_nb.engine.marks import PLAIN, fields_of, names_of, read_by, slots_of
+from rlrp_nb.engine.marks import PLAIN, fields_of, read_by, slots_of
 from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.reach import HOOKS, VIEWS, Reach, base_of, behind, methods_of
 from rlrp_nb.engine.snapshot import inner_of
@@ -220,7 +220,7 @@ class _Making:
         return self._object(value)
 
     def _function(self, function: FunctionType) -> FunctionType:
-        read = [(k, v) for k, v in read_by(function, names_of(function.__code__)) if self._reach.leads_back(v)]
+        read = [(k, v) for k, v in read_by(function) if self._reach.leads_back(v)]
         around = function.__globals__
         if any(key in around for key, _ in read):
             around = self._globals.setdefault(id(around), {**around})

@@ -232,6 +232,6 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         (name, {k: vars(v)[k] for k in names if k in vars(v)})
         if isinstance(v, ModuleType) and not _is_versioned(v.__name__)
         else (name, v)
-        for name, v in read_by(value, names)
+        for name, v in read_by(value)
     ]
     return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around]

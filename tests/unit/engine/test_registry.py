@@ -264,3 +264,21 @@ def test_a_rule_that_is_replaced_or_taken_away_is_seen_by_networks_that_are_know
     monkeypatch.delitem(RULES, "aten.hardshrink")
     with pytest.raises(rn.UnsupportedNetworkError, match="hardshrink"):
         rn.explain(network, x, 0)
+
+
+def test_a_global_that_is_called_like_an_attribute_is_not_read(written, images, traces, monkeypatch):
+    network = written(lambda n, x: n.head(n.conv(x).mean((2, 3))))
+    for number in range(3):
+        for name in ("mean", "conv", "head"):
+            monkeypatch.setitem(globals(), name, number)
+        rn.explain(network, images)
+    assert len(traces) == 1
+
+
+def test_a_global_that_is_read_within_a_comprehension_is_seen(written, images, traces, monkeypatch):
+    monkeypatch.setitem(globals(), "FACTOR", 1.0)
+    network = written(lambda n, x: n.head(sum(n.conv(x) * FACTOR for _ in range(2)).mean((2, 3))))  # noqa: F821 - set above
+    one = rn.explain(network, images, 0).relevance
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    torch.testing.assert_close(rn.explain(network, images, 0).relevance, 2 * one)
+    assert len(traces) == 2
