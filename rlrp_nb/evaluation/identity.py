@@ -11,6 +11,7 @@ from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from contextlib import suppress
 from copyreg import dispatch_table
 from functools import partial
+from logging import Logger
 from pathlib import PurePath
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -159,8 +160,8 @@ def _said(value: Any, seen: _Seen, depth: int = _DEPTH) -> Iterator[str]:  # noq
         within = [value.func, value.args, value.keywords]
     elif isinstance(value, nn.Module):
         yield f"{value!r} {_weights(value)} {_parts(value, seen)}"
-    elif isinstance(value, PurePath):  # which notes more of itself once it was asked
-        yield str(value)
+    elif isinstance(value, PurePath | Logger):  # which note more of themselves once they are used
+        yield value.name if isinstance(value, Logger) else str(value)
     elif isinstance(value, bytearray | memoryview):
         yield repr(bytes(value))
     elif isinstance(value, MappingProxyType | KeysView | ValuesView | ItemsView):

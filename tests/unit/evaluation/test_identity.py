@@ -1,5 +1,6 @@
 """What decides what a callable computes is part of its identity, and nothing that differs between processes is."""
 
+import logging
 import os
 import re
 import subprocess
@@ -139,6 +140,16 @@ def test_a_path_is_the_same_once_it_was_asked():
     assert str(method.__closure__[0].cell_contents)
     assert hash(method.__closure__[0].cell_contents)
     assert identity(method) == before
+
+
+def test_a_logger_is_its_name():
+    logger = logging.getLogger("of.the.test")
+    before = identity(partial(scaled, factor=logger))
+    logger.setLevel(logging.DEBUG)
+    logger.debug("something")
+    logger.addHandler(logging.NullHandler())
+    assert identity(partial(scaled, factor=logger)) == before
+    assert identity(partial(scaled, factor=logging.getLogger("of.another"))) != before
 
 
 def test_what_a_callable_reads_is_seen(monkeypatch):
