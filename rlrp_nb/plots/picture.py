@@ -30,6 +30,8 @@ Floats = NDArray[np.float64]
 MARGIN, GAP, BAR = 36, 20, 18
 TITLE, LINE, SMALL = 34, 20, 15
 PANEL, ROW = 448, 1700  # wanted width of one panel, and of a whole row of panels, in pixels
+COLUMN, WORDS = 176, 112  # least width of a column, for what is written above it, and height of the legend below one
+NUMBERS, MEANING = 100, 160  # least height of a colour bar with room for more numbers than its ends, and for words
 
 _INK = {"light": ("#ffffff", "#16181d", "#5b6270"), "dark": ("#101216", "#f3f4f6", "#9aa3b2")}
 _FRAME = {"light": "#d8dce3", "dark": "#2b2f37"}
@@ -136,9 +138,9 @@ def picture(
     for caption, panel in panels:
         draw.text((left, top), caption, _INK[theme][2], _font(SMALL))
         _place(sheet, panel, (left, top + LINE + 8), theme)
-        left += panel.width + GAP
+        left += max(panel.width, COLUMN) + GAP
     _colour_bar(sheet, (left, top + LINE + 8, BAR, exact.height), limit, theme)
-    note = _scale_note(percentile)
+    note = _fitting(_scale_note(percentile), sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
 
@@ -186,6 +188,7 @@ def comparison(
         _check_alike(first, other, target, sample)
     scale = _scale(heatmaps[0].shape, len(heatmaps) + 1)
     side, height = (scale * length for length in reversed(heatmaps[0].shape))
+    column = max(side, COLUMN)
     rows = 1 if photo is None else 2
     size = comparison_size(heatmaps[0].shape, len(heatmaps), has_photo=photo is not None)
     sheet = Image.new("RGB", size, _INK[theme][0])
@@ -195,21 +198,21 @@ def comparison(
     if photo is not None:
         draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
         _place(sheet, _sharp(photo, scale), (left, below), theme)
-        left += side + GAP
+        left += column + GAP
     for explanation, heatmap in zip(explanations, heatmaps, strict=True):
         limit = colormap.symmetric_limit(heatmap, percentile)
         draw.text(
-            (left, top), _fitting(method_title(explanation.method), side, SMALL + 2), _INK[theme][1], _font(SMALL + 2)
+            (left, top), _fitting(method_title(explanation.method), column, SMALL + 2), _INK[theme][1], _font(SMALL + 2)
         )
-        draw.text((left, top + LINE + 2), _fitting(_end(limit), side, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
+        draw.text((left, top + LINE + 2), _fitting(_end(limit), column, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
         if photo is not None:
             _place(sheet, _overlay(heatmap, photo, scale, look), (left, below), theme)
         exact = _enlarged(colormap.paint(heatmap, limit, theme), scale)
         _place(sheet, exact, (left, below + (rows - 1) * (height + GAP)), theme)
-        left += side + GAP
+        left += column + GAP
     if photo is not None:
-        _legend(draw, (MARGIN, below + height + GAP, side), theme)
-    note = f"Each method has its own scale. {_scale_note(percentile)}"
+        _legend(draw, (MARGIN, below + height + GAP, column), theme)
+    note = _fitting(f"Each method has its own scale. {_scale_note(percentile)}", sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
 
@@ -231,7 +234,7 @@ def picture_size(shape: tuple[int, ...], *, has_photo: bool = True) -> tuple[int
     """
     height, width = (_scale(shape, 3) * length for length in shape)
     panels = 3 if has_photo else 1
-    return 2 * MARGIN + panels * (width + GAP) + BAR + 130, 2 * MARGIN + height + 150
+    return 2 * MARGIN + panels * (max(width, COLUMN) + GAP) + BAR + 130, 2 * MARGIN + height + 150
 
 
 def comparison_size(shape: tuple[int, ...], methods: int, *, has_photo: bool = True) -> tuple[int, int]:
@@ -251,7 +254,8 @@ def comparison_size(shape: tuple[int, ...], methods: int, *, has_photo: bool = T
     """
     height, width = (_scale(shape, methods + 1) * length for length in shape)
     columns, rows = (methods + 1, 2) if has_photo else (methods, 1)
-    return max(2 * MARGIN + columns * (width + GAP) - GAP, 760), 2 * MARGIN + rows * (height + GAP) + 150
+    below = max((rows - 1) * (height + GAP), (rows - 1) * WORDS)
+    return max(2 * MARGIN + columns * (max(width, COLUMN) + GAP) - GAP, 760), 2 * MARGIN + height + GAP + below + 150
 
 
 def stack(images: Sequence[Image.Image]) -> Image.Image:
@@ -403,11 +407,11 @@ def _colour_bar(sheet: Image.Image, box: tuple[int, int, int, int], limit: float
     bar = Image.fromarray(column).resize((width, height), Image.Resampling.NEAREST)
     sheet.paste(bar, (left, top))
     draw = ImageDraw.Draw(sheet)
-    for share in (1.0, 0.5, 0.0, -0.5, -1.0):
+    for share in (1.0, 0.5, 0.0, -0.5, -1.0) if height >= NUMBERS else (1.0, -1.0):
         y = top + round((1 - share) / 2 * (height - 1))
         draw.line([(left + width, y), (left + width + 5, y)], _INK[theme][2])
         draw.text((left + width + 10, y), _printable(number(share * limit)), _INK[theme][1], _font(SMALL), anchor="lm")
-    for share, words in ((0.75, "speaks for it"), (-0.75, "speaks against")):
+    for share, words in ((0.75, "speaks for it"), (-0.75, "speaks against")) if height >= MEANING else ():
         y = top + round((1 - share) / 2 * (height - 1))
         draw.text((left + width + 10, y), words, _INK[theme][2], _font(SMALL), anchor="lm")
 

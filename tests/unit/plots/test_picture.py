@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.errors import InputError
@@ -266,6 +266,39 @@ def test_stacking(explanation):
 )
 def test_what_the_font_lacks_is_replaced(text, drawn):
     assert _printable(text) == drawn
+
+
+@pytest.mark.parametrize("shape", [(16, 240), (64, 256), (60, 60), (28, 28), (256, 64), (300, 40)])
+def test_no_words_lie_over_others_or_beyond_the_edge(shape, monkeypatch):
+    height, width = shape
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 2, 3),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(2, 2),
+    ).eval()
+    model = Classifier("small", network, ("cat", "dog"), Preprocess(size=shape), "")
+    image = Image.effect_noise((width, height), 90)
+    explanations = [explain(model, image, 0, method) for method in ("rlrp", "lrp-0", "lrp-gamma", "epsilon-plus-flat")]
+    boxes, right = [], ImageDraw.ImageDraw.text
+
+    def noting(draw, xy, text, fill=None, font=None, anchor=None):
+        boxes.append((draw.textbbox(xy, text, font, anchor), text))
+        right(draw, xy, text, fill, font, anchor)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noting)
+    for draw in (lambda: picture(explanations[0]), lambda: comparison(explanations)):
+        boxes.clear()
+        sheet = draw()
+        assert len(boxes) > 5
+        for n, (box, text) in enumerate(boxes):
+            assert 0 <= box[0] < box[2] <= sheet.width, text
+            assert 0 <= box[1] < box[3] <= sheet.height, text
+            for other, words in boxes[:n]:
+                apart = box[0] >= other[2] or other[0] >= box[2] or box[1] >= other[3] or other[1] >= box[3]
+                assert apart, f"{text!r} over {words!r}"
+        assert not any("…" in text for _, text in boxes[2:]), boxes
 
 
 def test_a_class_whose_name_the_font_lacks_is_called_by_its_number():
