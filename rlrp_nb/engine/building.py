@@ -225,7 +225,10 @@ def check(graph: Graph) -> None:
         if problem:
             problems.setdefault((step.op, problem), []).append(_place(step))
     if graph.batch_size == 1:  # there is nothing to mix
-        problems = {(op, _LOST if problem == _MIXED else problem): names for (op, problem), names in problems.items()}
+        problems = {
+            (op, _LOST if problem == _MIXED and op != "aten.cat" else problem): names
+            for (op, problem), names in problems.items()
+        }
     missing = {key: names for key, names in problems.items() if key[1] not in {_MIXED, _LOST}}
     problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
@@ -258,7 +261,7 @@ def _problem(step: Step, by_index: Mapping[int, Step], *, last: bool) -> str | N
     if set(step.roles) == {"gate"}:
         return f"it takes a gate ({_makers(step, by_index)}), which does not map 0 to 0, for a signal"
     if "gate" in step.roles and step.op != "aten.mul":
-        return f"it joins a signal and a gate ({_makers(step, by_index)}), which is supported in products only"
+        return f"it joins a signal and a gate ({_makers(step, by_index)}), where only a * b of the two is supported"
     if not step.floating:
         return "it turns numbers into whole numbers or truth values, which no relevance passes"
     if last and step.batch_dim:

@@ -114,3 +114,13 @@ def test_weights_that_code_reads_from_a_global_are_the_networks_present_ones():
     network.head.weight, network.scale = nn.Parameter(torch.randn(2, 12)), torch.rand(2)
     torch.testing.assert_close(rn.explain(network, x).logits, network(x))
     assert set(trace(network, x).constants.state.values()) == {"head.weight", "head.bias", "scale"}
+
+
+def test_parts_stacked_along_the_batch_are_refused_for_any_number_of_samples(written, images):
+    def siamese(network, x):
+        one, two = network.conv(torch.cat([x[..., :4], x[..., 4:]], 0)).mean((2, 3)).chunk(2)
+        return network.head(one - two)
+
+    for samples in (images[:1], images):
+        with pytest.raises(UnsupportedNetworkError, match="mixes"):
+            rn.explain(written(siamese), samples)
