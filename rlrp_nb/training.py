@@ -174,7 +174,7 @@ def _check_finite(loss: torch.Tensor, network: nn.Module, epoch: int) -> None:
         f"the loss is {loss.item()}"
         if not bool(torch.isfinite(loss.detach()))
         else "a gradient is not finite"
-        if not bool(torch.isfinite(torch.nn.utils.get_total_norm(gradients)))
+        if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
         else ""
     )
     if what:
