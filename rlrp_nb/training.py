@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import torch
 from torch import nn
-from torch.nn import functional
+from torch.nn import UninitializedParameter, functional
 from torch.nn.modules.batchnorm import _BatchNorm  # what PyTorch's own code calls the common class
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
@@ -155,15 +155,32 @@ def _differentiating() -> Iterator[None]:
         yield
 
 
+class _Buffers:
+    """The buffers of a network as they are now, such as a batch-norm's statistics."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._held = [
+            (module, name, buffer, buffer.clone())
+            for module in network.modules()
+            for name, buffer in module.named_buffers(recurse=False)
+        ]
+
+    def put_back(self) -> None:
+        """Make them what they were, also where the network has put others in their place."""
+        with torch.no_grad():
+            for module, name, buffer, value in self._held:
+                buffer.copy_(value)
+                setattr(module, name, buffer)
+
+
 @contextmanager
 def _kept(network: nn.Module) -> Iterator[None]:
-    """Put the buffers, such as a batch-norm's statistics, back to what they were if a step fails."""
-    before = [(buffer, buffer.clone()) for buffer in network.buffers()]
+    """Put the buffers back to what they were if a step fails."""
+    before = _Buffers(network)
     try:
         yield
     except BaseException:
-        for buffer, value in before:
-            buffer.copy_(value)
+        before.put_back()
         raise
 
 
@@ -245,7 +262,15 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     -------
     torch.Tensor
         Shape (B, C, H, W).
+
+    Raises
+    ------
+    InputError
+        The images are no floating-point (B, C, H, W).
     """
+    if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():  # noqa: PLR2004
+        given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
+        raise InputError(f"images are {given}; accepted is a floating-point tensor (B, C, H, W).")
     turn, scale, right, down = (torch.rand(4, len(images), generator=generator) * 2 - 1).to(images)
     angle, scale = turn * math.radians(10), 1 + scale * 0.1
     height, width = images.shape[2:]
@@ -313,6 +338,10 @@ def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
             f"{type(network).__name__} has no weight that requires a gradient, so that none can learn: call "
             "requires_grad_() on the network, or on the layers that are to learn."
         )
+    if isinstance(weight, UninitializedParameter):
+        raise UnsupportedNetworkError(
+            f"{type(network).__name__} has a lazy layer whose weights are not made yet: run it on one image first."
+        )
     if weight.is_inference():
         raise UnsupportedNetworkError(
             f"{type(network).__name__} was made under torch.inference_mode, so that it cannot learn: make it outside."
@@ -325,8 +354,10 @@ def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
 def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:
     """Ask a network in training mode for the number of its classes, by one image and without changing it."""
     network.eval()
+    before = _Buffers(network)
     with torch.no_grad(), torch.random.fork_rng():
         logits = network(inputs.clone())  # it may write into what it is given
+    before.put_back()
     _set_learning(network)
     _check_logits(logits, len(inputs), labels, 0)
 

@@ -6,6 +6,7 @@ that the fine grid which strided convolutions leave in a heatmap does not hide t
 
 import unicodedata
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import ceil
@@ -199,11 +200,11 @@ def comparison(
         draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
         _place(sheet, _sharp(photo, scale), (left, below), theme)
         left += column + GAP
-    for explanation, heatmap in zip(explanations, heatmaps, strict=True):
+    for position, (explanation, heatmap) in enumerate(zip(explanations, heatmaps, strict=True), start=1):
+        title = method_title(explanation.method)
+        title = title if _is_drawn(title) else f"method {position}"  # whose name is in other letters
         limit = colormap.symmetric_limit(heatmap, percentile)
-        draw.text(
-            (left, top), _fitting(method_title(explanation.method), column, SMALL + 2), _INK[theme][1], _font(SMALL + 2)
-        )
+        draw.text((left, top), _fitting(title, column, SMALL + 2), _INK[theme][1], _font(SMALL + 2))
         draw.text((left, top + LINE + 2), _fitting(_end(limit), column, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
         if photo is not None:
             _place(sheet, _overlay(heatmap, photo, scale, look), (left, below), theme)
@@ -455,13 +456,21 @@ def _fitting(text: str, width: int, size: int) -> str:
 
 
 def _headline(explanation: "Explanation", target: int, sample: int) -> str:
-    """Return the headline, in which a class whose name the font cannot draw is called by its number."""
+    """Return the headline, in which a class whose name the font cannot draw is called by its number.
+
+    A name that without its accents is another class's has its number behind it.
+    """
     label, said = explanation.label(target, sample), headline(explanation, target, sample)
-    if _is_drawn(label) or explanation.categories is None:
+    categories = explanation.categories
+    if categories is None or _printable(label) == label.translate(_PLAIN):
         return said
+    drawn = Counter(_printable(name) for name in categories)
     indices = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
-    names = [(index, shown_name(explanation.categories, index)) for index in indices if index >= 0]
-    called = " - ".join(name if _is_drawn(name) else f"class {index}" for index, name in names)
+    names = [(index, shown_name(categories, index)) for index in indices if index >= 0]
+    called = " - ".join(
+        f"class {index}" if not _is_drawn(name) else f"{name} ({index})" if drawn[_printable(name)] > 1 else name
+        for index, name in names
+    )
     return called + said.removeprefix(label)
 
 

@@ -333,6 +333,35 @@ def test_a_step_that_fails_leaves_the_statistics_of_batch_norms():
     assert bool(network[1].running_var.isfinite().all())
 
 
+def test_a_buffer_that_forward_replaces_is_put_back_if_a_step_fails():
+    class Running(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros(()))
+            self.head = nn.Linear(64, 2)
+
+        def forward(self, x):
+            self.mean = 0.9 * self.mean + x.mean().detach() / 0
+            return self.head(x.flatten(1) * self.mean)
+
+    network = Running()
+    with pytest.raises(InputError, match="the loss is"):
+        fit(network, IMAGES + 1, LABELS)
+    assert network.mean == 0
+    assert "mean" in network.state_dict()
+
+
+def test_a_lazy_layer_is_refused_in_words():
+    with pytest.raises(UnsupportedNetworkError, match="lazy layer whose weights are not made yet: run it on"):
+        fit(nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("images", [torch.zeros(1, 8, 8), torch.zeros(2, 1, 8, 8, dtype=torch.uint8), None])
+def test_only_batches_of_numbers_are_jittered(images):
+    with pytest.raises(InputError, match=r"images are .*accepted is a floating-point tensor \(B, C, H, W\)"):
+        jitter(images, torch.Generator())
+
+
 def test_a_network_that_returns_more_in_training_is_refused():
     class Auxiliary(nn.Sequential):
         def forward(self, x):

@@ -26,7 +26,9 @@ function start() {
     across: scene.methods.length > 1 ? "methods" : "classes",
   });
   const explorer = createExplorer(model);
-  document.getElementById("rl-root")?.append(explorer.el);
+  // a page that a browser saved as it stood holds what its script had drawn
+  document.getElementById("rl-root")?.replaceChildren(explorer.el);
+  document.querySelector(".rl-page-theme")?.remove();
 
   const root = document.documentElement;
   const theme = button("", () => {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.engine import activations, registry, rules, shapes, weighted
@@ -92,3 +93,17 @@ def test_equal_numbers_of_which_one_is_the_largest_are_no_difference(written, tr
     digit[..., 5:7, 5:7] = 1
     rn.explain(network, digit)
     assert len(tried) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_maxima_of_numbers_that_are_equal_after_rounding_are_no_difference(dtype):
+    class Largest(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.head = nn.Conv2d(3, 8, 1), nn.Linear(8, 2)
+
+        def forward(self, x):
+            return self.head(self.conv(x).amax((2, 3)))
+
+    assert bool(rn.explain(Largest().to(dtype).eval(), torch.randn(1, 3, 128, 128).to(dtype)).relevance.any())

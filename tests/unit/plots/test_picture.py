@@ -316,6 +316,26 @@ def test_a_class_whose_name_the_font_lacks_is_called_by_its_number():
     assert not np.array_equal(picture(named, 0), picture(numbered, 0))
 
 
+def test_names_and_methods_that_would_be_drawn_alike_are_told_apart(monkeypatch):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 4)).eval()
+    model = Classifier("small", network, ("ma", "má", "mà", "Müller"), Preprocess(size=4), "")
+    explanation = explain(model, Image.new("RGB", (4, 4)), [0, 1, 2, 3, (1, 2)])
+    texts, right = [], ImageDraw.ImageDraw.text
+
+    def noting(draw, xy, text, *rest, **more):
+        texts.append(text)
+        right(draw, xy, text, *rest, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noting)
+    for target, name in enumerate(["ma,", "ma (1),", "ma (2),", "Muller,", "ma (1) - ma (2),"]):
+        texts.clear()
+        picture(explanation, target)
+        assert texts[0].startswith(name)
+    texts.clear()
+    comparison([replace(explanation, method="метод"), replace(explanation, method="способ"), explanation])
+    assert {"method 1", "method 2", "R-LRP"} <= set(texts)
+
+
 def test_the_font_has_every_sign_that_is_left():
     font = ImageFont.load_default(40)
     empty = bytes(font.getmask("\N{MULTIPLICATION SIGN}"))
