@@ -326,6 +326,21 @@ def test_words_from_outside_stay_words(visit, scene, tmp_path):
     assert nasty in page.get_by_role("option").first.inner_text()
 
 
+def test_a_page_that_a_browser_saved_as_it_stood_is_the_same_page(visit, chromium, tmp_path):
+    first = visit()
+    counted = [(what, first.locator(what).count()) for what in ("canvas", "button", "input", ".rl-page-theme")]
+    file = tmp_path / "saved.html"
+    file.write_text(first.content(), encoding="utf-8")
+    # not by `visit`: of the styles that the script had set, which its policy forbids in a file, the console has words
+    page = chromium.new_page()
+    page.goto(file.as_uri())
+    settle(page)
+    assert [(what, page.locator(what).count()) for what, _ in counted] == counted
+    choose(page, "Side by side")
+    assert page.locator("h1").count() == 1
+    page.close()
+
+
 def test_a_method_without_the_layer_has_no_map_in_the_grid(visit, explanations, tmp_path):
     bare = replace(explanations[1], layers=Layers())
     page = visit(to_html([explanations[0], bare], tmp_path / "bare.html"))
