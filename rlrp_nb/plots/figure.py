@@ -97,16 +97,18 @@ def figure(
             visible=k == target,
         )  # fmt: skip
         drawn.add_trace(trace, 1, columns)
-    if count > 1:
-        menu = {"buttons": _buttons(titles, columns - 1), "active": target, "x": 1, "y": 1.16}
-        drawn.update_layout(updatemenus=[menu])
+    menu = 45 if count > 1 else 0
+    if menu:
+        # in a row of its own, below titles that can be long
+        place = {"x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"}
+        drawn.update_layout(updatemenus=[{"buttons": _buttons(titles, columns - 1), "active": target, **place}])
     drawn.update_xaxes(showticklabels=False, showgrid=False, zeroline=False, constrain="domain")
     drawn.update_yaxes(showticklabels=False, showgrid=False, zeroline=False, autorange="reversed", scaleanchor="x")
     origin = html.escape(f"{isolated(explanation.network)} · {isolated(method_title(explanation.method))}", quote=False)
     drawn.update_layout(
-        title={"text": titles[target], "x": 0.02, "subtitle": {"text": origin}},
+        title={"text": titles[target], "x": 0.02, "y": 0.97, "yanchor": "top", "subtitle": {"text": origin}},
         template="plotly_white" if theme == "light" else "plotly_dark",
-        margin={"l": 20, "r": 20, "t": 90, "b": 20}, width=470 * columns + 100, height=560,
+        margin={"l": 20, "r": 20, "t": 90 + menu, "b": 20}, width=470 * columns + 100, height=560 + menu,
     )  # fmt: skip
     return drawn
 
