@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, redirect_stderr
+from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
 from contextvars import copy_context
 from functools import cache
 from types import MethodType
@@ -61,6 +61,9 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
     check_not_cached(network)
     # what the network makes at its first run and keeps, such as a grid in a cache, must not be made by the tracer
     own = run_twin(network, inputs, guarded=True)
+    if for_any_batch and len(inputs) != 2:  # noqa: PLR2004 - as many as it is traced with
+        with suppress(RlrpError):  # it may take one sample only
+            run_twin(network, torch.cat([inputs[:1], inputs[:1]]), guarded=True)
     if isinstance(own, Tensor) and not own.numel():
         raise UnsupportedNetworkError(
             f"the network returns a tensor of shape {tuple(own.shape)}, which holds no logits to explain."

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 _WITHOUT = frozenset({"__dict__", "__doc__", "__module__", "__qualname__", "__weakref__"})
+# what Python notes of a class: where it is written, and annotations, which it makes when they are first asked for
+_WITHOUT |= {"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
 
 
 def identity(function: Callable[..., object]) -> str:
@@ -225,7 +227,7 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         held = sorted(vars(value).items())
         return [part for k, v in held if not k.startswith("__") and not isinstance(v, ModuleType) for part in (k, v)]
     if isinstance(value, type):
-        held = [(k, v) for k, v in vars(value).items() if k not in _WITHOUT]
+        held = [(k, v) for k, v in vars(value).items() if k not in _WITHOUT and (k, v) != ("__annotations__", {})]
         functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
         return [*value.__bases__, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 
 from rlrp_nb.class_name import LONGEST
 from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.marks import is_library
+from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.models.preprocess import Preprocess
@@ -91,9 +94,11 @@ class Classifier:
 
     def _count_outputs(self) -> int:
         shape = (1, *self.preprocess.shape)
-        try:
-            logits = _run_without_numbers(self.network, shape)
-        except Exception:  # noqa: BLE001 - a network may need real numbers, so it is asked once more, with numbers
+        logits = None
+        if _is_known(self.network):
+            with suppress(Exception):  # a network may need real numbers, so it is asked once more, with numbers
+                logits = _run_without_numbers(self.network, shape)
+        if logits is None:
             try:
                 reference = next(self.network.parameters(), torch.empty(0, device="cpu"))
                 # what a run leaves behind, in buffers and random numbers, is not the user's network
@@ -111,6 +116,17 @@ class Classifier:
                 "(B, classes)."
             )
         return logits.shape[1]
+
+
+def _is_known(network: nn.Module) -> bool:
+    """Tell a network of which nothing but installed code is run.
+
+    Other code may keep what it makes, such as a grid, where a copy has it in common with the network: in a global, in a
+    class. What is made of shapes alone would be of no use there.
+    """
+    return not has_forward_hooks(network) and all(
+        is_library(type(module).__module__) and "forward" not in vars(module) for module in network.modules()
+    )
 
 
 def _run_without_numbers(network: nn.Module, shape: tuple[int, ...]) -> object:

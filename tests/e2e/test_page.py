@@ -341,6 +341,31 @@ def test_a_page_that_a_browser_saved_as_it_stood_is_the_same_page(visit, chromiu
     page.close()
 
 
+def test_two_pages_that_a_notebook_writes_into_its_cells_stay_apart(chromium, explanations, path):
+    other = render(build_scene([replace(explanations[0], network="another")]))
+    page = chromium.new_page()
+    page.set_content("<div class='cell'></div><div class='cell'></div>")
+    # as JupyterLab does: a script that comes with other HTML is put in anew, to be run
+    page.evaluate(
+        """pages => document.querySelectorAll(".cell").forEach((cell, n) => {
+          cell.innerHTML = pages[n];
+          for (const old of cell.querySelectorAll("script")) {
+            const script = document.createElement("script");
+            for (const {name, value} of old.attributes) script.setAttribute(name, value);
+            script.textContent = old.textContent;
+            old.replaceWith(script);
+          }
+        })""",
+        [path.read_text(encoding="utf-8"), other],
+    )
+    cells = page.locator(".cell")
+    for n, network in enumerate(("efficientnet_lite0", "another")):
+        assert cells.nth(n).locator("#rl-root > *").count() == 1
+        assert cells.nth(n).locator(".rl-page-theme").count() == 1
+        assert network in cells.nth(n).inner_text()
+    page.close()
+
+
 def test_a_method_without_the_layer_has_no_map_in_the_grid(visit, explanations, tmp_path):
     bare = replace(explanations[1], layers=Layers())
     page = visit(to_html([explanations[0], bare], tmp_path / "bare.html"))

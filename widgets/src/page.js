@@ -8,9 +8,12 @@ import { FORMAT } from "./scene.js";
 import { StandIn } from "./standin.js";
 import { ambientTheme, watchTheme } from "./theme.js";
 
+/** What stands around this script: the page, or the part of a notebook into which a cell wrote it, beside others. */
+const around = document.currentScript?.parentElement ?? document;
+
 /** @param {string} id */
 function carried(id) {
-  return document.getElementById(id)?.textContent ?? "";
+  return around.querySelector(`#${id}`)?.textContent ?? "";
 }
 
 function start() {
@@ -27,14 +30,14 @@ function start() {
   });
   const explorer = createExplorer(model);
   // a page that a browser saved as it stood holds what its script had drawn
-  document.getElementById("rl-root")?.replaceChildren(explorer.el);
-  document.querySelector(".rl-page-theme")?.remove();
+  around.querySelector("#rl-root")?.replaceChildren(explorer.el);
+  around.querySelector(".rl-page-theme")?.remove();
 
   const root = document.documentElement;
   const theme = button("", () => {
     root.dataset.theme = ambientTheme() === "dark" ? "light" : "dark";
   });
-  document.querySelector(".rl-page-head")?.append(h("div", { class: "rl rl-page-theme" }, theme));
+  around.querySelector(".rl-page-head")?.append(h("div", { class: "rl rl-page-theme" }, theme));
   watchTheme((now) => {
     document.body.dataset.shade = now;
     const other = now === "dark" ? "light" : "dark";

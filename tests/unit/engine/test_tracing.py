@@ -220,3 +220,23 @@ def test_a_network_that_computes_in_half_precision_within_is_explained(images, h
     expected = rn.explain(nn.Sequential(network.body.float(), nn.Flatten(), network.head), images, 1).relevance
     assert (found.relevance - expected).abs().max() < 0.02 * expected.abs().max()
     assert found.ledger().worst_residual < 1e-2
+
+
+KEPT = {}
+
+
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_what_a_network_keeps_by_the_number_of_samples_has_values(written, images, samples):
+    KEPT.clear()
+
+    def cached(network, x):
+        if len(x) not in KEPT:
+            KEPT[len(x)] = torch.ones(len(x), 1, 1, 1)
+        return network.classify(network.conv(x) * KEPT[len(x)])
+
+    network, x = written(cached), images[:1].repeat(samples, 1, 1, 1)
+    rn.explain(network, x)
+    for n in (1, 2, 3):
+        assert type(network(images[:1].repeat(n, 1, 1, 1)).detach()) is torch.Tensor
+        assert len(rn.explain(network, images[:1].repeat(n, 1, 1, 1)).relevance) == n
+    assert {type(kept) for kept in KEPT.values()} == {torch.Tensor}

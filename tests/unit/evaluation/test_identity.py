@@ -142,6 +142,16 @@ def test_a_path_is_the_same_once_it_was_asked():
     assert identity(method) == before
 
 
+def test_annotations_that_were_asked_for_change_nothing():
+    class Plain(nn.Module):
+        def forward(self, x):
+            return x
+
+    before = identity_of_network(Plain().eval(), ONES)
+    assert Plain.__annotations__ == {}
+    assert identity_of_network(Plain().eval(), ONES) == before
+
+
 def test_a_logger_is_its_name():
     logger = logging.getLogger("of.the.test")
     before = identity(partial(scaled, factor=logger))

@@ -136,3 +136,32 @@ def test_wrong_types(changes, message):
 def test_not_a_network():
     with pytest.raises(InputError, match="network is a function"):
         wrap(lambda images: images)
+
+
+GRIDS = {}
+
+
+class Placed(nn.Module):
+    """Keeps what it makes for a size in a global."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x):
+        if x.shape not in GRIDS:
+            GRIDS[x.shape] = torch.ones(x.shape[2:], device=x.device)
+        return self.head((x * GRIDS[x.shape]).mean((2, 3)))
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_what_a_network_keeps_elsewhere_has_values(hooked):
+    GRIDS.clear()
+    network = Placed().eval()
+    if hooked:
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
+        network[0].register_forward_hook(lambda _, __, output: GRIDS.update(kept=output))
+    Classifier("small", network, ("cat", "dog"), Preprocess(size=8), "")
+    assert GRIDS
+    assert all(kept.device.type == "cpu" for kept in GRIDS.values())
+    assert network(torch.rand(1, 3, 8, 8)).shape == (1, 2)
