@@ -132,7 +132,7 @@ class Marks:
             for base in kind.__mro__
             if base not in {nn.Module, object}
             for k, v in vars(base).items()
-            if k == "forward" or not (_is_aside(k, v) or str(base.__module__).startswith("torch."))
+            if k == "forward" or not (is_aside(k, v) or str(base.__module__).startswith("torch."))
         ]
 
     def _of_object_s_type(self, kind: type) -> Any:  # noqa: ANN401 - likewise
@@ -145,7 +145,7 @@ class Marks:
             for base in kind.__mro__
             if not is_library(base.__module__)
             for k, v in vars(base).items()
-            if not _is_aside(k, v)
+            if not is_aside(k, v)
         ]
 
     def _of_member(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - what stands in a class: a function may be wrapped
@@ -255,7 +255,7 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
     return Which(value), value.data_ptr() if plain else None, version, held
 
 
-def _is_aside(name: str, member: object) -> bool:
+def is_aside(name: str, member: object) -> bool:
     """Tell what code that runs reads nothing of in a class: what makes its objects, and what Python notes about it."""
     return name.startswith("__") and (name in _AT_ITS_ENDS or not isinstance(member, FunctionType | property))
 

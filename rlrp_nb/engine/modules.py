@@ -14,8 +14,8 @@ from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import UnsupportedNetworkError
 
 FORWARD_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-# what nn.Module keeps for itself; whether it is in training mode is for everyone
-INTERNAL = frozenset(vars(nn.Module())) - {"training"}
+# what nn.Module keeps for itself, and torch.compile in it; whether it is in training mode is for everyone
+INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl", "_is_torch_compile"}) - {"training"}
 
 
 def modules_of(network: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
-from rlrp_nb.engine.pooling import Maximum
 from rlrp_nb.engine.propagate import forward
 from rlrp_nb.engine.rule import Call, Slot
 from rlrp_nb.engine.rules import BUILT_IN, LayerNorm
@@ -63,14 +62,11 @@ def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> Non
         built_in = step.rule is not None and step.rule is BUILT_IN.get(step.op)
         if treatment is None or not built_in or isinstance(step.rule, LayerNorm):
             continue
-        # in half precision many numbers are equal, and of equal maxima autograd gives each a share
-        if isinstance(step.rule, Maximum) and inputs.dtype not in _TOLERANCE:
-            continue
         try:
             off = trial.disagreement(step, treatment, steps.receivers[step.index])
         except RuntimeError:  # in a deterministic mode PyTorch differentiates fewer ops, and dtypes can differ within
             continue
-        if off:
+        if off > 0:
             raise UnsupportedNetworkError(
                 f"{step.op} at {step.name} is walked back wrongly in this network, by {off:.1%} of the relevance, so "
                 "that its explanations would be wrong. That is a defect of rlrp_nb: please report it with the "
@@ -92,13 +88,28 @@ class _Trial:
     """
 
     def __init__(self, constants: Mapping[int, Any], shapes: Mapping[int, torch.Size], inputs: Tensor) -> None:
-        self._constants, self._shapes = constants, shapes
+        # half precision would be tried in single, as the way back is computed: it has many equal numbers, coarse
+        # coordinates and other kernels
         half = inputs.dtype not in {torch.float32, torch.float64}
-        self._dtype, self._exact = inputs.dtype, torch.float32 if half else inputs.dtype
+        self._exact = torch.float32 if half else inputs.dtype
+        self._given, self._shapes = constants, shapes
         most = max(shape.numel() for shape in shapes.values())
         generator = torch.Generator(device="cpu").manual_seed(0)  # of its own: the user's numbers stay as they are
-        numbers = torch.randn(most + 64 * _APART, generator=generator, device="cpu")
+        numbers = torch.randn(most + 64 * _APART, generator=generator, device="cpu", dtype=torch.float32)
         self._numbers = numbers.to(inputs.device, self._exact)
+
+    def _usable(self, value: Any) -> Any:  # noqa: ANN401 - a constant can be anything
+        """Return a constant with numbers as exact as the trial's, by which can be differentiated.
+
+        That cannot be done by a tensor that was made in inference mode.
+        """
+        if isinstance(value, list | tuple):
+            return [self._usable(part) for part in value]
+        if not isinstance(value, Tensor):
+            return value
+        if value.is_floating_point() and value.dtype.itemsize < self._exact.itemsize:
+            return value.to(self._exact)
+        return value.clone() if value.is_inference() else value
 
     def _random(self, shape: torch.Size, place: int) -> Tensor:
         """Return numbers that differ from those for another place."""
@@ -107,14 +118,15 @@ class _Trial:
 
     def disagreement(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> float:
         """Return how far what is handed on is from what it should be, as a share of both; 0 if rounding can do that."""
-        values = {i: self._random(self._shapes[i], place + 1).to(self._dtype) for place, i in enumerate(step.sources)}
-        output, state = rule_of(step).forward(step, step.filled({**self._constants, **values}.__getitem__))
+        values = {i: self._random(self._shapes[i], place + 1) for place, i in enumerate(step.sources)}
+        constants = {i: self._usable(self._given[i]) for i in step.reads() - values.keys()}
+        output, state = rule_of(step).forward(step, step.filled({**constants, **values}.__getitem__))
         if not output.numel():
             return 0.0
         s = self._random(output.shape, 0)
         call = Call(
             step=step,
-            at=lambda index: Slot(self._shapes[index]) if index in values else self._constants[index],
+            at=lambda index: Slot(self._shapes[index]) if index in values else constants[index],
             shapes=tuple(self._shapes[i] for i in receivers),
             output_shape=output.shape,
             state=state,
@@ -138,16 +150,19 @@ class _Trial:
             handed = {i: torch.zeros_like(message) for i, message in zip(receivers, messages, strict=True)}
             for i, message in zip(receivers, messages, strict=True):
                 handed[i] += message
-            pairs = [*zip(handed.values(), self._derivatives(step, values, tuple(handed), s), strict=True)]
+            pairs = [*zip(handed.values(), self._derivatives(step, constants, values, tuple(handed), s), strict=True)]
         off = _distance(pairs)
-        tolerance = max(_TOLERANCE.get(dtype, _COARSE) for dtype in (self._dtype, output.dtype))
+        tolerance = max(_TOLERANCE.get(dtype, _COARSE) for dtype in (self._exact, output.dtype))
         return off if off > tolerance else 0.0
 
-    def _derivatives(self, step: Step, values: Mapping[int, Tensor], of: Sequence[int], s: Tensor) -> Iterator[Tensor]:
+    @staticmethod
+    def _derivatives(
+        step: Step, constants: Mapping[int, Any], values: Mapping[int, Tensor], of: Sequence[int], s: Tensor
+    ) -> Iterator[Tensor]:
         """Return what automatic differentiation makes of `s`, for each of some values."""
         variables = {i: value.clone().requires_grad_(i in of) for i, value in values.items()}
-        constants = {i: _usable(self._constants[i]) for i in step.reads() - variables.keys()}
-        with torch.enable_grad():
+        # hooks by which the caller saves tensors elsewhere are not asked
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is):
             arguments = step.filled({**constants, **variables}.__getitem__)
             # not by the fast paths of rules, but a squeeze leaves the axis of the samples alone
             views = rule_of(step).kind == "shape"
@@ -156,11 +171,8 @@ class _Trial:
         return map(torch.Tensor.detach, found)
 
 
-def _usable(value: Any) -> Any:  # noqa: ANN401 - a constant can be anything
-    """Return a constant by which can be differentiated, as by a tensor that was made in inference mode cannot."""
-    if isinstance(value, list | tuple):
-        return [_usable(part) for part in value]
-    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _distance(pairs: Sequence[tuple[Tensor, Tensor]]) -> float:

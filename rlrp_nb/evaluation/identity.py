@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import undisturbed
-from rlrp_nb.engine.marks import PLAIN, VALUES, enclosed, fields_of, is_library, names_of, read_by, slots_of
+from rlrp_nb.engine.marks import PLAIN, VALUES, enclosed, fields_of, is_aside, is_library, names_of, read_by, slots_of
 from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, modules_of
 from rlrp_nb.engine.rules import BUILT_IN, RULES
 from rlrp_nb.engine.storage import bytes_of
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
-_WITHOUT = frozenset({"__dict__", "__doc__", "__module__", "__qualname__", "__weakref__"})
-# what Python notes of a class: where it is written, and annotations, which it makes when they are first asked for
-_WITHOUT |= {"__firstlineno__", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
 
 
 def identity(function: Callable[..., object]) -> str:
@@ -208,7 +205,8 @@ def _numbers(value: object) -> str | None:
 
 def _more(value: object) -> list[Any]:
     """Return what a list, number or tensor of a class of the user's, or with attributes, is beside what it holds."""
-    kind, held = type(value), fields_of(value)
+    # on a weight torch.compile notes what it made of it
+    kind, held = type(value), [(k, v) for k, v in fields_of(value) if not k.startswith("_dynamo_")]
     if not isinstance(value, VALUES) or (is_library(kind.__module__) and not held):
         return []
     return [kind, *(part for pair in held for part in pair)]
@@ -227,7 +225,7 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         held = sorted(vars(value).items())
         return [part for k, v in held if not k.startswith("__") and not isinstance(v, ModuleType) for part in (k, v)]
     if isinstance(value, type):
-        held = [(k, v) for k, v in vars(value).items() if k not in _WITHOUT and (k, v) != ("__annotations__", {})]
+        held = [(k, v) for k, v in vars(value).items() if not is_aside(k, v)]
         functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
         return [*value.__bases__, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlrp_nb.errors import InputError, RlrpError
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.export import render
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.widgets.answering import Answer, AnsweringWidget
@@ -147,12 +147,14 @@ class Explorer(AnsweringWidget):
         for done, method in enumerate(methods, 1):
             try:
                 tree = self._explained(whole(message, "image"), [_target(message)], method)
-            except RlrpError as problem:  # a method that does not suit this network keeps none of the others back
+            except (
+                UnsupportedNetworkError
+            ) as problem:  # a method that does not suit this network keeps none of the others back
                 refused.append(f"{method}: {problem}")
             else:
                 yield done / len(methods), tree
         if refused:
-            raise InputError(" ".join(refused))
+            raise UnsupportedNetworkError(" ".join(refused))
 
     def _read(self, message: Tree, data: list[bytes]) -> Answer:
         name = str(message.get("name", "picture"))[:80]

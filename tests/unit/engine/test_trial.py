@@ -10,6 +10,25 @@ from rlrp_nb.engine.linear import Linear
 from rlrp_nb.engine.rules import BUILT_IN, RULES
 from rlrp_nb.errors import UnsupportedNetworkError
 
+
+def test_neither_a_default_dtype_nor_hooks_of_the_caller_s_have_a_say(written):
+    network = written(lambda n, x: n.head(n.conv(x).amax((2, 3))))
+    large = torch.randn(1, 3, 128, 128)
+
+    def refuse(_tensor):
+        raise AssertionError("asked")
+
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(refuse, refuse):
+            assert bool(rn.explain(network, large).relevance.any())
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+ZOOM = nn.functional.affine_grid(
+    torch.tensor([[[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]]), [1, 1, 128, 128], align_corners=False
+)
 DEFECT = r"aten\.{} at .* is walked back wrongly in this network, by \d+.\d% of .*defect of rlrp_nb"
 
 
@@ -96,14 +115,25 @@ def test_equal_numbers_of_which_one_is_the_largest_are_no_difference(written, tr
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_maxima_of_numbers_that_are_equal_after_rounding_are_no_difference(dtype):
-    class Largest(nn.Module):
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda z: z.amax((2, 3)),
+        lambda z: nn.functional.grid_sample(z, ZOOM.to(z.dtype).expand(len(z), -1, -1, -1), align_corners=False).mean(
+            (2, 3)
+        ),
+        lambda z: nn.functional.adaptive_avg_pool2d(z[..., :2, :2], 64).mean((2, 3)),
+    ],
+    ids=["amax", "zoom", "pool"],
+)
+def test_what_half_precision_rounds_is_no_difference(dtype, op):
+    class Rounded(nn.Module):
         def __init__(self):
             super().__init__()
             torch.manual_seed(0)
             self.conv, self.head = nn.Conv2d(3, 8, 1), nn.Linear(8, 2)
 
         def forward(self, x):
-            return self.head(self.conv(x).amax((2, 3)))
+            return self.head(op(self.conv(x)))
 
-    assert bool(rn.explain(Largest().to(dtype).eval(), torch.randn(1, 3, 128, 128).to(dtype)).relevance.any())
+    assert bool(rn.explain(Rounded().to(dtype).eval(), torch.randn(1, 3, 128, 128).to(dtype)).relevance.any())

@@ -1,5 +1,6 @@
 """What decides what a callable computes is part of its identity, and nothing that differs between processes is."""
 
+import copy
 import logging
 import os
 import re
@@ -150,6 +151,39 @@ def test_annotations_that_were_asked_for_change_nothing():
     before = identity_of_network(Plain().eval(), ONES)
     assert Plain.__annotations__ == {}
     assert identity_of_network(Plain().eval(), ONES) == before
+
+
+def test_a_network_that_was_compiled_is_the_same():
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU()).eval()
+    before = identity_of_network(network, ONES)
+    torch.compile(network, backend="eager")(ONES)
+    network.compile(backend="eager")
+    assert identity_of_network(network, ONES) == before
+
+
+class Width:
+    width = 2
+
+
+def test_objects_that_were_copied_are_the_same():
+    """Of a class whose objects are copied Python notes the names of its slots, in the class."""
+    network = nn.Sequential(nn.Linear(2, 2)).eval()
+    network.config = Width()
+    before = identity_of_network(network, ONES)
+    assert type(copy.deepcopy(network.config)) is Width
+    assert "__slotnames__" in vars(Width)
+    assert identity_of_network(network, ONES) == before
+
+
+def test_where_a_class_is_written_is_no_part_of_it():
+    code = "class Kind:\n    factor = 2\n    def __call__(self, x):\n        return x * self.factor\n"
+    found = []
+    for before in ("", "# a comment\n\n"):
+        names = {"__name__": "of_the_test"}
+        exec(before + code, names)  # noqa: S102 - our own words
+        found.append(identity(names["Kind"]()))
+    names["Kind"].factor = 3
+    assert found[0] == found[1] != identity(names["Kind"]())
 
 
 def test_a_logger_is_its_name():
