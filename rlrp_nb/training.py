@@ -160,16 +160,18 @@ class _Buffers:
 
     def __init__(self, network: nn.Module) -> None:
         self._held = [
-            (module, name, buffer, buffer.clone())
+            (module, name, buffer, None if buffer is None else buffer.clone())
             for module in network.modules()
-            for name, buffer in module.named_buffers(recurse=False)
+            for name, buffer in module._buffers.items()  # noqa: SLF001 - under each of its names, and where it is None
         ]
 
     def put_back(self) -> None:
         """Make them what they were, also where the network has put others in their place."""
         with torch.no_grad():
             for module, name, buffer, value in self._held:
-                buffer.copy_(value)
+                # one that nobody can write into, such as an expanded one, has not changed
+                if buffer is not None and value is not None and not torch.equal(buffer, value):
+                    buffer.copy_(value)
                 setattr(module, name, buffer)
 
 

@@ -102,7 +102,11 @@ def _left_behind(network: nn.Module, inputs: Tensor) -> set[_Place]:
         before = _parts(twin)
         twin(inputs * 0.5 + 0.1)
         after = _parts(twin)
-        return {place for place in before | after if before.get(place) != after.get(place)}
+        left = {place for place in before | after if before.get(place) != after.get(place)}
+        with suppress(Exception):  # of another size, for which attributes may keep something too; few networks take it
+            twin(torch.cat([inputs, inputs[..., :1]], -1))
+        other = _parts(twin)
+        return left | {place for place in after | other if place[1] != "type" and after.get(place) != other.get(place)}
     return set()
 
 

@@ -4,17 +4,19 @@ import copy
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import FunctionType, MethodType
 
 import torch
 from torch import nn
 
 from rlrp_nb.class_name import LONGEST
 from rlrp_nb.engine.chance import Undrawn
-from rlrp_nb.engine.marks import is_library
 from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.models.preprocess import Preprocess
+
+_KNOWN = ("torch.nn.modules.", "torchvision.models.", "torchvision.ops.", "rlrp_nb.models.")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,13 +121,15 @@ class Classifier:
 
 
 def _is_known(network: nn.Module) -> bool:
-    """Tell a network of which nothing but installed code is run.
+    """Tell a network of which nothing but code of PyTorch, torchvision and this package is run.
 
     Other code may keep what it makes, such as a grid, where a copy has it in common with the network: in a global, in a
     class. What is made of shapes alone would be of no use there.
     """
     return not has_forward_hooks(network) and all(
-        is_library(type(module).__module__) and "forward" not in vars(module) for module in network.modules()
+        type(module).__module__.startswith(_KNOWN)
+        and not any(isinstance(held, FunctionType | MethodType) for held in vars(module).values())
+        for module in network.modules()
     )
 
 

@@ -351,6 +351,22 @@ def test_a_buffer_that_forward_replaces_is_put_back_if_a_step_fails():
     assert "mean" in network.state_dict()
 
 
+def test_buffers_that_cannot_be_written_into_are_no_hindrance():
+    class Normalised(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.tensor(0.5).expand(1, 1, 1, 1, 4))
+            self.register_buffer("again", self.mean)
+            self.register_buffer("later", None)
+            self.head = nn.Linear(64, 2)
+
+        def forward(self, x):
+            return self.head((x - self.mean[..., 0]).flatten(1))
+
+    fit(network := Normalised(), IMAGES, LABELS, epochs=1)
+    assert network.later is None
+
+
 def test_a_lazy_layer_is_refused_in_words():
     with pytest.raises(UnsupportedNetworkError, match="lazy layer whose weights are not made yet: run it on"):
         fit(nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), IMAGES, LABELS)

@@ -9,7 +9,8 @@ import { StandIn } from "./standin.js";
 import { ambientTheme, watchTheme } from "./theme.js";
 
 /** What stands around this script: the page, or the part of a notebook into which a cell wrote it, beside others. */
-const around = document.currentScript?.parentElement ?? document;
+const beside = document.currentScript?.parentElement;
+const around = beside?.querySelector("#rl-scene") ? beside : document; // some notebooks run scripts from the head
 
 /** @param {string} id */
 function carried(id) {

@@ -161,6 +161,23 @@ def test_a_network_that_was_compiled_is_the_same():
     assert identity_of_network(network, ONES) == before
 
 
+def test_what_is_kept_for_another_size_is_no_part_of_a_network():
+    class Placed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grids = {}
+
+        def forward(self, x):
+            if x.shape not in self.grids:
+                self.grids[x.shape] = torch.ones(x.shape)
+            return x * self.grids[x.shape]
+
+    network = Placed().eval()
+    before = identity_of_network(network, ONES)
+    network(torch.ones(1, 7))
+    assert identity_of_network(network, ONES) == before
+
+
 class Width:
     width = 2
 

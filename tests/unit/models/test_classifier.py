@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.models.classifier import Classifier
@@ -154,11 +155,13 @@ class Placed(nn.Module):
         return self.head((x * GRIDS[x.shape]).mean((2, 3)))
 
 
-@pytest.mark.parametrize("hooked", [False, True])
-def test_what_a_network_keeps_elsewhere_has_values(hooked):
+@pytest.mark.parametrize("where", ["class", "function", "hook"])
+def test_what_a_network_keeps_elsewhere_has_values(where):
     GRIDS.clear()
     network = Placed().eval()
-    if hooked:
+    if where == "function":
+        network = nn.Sequential(v2.Lambda(network.forward), nn.Identity()).eval()
+    if where == "hook":
         network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)).eval()
         network[0].register_forward_hook(lambda _, __, output: GRIDS.update(kept=output))
     Classifier("small", network, ("cat", "dog"), Preprocess(size=8), "")
