@@ -458,14 +458,14 @@ def _fitting(text: str, width: int, size: int) -> str:
 def _headline(explanation: "Explanation", target: int, sample: int) -> str:
     """Return the headline, in which a class whose name the font cannot draw is called by its number.
 
-    A name that without its accents is another class's has its number behind it.
+    A name that is drawn like another class's, such as one that differs by an accent, has its number behind it.
     """
     label, said = explanation.label(target, sample), headline(explanation, target, sample)
-    categories = explanation.categories
-    if categories is None or _printable(label) == label.translate(_PLAIN):
+    categories, positive = explanation.categories, int(explanation.targets[sample, target])
+    if categories is None or positive < 0 or explanation.logits.dim() != 2:  # noqa: PLR2004 - no class is explained
         return said
     drawn = Counter(_printable(name) for name in categories)
-    indices = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
+    indices = (positive, int(explanation.negatives[sample, target]))
     names = [(index, shown_name(categories, index)) for index in indices if index >= 0]
     called = " - ".join(
         f"class {index}" if not _is_drawn(name) else f"{name} ({index})" if drawn[_printable(name)] > 1 else name

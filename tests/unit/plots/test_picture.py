@@ -327,10 +327,13 @@ def test_names_and_methods_that_would_be_drawn_alike_are_told_apart(monkeypatch)
         right(draw, xy, text, *rest, **more)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", noting)
-    for target, name in enumerate(["ma,", "ma (1),", "ma (2),", "Muller,", "ma (1) - ma (2),"]):
+    for target, name in enumerate(["ma (0),", "ma (1),", "ma (2),", "Muller,", "ma (1) - ma (2),"]):
         texts.clear()
         picture(explanation, target)
         assert texts[0].startswith(name)
+    texts.clear()
+    picture(explain(model, Image.new("RGB", (4, 4)), torch.ones(1, 1, 4)))
+    assert texts[0] == "seed 0"
     texts.clear()
     comparison([replace(explanation, method="метод"), replace(explanation, method="способ"), explanation])
     assert {"method 1", "method 2", "R-LRP"} <= set(texts)
