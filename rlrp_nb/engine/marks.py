@@ -32,6 +32,15 @@ _DEPTH = 100  # of things within things; Python itself would stop at a few hundr
 _MOST = 1000  # entries of a list or dict that are looked at, if they are more than numbers and texts
 _MOST_NUMBERS = 2**20  # of a tensor that are looked at
 _AT_ITS_ENDS = frozenset({"__init__", "__new__", "__del__", "__init_subclass__"})
+# what Python and its library note in a class, some of it when it is first asked for, copied or compared with a protocol
+_NOTED = frozenset(
+    {
+        *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__slots__", "__slotnames__", "__hash__"),
+        *("__annotations__", "__annotate_func__", "__annotations_cache__", "__firstlineno__", "__static_attributes__"),
+        *("__orig_bases__", "__parameters__", "__type_params__", "__match_args__", "__abstractmethods__"),
+        *("__dataclass_fields__", "__dataclass_params__", "__protocol_attrs__", "__non_callable_proto_members__"),
+    }
+)
 _LIBRARIES = frozenset(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib"))
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 
@@ -257,7 +266,8 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
 
 def is_aside(name: str, member: object) -> bool:
     """Tell what code that runs reads nothing of in a class: what makes its objects, and what Python notes about it."""
-    return name.startswith("__") and (name in _AT_ITS_ENDS or not isinstance(member, FunctionType | property))
+    noted = name in _NOTED and not isinstance(member, FunctionType | property)
+    return noted or name in _AT_ITS_ENDS
 
 
 def _is_dead(proxy: Any) -> bool:  # noqa: ANN401 - it passes for what it stands for

@@ -282,3 +282,17 @@ def test_a_global_that_is_read_within_a_comprehension_is_seen(written, images, t
     monkeypatch.setitem(globals(), "FACTOR", 2.0)
     torch.testing.assert_close(rn.explain(network, images, 0).relevance, 2 * one)
     assert len(traces) == 2
+
+
+class Doubling(nn.Linear):
+    __factor__ = 1.0
+
+    def forward(self, x):
+        return super().forward(x) * self.__factor__
+
+
+def test_an_attribute_of_a_class_with_underscores_around_it_is_seen(monkeypatch):
+    network, x = Doubling(3, 2).eval(), torch.ones(1, 3)
+    one = rn.explain(network, x, 0).relevance
+    monkeypatch.setattr(Doubling, "__factor__", 2.0)
+    torch.testing.assert_close(rn.explain(network, x, 0).relevance, 2 * one)
