@@ -161,7 +161,10 @@ class Marks:
         return self.of(getattr(value, "__func__", getattr(value, "fget", value)), depth, names)
 
     def _of_namespace(self, value: type | ModuleType, depth: int, names: tuple[str, ...] | None) -> Any:  # noqa: ANN401
-        """Return the mark of those values of a Python module or a class that code asks for; of a library none."""
+        """Return the mark of those values of a Python module that code asks for, of a class all; of a library none.
+
+        A method of a class can ask it for any of them.
+        """
         key = id(value), id(names)
         module = value.__name__ if isinstance(value, ModuleType) else value.__module__
         if key in self._seen or id(value) in self._seen:
@@ -170,14 +173,12 @@ class Marks:
             return Which(value)
         _check_depth(depth)
         self._seen.add(key)
-        spaces = value.__mro__ if isinstance(value, type) else (value,)
-        held = [
-            (k, v)
-            for space in spaces
-            if not is_library(space.__module__ if isinstance(space, type) else module)
-            for k, v in vars(space).items()
-            if (not k.startswith("__") if names is None else k in names)
-        ]
+        if isinstance(value, type):
+            metaclass: type = type(value)
+            kinds = [base for base in (*value.__mro__, *metaclass.__mro__) if not is_library(base.__module__)]
+            held = [(k, v) for base in kinds for k, v in vars(base).items() if not is_aside(k, v) or k in _AT_ITS_ENDS]
+        else:
+            held = [(k, v) for k, v in vars(value).items() if (not k.startswith("__") if names is None else k in names)]
         return Which(value), [(k, self._of_member(v, depth - 1, names)) for k, v in held]
 
     def _of_container(self, value: Any, depth: int, key: int | None = None) -> Any:  # noqa: ANN401 - a list, tuple, set, dict or deque

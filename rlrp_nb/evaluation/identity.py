@@ -88,12 +88,21 @@ def _parts(network: nn.Module, seen: _Seen | None = None) -> dict[_Place, str]:
     parts: dict[_Place, str] = {}
     for name, module in modules:
         parts[name, "type"] = digest(type(module))
+        # which a run cannot change, where it changes other things that a class holds
+        parts[name, "code"] = _digest(_code_of(type(module)))
         own = {k: v for k, v in vars(module).items() if k not in INTERNAL} | dict(slots_of(module))
         # what a run leaves behind is often None before the first
         parts |= {(name, k): digest(v) for k, v in own.items() if v is not None}
         hooks = [hook for kind in FORWARD_HOOKS for hook in vars(module)[kind].values()]
         parts |= {(name, f"hook {n}"): digest(hook) for n, hook in enumerate(hooks)}
     return parts
+
+
+def _code_of(kind: type) -> list[tuple[str, CodeType]]:
+    """Return the code of the functions of a user's class, by their names."""
+    held = [(k, v) for base in kind.__mro__ if not _is_versioned(base.__module__) for k, v in vars(base).items()]
+    functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
+    return [(k, function.__code__) for k, function in functions if isinstance(function, FunctionType)]
 
 
 def _left_behind(network: nn.Module, inputs: Tensor) -> set[_Place]:

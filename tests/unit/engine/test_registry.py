@@ -296,3 +296,28 @@ def test_an_attribute_of_a_class_with_underscores_around_it_is_seen(monkeypatch)
     one = rn.explain(network, x, 0).relevance
     monkeypatch.setattr(Doubling, "__factor__", 2.0)
     torch.testing.assert_close(rn.explain(network, x, 0).relevance, 2 * one)
+
+
+class Setting:
+    factor = 1.0
+    _one = None
+
+    @classmethod
+    def get(cls):
+        return cls.factor
+
+    @classmethod
+    def one(cls):
+        cls._one = cls._one or cls()
+        return cls._one
+
+    def value(self):
+        return self.factor
+
+
+@pytest.mark.parametrize("read", [lambda: Setting.get(), lambda: Setting.one().value(), lambda: Setting().value()])  # noqa: PLW0108 - forward reads it by name
+def test_what_a_method_of_a_class_asks_it_for_is_seen(written, images, monkeypatch, read):
+    network = written(lambda n, x: n.classify(n.conv(x) * read()))
+    one = rn.explain(network, images, 0).relevance
+    monkeypatch.setattr(Setting, "factor", 2.0)
+    torch.testing.assert_close(rn.explain(network, images, 0).relevance, 2 * one)

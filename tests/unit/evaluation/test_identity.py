@@ -178,6 +178,26 @@ def test_what_is_kept_for_another_size_is_no_part_of_a_network():
     assert identity_of_network(network, ONES) == before
 
 
+def test_code_counts_also_where_a_run_changes_what_its_class_holds():
+    class Counting(nn.Module):
+        calls = 0
+
+        def forward(self, x):
+            type(self).calls += 1
+            return x.relu()
+
+    network = Counting().eval()
+    before = identity_of_network(network, ONES)
+    assert identity_of_network(network, ONES) == before
+
+    def forward(self, x):
+        type(self).calls += 1
+        return x.tanh()
+
+    Counting.forward = forward
+    assert identity_of_network(network, ONES) != before
+
+
 class Width:
     width = 2
 
