@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from rlrp_nb.engine.building import build, data_dependent, named_weights
 from rlrp_nb.engine.chance import Undrawn
@@ -69,7 +70,16 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
             f"the network returns a tensor of shape {tuple(own.shape)}, which holds no logits to explain."
         )
     with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
-        return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
+        try:
+            return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
+        except UnsupportedNetworkError as error:
+            if _global_forward_hooks or _global_forward_pre_hooks:
+                raise UnsupportedNetworkError(
+                    "a forward hook on all modules of PyTorch is on (register_module_forward_hook), which is called "
+                    "while the network is traced too, with tensors without values. If it reads them, remove it, or "
+                    f"register it on the network's own layers. Without regard to it: {error}"
+                ) from error
+            raise
 
 
 def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  # noqa: FBT001 - through a thread

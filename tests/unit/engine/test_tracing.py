@@ -240,3 +240,18 @@ def test_what_a_network_keeps_by_the_number_of_samples_has_values(written, image
         assert type(network(images[:1].repeat(n, 1, 1, 1)).detach()) is torch.Tensor
         assert len(rn.explain(network, images[:1].repeat(n, 1, 1, 1)).relevance) == n
     assert {type(kept) for kept in KEPT.values()} == {torch.Tensor}
+
+
+def test_a_hook_on_all_modules_that_reads_numbers_is_named(residual, images):
+    def look(_module, _inputs, output):
+        assert not output.isnan().any()
+
+    hook = nn.modules.module.register_module_forward_hook(look)
+    try:
+        with pytest.raises(
+            UnsupportedNetworkError, match=r"hook on all modules.* remove it, or register it on the net"
+        ):
+            rn.explain(residual, images)
+    finally:
+        hook.remove()
+    rn.explain(residual, images)
