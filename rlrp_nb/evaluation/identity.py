@@ -240,7 +240,8 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
     if isinstance(value, type):
         held = [(k, v) for k, v in vars(value).items() if not is_aside(k, v)]
         functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
-        return [*value.__bases__, *(part for pair in functions for part in pair)]
+        own = [] if type(value) is type else [type(value)]  # a class of classes
+        return [*value.__bases__, *own, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)
     around = [
         (name, {k: vars(v)[k] for k in names if k in vars(v)})

@@ -198,6 +198,25 @@ def test_code_counts_also_where_a_run_changes_what_its_class_holds():
     assert identity_of_network(network, ONES) != before
 
 
+class OfClasses(type):
+    @property
+    def factor(cls):
+        return FACTOR
+
+
+class Made(metaclass=OfClasses):
+    pass
+
+
+def test_what_a_class_of_classes_does_is_seen(monkeypatch):
+    def method(x):
+        return x * Made.factor
+
+    before = identity(method)
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    assert identity(method) != before
+
+
 class Width:
     width = 2
 
