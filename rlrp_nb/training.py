@@ -89,6 +89,9 @@ def fit(
     _check(images, labels)
     epochs, batch_size = check_whole(1, epochs=epochs, batch_size=batch_size)
     (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
+    for name, called in (("augment", augment), ("on_epoch", on_epoch)):
+        if called is not None and not callable(called):
+            raise InputError(f"{name} is a {type(called).__name__}; accepted is a function, or None.")
     rate, decay = _rates(learning_rate=learning_rate, weight_decay=weight_decay)
     device = _learning(network, images).device
     generator = torch.Generator().manual_seed(seed)

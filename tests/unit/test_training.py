@@ -430,3 +430,12 @@ def test_a_network_that_writes_into_its_input_leaves_the_images_alone():
     network = nn.Sequential(nn.Hardtanh(0.2, 0.3, inplace=True), make_network()).eval()
     assert measure_accuracy(network, images, labels) == measure_accuracy(network, images, labels)
     assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("name", ["augment", "on_epoch"])
+def test_what_is_no_function_is_refused_before_anything_is_trained(name):
+    network = make_network()
+    before = network[0].weight.clone()
+    with pytest.raises(InputError, match=f"{name} is a int; accepted is a function, or None"):
+        fit(network, IMAGES, LABELS, **{name: 3})
+    assert torch.equal(network[0].weight, before)
