@@ -158,7 +158,7 @@ class Marks:
         ]
 
     def _of_member(self, value: Any, depth: int = _DEPTH, names: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 - what stands in a class: a function may be wrapped
-        return self.of(getattr(value, "__func__", getattr(value, "fget", value)), depth, names)
+        return self.of(unwrapped(value), depth, names)
 
     def _of_namespace(self, value: type | ModuleType, depth: int, names: tuple[str, ...] | None) -> Any:  # noqa: ANN401
         """Return the mark of those values of a Python module that code asks for, of a class all; of a library none.
@@ -263,6 +263,11 @@ def _of_tensor(value: Tensor) -> Any:  # noqa: ANN401 - whatever stands for a te
         numbers = value.detach().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
         held = crc32(numbers.numpy().data)
     return Which(value), value.data_ptr() if plain else None, version, held
+
+
+def unwrapped(member: Any) -> Any:  # noqa: ANN401 - what stands in a class
+    """Return the function of a class method, a static method or a property; anything else as it is."""
+    return getattr(member, "__func__", getattr(member, "fget", member))
 
 
 def is_aside(name: str, member: object) -> bool:

@@ -14,7 +14,7 @@ from weakref import ReferenceType
 
 from torch import Tensor
 
-from rlrp_nb.engine.marks import PLAIN, fields_of, is_library, names_of, read_by
+from rlrp_nb.engine.marks import PLAIN, fields_of, is_library, names_of, read_by, unwrapped
 from rlrp_nb.engine.modules import INTERNAL, each_module
 from rlrp_nb.engine.reach import REFERENCES, VIEWS, base_of, methods_of, parts_of
 from rlrp_nb.engine.shortlist import shortlist
@@ -138,7 +138,7 @@ class _Search:
             if not is_library(base.__module__):
                 for name, member in vars(base).items():
                     if name in self._names or (name.startswith("__") and callable(member) and name not in _ASIDE):
-                        value = getattr(member, "__func__", getattr(member, "fget", member))
+                        value = unwrapped(member)
                         yield _Part(f"{base.__name__}.{name}", value, shared=member is not anew.get(name))
 
     def _is_own(self, key: Any) -> bool:  # noqa: ANN401 - a key of any type

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
-from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from rlrp_nb.engine.building import build, data_dependent, named_weights
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
-from rlrp_nb.engine.modules import each_module
+from rlrp_nb.engine.modules import each_module, global_hooks
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached
 from rlrp_nb.engine.structure import named_tensors
@@ -73,7 +72,7 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
         try:
             return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
         except UnsupportedNetworkError as error:
-            if _global_forward_hooks or _global_forward_pre_hooks:
+            if global_hooks():
                 raise UnsupportedNetworkError(
                     "a forward hook on all modules of PyTorch is on (register_module_forward_hook), which is called "
                     "while the network is traced too, with tensors without values. If it reads them, remove it, or "

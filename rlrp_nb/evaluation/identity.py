@@ -22,7 +22,18 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import undisturbed
-from rlrp_nb.engine.marks import PLAIN, VALUES, enclosed, fields_of, is_aside, is_library, names_of, read_by, slots_of
+from rlrp_nb.engine.marks import (
+    PLAIN,
+    VALUES,
+    enclosed,
+    fields_of,
+    is_aside,
+    is_library,
+    names_of,
+    read_by,
+    slots_of,
+    unwrapped,
+)
 from rlrp_nb.engine.modules import FORWARD_HOOKS, INTERNAL, modules_of
 from rlrp_nb.engine.rules import BUILT_IN, RULES
 from rlrp_nb.engine.storage import bytes_of
@@ -101,7 +112,7 @@ def _parts(network: nn.Module, seen: _Seen | None = None) -> dict[_Place, str]:
 def _code_of(kind: type) -> list[tuple[str, CodeType]]:
     """Return the code of the functions of a user's class, by their names."""
     held = [(k, v) for base in kind.__mro__ if not _is_versioned(base.__module__) for k, v in vars(base).items()]
-    functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
+    functions = [(k, unwrapped(v)) for k, v in held]
     return [(k, function.__code__) for k, function in functions if isinstance(function, FunctionType)]
 
 
@@ -239,7 +250,7 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         return [part for k, v in held if not k.startswith("__") and not isinstance(v, ModuleType) for part in (k, v)]
     if isinstance(value, type):
         held = [(k, v) for k, v in vars(value).items() if not is_aside(k, v)]
-        functions = [(k, getattr(v, "__func__", getattr(v, "fget", v))) for k, v in held]
+        functions = [(k, unwrapped(v)) for k, v in held]
         own = [] if type(value) is type else [type(value)]  # a class of classes
         return [*value.__bases__, *own, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)
