@@ -87,7 +87,11 @@ def test_the_number_of_bars_is_adjustable_and_any_class_can_be_chosen(page):
     options.nth(7).click()
     wait_until_python(page, "model.categories[selector.indices]", repr(absent))
     assert options.nth(7).get_attribute("aria-selected") == "true"
+    # The linked widgets hear of a choice through the kernel: the next test is to find them as they were.
+    notes = page.get_by_role("status").filter(has_text="was not explained; shown is tripod.")
+    notes.nth(1).wait_for()
     options.nth(0).click()
+    notes.first.wait_for(state="detached")
 
 
 def test_a_class_that_was_not_explained_is_named_with_the_one_that_is_shown(page):
