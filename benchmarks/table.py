@@ -86,12 +86,18 @@ def page(results: Sequence[Result], facts: Sequence[str], command: str) -> str:
         table="\n".join(rows(results)),
         rounds=" to ".join(map(str, sorted({min(rounds), max(rounds)}))),
         many=MANY,
-        pictures=", ".join(
-            f"{result.case.pixels} x {result.case.pixels} for {_network(result)} with batch {result.case.batch}"
-            for result in results
-        ),
+        pictures=_sizes(results),
         facts="\n".join(f"- {fact}" for fact in facts),
     )
+
+
+def _sizes(results: Sequence[Result]) -> str:
+    """Say of what size the pictures are, by network and batch where they differ."""
+    sizes = [f"{result.case.pixels} x {result.case.pixels}" for result in results]
+    if len({*sizes}) == 1:
+        return sizes[0]
+    pairs = zip(sizes, results, strict=True)
+    return ", ".join(f"{size} for {_network(result)} with batch {result.case.batch}" for size, result in pairs)
 
 
 def summary(results: Sequence[Result]) -> list[str]:
