@@ -15,9 +15,12 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.checks import LARGEST_SEED, check_tensors, check_whole
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-from rlrp_nb.evaluation.faithfulness import check_evaluating
+from rlrp_nb.evaluation.subject import answer, check_evaluating, check_network, taking
 
 Augment: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+
+_FITTING = "Give images of the shape that it was made for, and batches of two or more if it has a batch-norm."
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def fit(
     seed : int
         Of the order, the augmentation and any dropout.
     on_epoch : callable, optional
-        Called with each epoch's result as soon as it is there, to show it.
+        Called with each epoch's result as soon as it is there, to show it. It may put the network into eval mode, to
+        measure or to explain it.
 
     Returns
     -------
@@ -87,6 +91,7 @@ def fit(
         The network has no weight that can learn, or returns no logits (B, classes), in training mode too.
     """
     _check(images, labels)
+    check_network(network)
     epochs, batch_size = check_whole(1, epochs=epochs, batch_size=batch_size)
     (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
     for name, called in (("augment", augment), ("on_epoch", on_epoch)):
@@ -101,11 +106,11 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
     asked = False
-    _set_learning(network)
     try:
         with _differentiating(), torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
             torch.manual_seed(seed)  # dropout, if the network has any
             for _ in range(epochs):
+                _set_learning(network)  # each time, since whoever was shown an epoch may have looked at it in eval mode
                 loss_sum, correct = 0.0, 0
                 for batch in _batches(torch.randperm(len(images), generator=generator), batch_size):
                     chosen = batch.to(device)
@@ -114,7 +119,8 @@ def fit(
                         _check_classes(network, inputs[:1], labels)
                         asked = True
                     with _kept(network):
-                        logits = network(inputs)
+                        with taking(inputs, _FITTING):
+                            logits = network(inputs)
                         _check_logits(logits, len(inputs), labels[chosen], 0)
                         loss = functional.cross_entropy(logits, labels[chosen])
                         optimizer.zero_grad(set_to_none=True)
@@ -237,11 +243,12 @@ def measure_accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Ten
     _check(images, labels)
     (batch_size,) = check_whole(1, batch_size=batch_size)
     check_evaluating(network)
-    device = next(network.parameters(), images).device
+    weight = next(network.parameters(), images)
+    _check_dtype(images, weight)
     hits = 0
     for start in range(0, len(images), batch_size):
         chosen = slice(start, start + batch_size)
-        logits = network(images[chosen].to(device, copy=True))
+        logits = answer(network, images[chosen].to(weight.device))
         _check_logits(logits, len(labels[chosen]), labels[chosen], start)
         if not bool(logits.isfinite().all()):
             last = start + len(logits) - 1
@@ -337,13 +344,14 @@ def _set_learning(network: nn.Module) -> None:
 
 def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
     """Return the first weight that can learn, or refuse a network without one or of another dtype than the images."""
-    weight = next((parameter for parameter in network.parameters() if parameter.requires_grad), None)
-    if weight is None:
+    weights = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    if not weights:
         raise UnsupportedNetworkError(
             f"{type(network).__name__} has no weight that requires a gradient, so that none can learn: call "
             "requires_grad_() on the network, or on the layers that are to learn."
         )
-    if isinstance(weight, UninitializedParameter):
+    weight = weights[0]
+    if any(isinstance(parameter, UninitializedParameter) for parameter in weights):
         raise UnsupportedNetworkError(
             f"{type(network).__name__} has a lazy layer whose weights are not made yet: run it on one image first."
         )
@@ -351,17 +359,21 @@ def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
         raise UnsupportedNetworkError(
             f"{type(network).__name__} was made under torch.inference_mode, so that it cannot learn: make it outside."
         )
+    _check_dtype(images, weight)
+    return weight
+
+
+def _check_dtype(images: torch.Tensor, weight: torch.Tensor) -> None:
     if weight.dtype != images.dtype:
         raise InputError(f"images are {images.dtype}, the network is {weight.dtype}: use images.to({weight.dtype}).")
-    return weight
 
 
 def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> None:
     """Ask a network in training mode for the number of its classes, by one image and without changing it."""
     network.eval()
     before = _Buffers(network)
-    with torch.no_grad(), torch.random.fork_rng():
-        logits = network(inputs.clone())  # it may write into what it is given
+    with torch.random.fork_rng():
+        logits = answer(network, inputs)
     before.put_back()
     _set_learning(network)
     _check_logits(logits, len(inputs), labels, 0)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.agreement import says_the_same
 from rlrp_nb.engine.chance import Undrawn
-from rlrp_nb.engine.explainer import check_inputs, explain, undisturbed
+from rlrp_nb.engine.explainer import check_inputs, explain
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.registry import two_of, with_others
 from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.evaluation.subject import answer, check_evaluating
 
 Attribute: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network in eval mode, inputs ``(B, C, H, W)`` and int64 targets ``(B,)`` to heatmaps ``(B, H, W)``."""
@@ -87,8 +88,7 @@ def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     if not isinstance(targets, Tensor) or tuple(targets.shape) != (len(inputs),) or targets.dtype != torch.int64:
         given = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
         raise InputError(f"targets is {given}; accepted is an int64 tensor ({len(inputs)},), a class for each input.")
-    with undisturbed(inputs):
-        logits = network(inputs.clone())  # a network may write into what it is given, by an in-place ReLU at its input
+    logits = answer(network, inputs)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedNetworkError(
@@ -119,13 +119,7 @@ def check_batch(network: nn.Module, inputs: Tensor) -> Tensor:
     UnsupportedNetworkError
         The network is in training mode.
     """
-    if not isinstance(network, nn.Module):
-        raise InputError(
-            f"network is a {type(network).__name__}; accepted is a torch.nn.Module, such as model.network."
-        )
-    training = [name or "the network" for name, module in network.named_modules() if module.training]
-    if training:
-        raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode; call network.eval() first.")
+    check_evaluating(network)
     inputs = check_inputs(network, inputs)
     if inputs.dim() != _BATCH_CHANNELS_PLANE:
         raise InputError(f"inputs has shape {tuple(inputs.shape)}; accepted is (B, C, H, W).")
@@ -147,8 +141,8 @@ def check_alone(network: nn.Module, inputs: Tensor) -> None:
     UnsupportedNetworkError
         What it says of one sample changes with the other.
     """
-    with undisturbed(inputs), Undrawn():
-        said = [network(batch) for batch in with_others(two_of(inputs.detach()))]
+    with Undrawn():
+        said = [answer(network, batch) for batch in with_others(two_of(inputs.detach()))]
     if any(not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 2 for logits in said):  # noqa: PLR2004
         return  # what is wrong with them is said where they are used
     whole, first, second = said

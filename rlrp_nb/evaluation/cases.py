@@ -17,15 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from rlrp_nb.checks import is_whole
-from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.targets import check_unmasked
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import check_alone
 from rlrp_nb.evaluation.domain import Range
-from rlrp_nb.evaluation.faithfulness import check_evaluating
 from rlrp_nb.evaluation.identity import identity_of_network
+from rlrp_nb.evaluation.subject import answer, check_evaluating
 
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
@@ -294,14 +293,7 @@ def _is_plain(value: object) -> bool:
 
 
 def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    with undisturbed(inputs):
-        try:
-            logits = network(inputs)
-        except RuntimeError as error:
-            raise InputError(
-                f"the network cannot take images of shape {tuple(inputs.shape[1:])}: {error}. Give them as in its "
-                "training, or a Classifier with pictures, which its preprocessing makes fit."
-            ) from error
+    logits = answer(network, inputs)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
         returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UnsupportedNetworkError(

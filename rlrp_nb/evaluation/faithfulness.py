@@ -33,11 +33,12 @@ from torch.nn import functional
 
 from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole
 from rlrp_nb.engine.heap import keep_heap
-from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import check_alone, check_batch
 from rlrp_nb.evaluation.fill import broadcast, filled, impute, imputed_at_once
 from rlrp_nb.evaluation.memory import batch_size
 from rlrp_nb.evaluation.respondent import respondent
+from rlrp_nb.evaluation.subject import answer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -368,19 +369,6 @@ def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
     return values.gather(1, targets[:, None])[:, 0]
 
 
-def check_evaluating(network: nn.Module) -> None:
-    """Refuse a network of which any part is in training mode, whether or not that part would act otherwise then.
-
-    Raises
-    ------
-    UnsupportedNetworkError
-        Names the first such parts.
-    """
-    training = [name or "the network" for name, module in network.named_modules() if module.training]
-    if training:
-        raise UnsupportedNetworkError(f"{', '.join(training[:3])} is in training mode: call network.eval() first.")
-
-
 def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor, batch: int) -> Tensor:
     """Return the inputs detached, or name what cannot be measured."""
     check_tensors(inputs=inputs, targets=targets)
@@ -392,4 +380,6 @@ def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tens
         )
     if batch > 1:
         check_alone(network, inputs)
+    else:
+        answer(network, inputs[:1])
     return inputs

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from rlrp_nb import load_model
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.training import fit, jitter, measure_accuracy
 
@@ -439,3 +440,51 @@ def test_what_is_no_function_is_refused_before_anything_is_trained(name):
     with pytest.raises(InputError, match=f"{name} is a int; accepted is a function, or None"):
         fit(network, IMAGES, LABELS, **{name: 3})
     assert torch.equal(network[0].weight, before)
+
+
+@pytest.mark.parametrize("network", [None, nn.Linear, load_model("simple_cnn", weights=None)])
+def test_what_is_no_network_is_refused_by_its_type(network):
+    for call in (fit, measure_accuracy):
+        with pytest.raises(InputError, match=rf"network is a {type(network).__name__}; accepted is a torch.nn.Module"):
+            call(network, IMAGES, LABELS)
+
+
+def test_an_epoch_may_be_looked_at_in_eval_mode():
+    images, labels = make_bars(32)
+    plain, watched = make_network(), make_network()
+    watched.load_state_dict(plain.state_dict())
+
+    def look(_):
+        watched.eval()
+        assert 0 <= measure_accuracy(watched, images, labels) <= 1
+
+    assert fit(plain, images, labels, epochs=3, batch_size=8) == fit(
+        watched, images, labels, epochs=3, batch_size=8, on_epoch=look
+    )
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(plain.state_dict().values(), watched.state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("call", [fit, measure_accuracy])
+def test_images_that_the_network_cannot_take_are_refused_in_words(call):
+    network, images = make_network().eval(), torch.rand(4, 3, 8, 8)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(InputError, match=r"cannot take a batch of shape \(\d, 3, 8, 8\): "):
+        call(network, images, torch.zeros(4, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"images are torch.float64, the network is torch.float32: use images.to"):
+        call(network, images.double(), torch.zeros(4, dtype=torch.int64))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_batch_norm_that_gets_a_single_number_says_what_to_do():
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(1), nn.Linear(1, 2))
+    with pytest.raises(InputError, match=r"more than 1 value per channel.*batches of two or more if"):
+        fit(network, *make_bars(4), batch_size=1)
+
+
+def test_a_lazy_layer_anywhere_is_refused():
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
+    with pytest.raises(UnsupportedNetworkError, match="lazy layer whose weights are not made yet"):
+        fit(network, *make_bars(4))

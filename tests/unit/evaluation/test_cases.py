@@ -154,7 +154,7 @@ def test_an_array_of_grey_pictures_is_several():
 
 
 def test_images_that_the_network_cannot_take_are_refused_by_their_shape():
-    with pytest.raises(InputError, match=r"cannot take images of shape \(2, 8, 8\): .*to have 3 channels"):
+    with pytest.raises(InputError, match=r"cannot take a batch of shape \(5, 2, 8, 8\): .*to have 3 channels"):
         take_in(small(), INPUTS[:, :2])
 
 

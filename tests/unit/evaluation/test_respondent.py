@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from rlrp_nb.engine.inference import Inference
-from rlrp_nb.errors import UnsupportedNetworkError
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation import respondent as module
 from rlrp_nb.evaluation.faithfulness import flip, road
 from rlrp_nb.evaluation.respondent import respondent
@@ -121,8 +121,8 @@ def test_modes_of_pytorch_and_wrappers_are_left_to_the_network():
         assert isinstance(asked(network), Inference)
 
 
-def test_what_the_network_refuses_is_said_as_before():
+def test_what_the_network_refuses_is_said():
     with pytest.raises(UnsupportedNetworkError, match="training mode"):
         flip(convolutions().train(), INPUTS, torch.rand(3, 8, 8), torch.tensor([0, 1, 2]))
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+    with pytest.raises(InputError, match="shapes cannot be multiplied"):
         flip(convolutions(), torch.rand(1, 1, 9, 12), torch.rand(1, 9, 12), torch.tensor([0]))
