@@ -10,6 +10,8 @@ BIN := $(VENV)/bin
 BROWSERS := chromium chromium-browser google-chrome google-chrome-stable
 CHROME ?= $(or $(firstword $(shell for name in $(BROWSERS); do command -v $$name; done)),/usr/bin/chromium)
 export CHROME
+# Packages and an rlrp_nb from elsewhere are not those of the environment.
+unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test fuzz lint bench compare lab notebooks docs screenshots environment

@@ -199,6 +199,7 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
     low = _low_bytes(image) if _layout(image) == _DEEP and isinstance(transparent, tuple) else None
     bits = max(tags.get(_BITS, (0,)))
     _check_tags(image, tags, bits, what)
+    _load(image)
     upright = ImageOps.exif_transpose(image)
     if low is not None:
         high = np.asarray(upright)
@@ -218,6 +219,23 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
         white = Image.new("RGBA", rgba.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return upright.convert("RGB")
+
+
+def _load(image: Image.Image) -> None:
+    """Decode what is only opened, by reading its file.
+
+    Where pixels lie in a file as in memory, Pillow maps them instead, and takes the sides that a TIFF will have once it
+    is turned for those that it has.
+    """
+    name = getattr(image, "filename", None)
+    if not name:
+        image.load()
+        return
+    image.filename = ""  # type: ignore[attr-defined]
+    try:
+        image.load()
+    finally:
+        image.filename = name  # type: ignore[attr-defined]
 
 
 def _check_tags(image: Image.Image, tags: "Mapping[int, Any]", bits: int, what: str) -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -53,6 +54,22 @@ def test_a_folder_that_is_no_environment_of_the_project_is_left_alone(tmp_path):
     assert "was not made by this project, so it is left alone: name a new or empty folder by VENV=..." in done.stderr
     assert [*tmp_path.iterdir()] == [kept]
     assert kept.read_text() == "years of work"
+
+
+def test_what_lies_elsewhere_is_no_part_of_the_environment(tmp_path):
+    elsewhere = {"PYTHONPATH": str(tmp_path), "PYTHONHOME": "", "CDPATH": str(tmp_path)}
+    (tmp_path / ".ci").mkdir()
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho $PWD $PYTHONPATH ${{PYTHONHOME-unset}} > {tmp_path}/seen\nfalse\n")
+    python.chmod(0o755)
+    variables = {**os.environ, **elsewhere, "PYTHON": str(python)}
+    command = [".ci/environment", tmp_path / "venv", "test"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=variables, check=False)
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert (tmp_path / "seen").read_text().split() == [str(ROOT), "unset"]
+    show = ["make", "--silent", "--eval", "show: ; @echo $${PYTHONPATH-unset} $${PYTHONHOME-unset}", "show"]
+    done = subprocess.run(show, capture_output=True, text=True, cwd=ROOT, env=variables, check=True)
+    assert done.stdout.split() == ["unset", "unset"]
 
 
 def test_ten_lines_are_ten_lines():

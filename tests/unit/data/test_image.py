@@ -83,6 +83,22 @@ def test_exif_orientation_is_applied(tmp_path, orientation, as_path):
     assert pixels(loaded) == UPRIGHT[orientation](np.asarray(corners())).tolist()
 
 
+@pytest.mark.parametrize("orientation", list(UPRIGHT))
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "I;16", "RGB"])
+@pytest.mark.parametrize("as_path", [True, False])
+def test_a_tiff_is_turned_where_its_pixels_lie_as_in_memory(tmp_path, orientation, mode, as_path):
+    values = np.arange(35, dtype=np.uint16).reshape(5, 7)
+    kept = Image.fromarray(values * 1800) if mode == "I;16" else Image.fromarray(np.uint8(values * 7)).convert(mode)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    path = tmp_path / "scan.tif"
+    kept.save(path, exif=exif)
+    with Image.open(path) as opened:
+        loaded = load_image(path if as_path else opened)
+        assert opened.filename
+    assert pixels(loaded) == UPRIGHT[orientation](np.asarray(load_image(kept))).tolist()
+
+
 def test_palette(tmp_path):
     path = tmp_path / "palette.png"
     corners().quantize(8).save(path)
