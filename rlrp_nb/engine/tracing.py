@@ -22,6 +22,7 @@ from rlrp_nb.engine.building import build, data_dependent, named_weights
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
+from rlrp_nb.engine.interrupts import held_back
 from rlrp_nb.engine.modules import each_module, global_hooks
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached
@@ -68,7 +69,8 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
         raise UnsupportedNetworkError(
             f"the network returns a tensor of shape {tuple(own.shape)}, which holds no logits to explain."
         )
-    with _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
+    # an interrupt while the thread starts would leave it behind, tracing, while the next trace begins
+    with held_back(), _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
         try:
             return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
         except UnsupportedNetworkError as error:
