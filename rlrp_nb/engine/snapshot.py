@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
 
 
+_FLOATING = frozenset({"FloatFunctional", "FXFloatFunctional"})
+"""What computes with ordinary numbers until a network is quantised, and lies among the modules that do not."""
+
+
 def unwrap(network: object) -> nn.Module:
     """Return the network inside ``torch.compile``, ``DataParallel`` and ``DistributedDataParallel``.
 
@@ -99,6 +103,7 @@ def check_mode(network: nn.Module) -> None:
         for name, module in modules
         if type(module).__module__.startswith(("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized"))
         and "_packed_params" not in name
+        and type(module).__name__ not in _FLOATING
     ]
     if quantised:
         raise UnsupportedNetworkError(

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.utils import parametrize
+from torchvision import models
 
 import rlrp_nb as rn
 from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks, unwrap
@@ -99,6 +100,16 @@ def test_quantised_layers_are_refused_by_name():
     network = nn.Sequential(nn.ReLU(), torch.ao.nn.quantized.dynamic.Linear(2, 2))
     with pytest.raises(UnsupportedNetworkError, match=r"1 \(Linear\) is quantised.*floating point"):
         check_mode(network)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.ao.quantization is deprecated:DeprecationWarning")
+def test_networks_that_are_to_be_quantised_are_explained_as_they_are():
+    torch.manual_seed(0)
+    network = models.quantization.resnet18(weights=None, quantize=False, num_classes=3).eval()
+    same = models.resnet18(weights=None, num_classes=3).eval()
+    same.load_state_dict(network.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(rn.explain(network, images, 1).relevance, rn.explain(same, images, 1).relevance)
 
 
 def test_a_weak_proxy_holds_no_module():
