@@ -40,12 +40,34 @@ def shown_name(categories: Sequence[str] | None, index: int) -> str:
     return name if seen else f"class {index}"
 
 
+def distinct_name(categories: Sequence[str] | None, index: int) -> str:
+    """Return what a class is called where nothing but its name tells it from others.
+
+    Parameters
+    ----------
+    categories : sequence of str or None
+        The class names, where they are known.
+    index : int
+        Which class.
+
+    Returns
+    -------
+    str
+        As :func:`shown_name`, with its number where another class has the same name, such as ``crane (134)``.
+    """
+    name = shown_name(categories, index)
+    if categories is None or list(categories).count(name) <= 1:
+        return name
+    return f"{name} ({index})"
+
+
 def find_class(text: str, categories: Sequence[str]) -> int:
     """Return the index of the class that a text names.
 
     Tried in this order: an index (that is no other class's name, or has a plus sign); the name as it is; the name in
     any case; the beginning or whole words of exactly one name; a part of exactly one name. Spaces, hyphens and
-    underscores count as the same, and an apostrophe as none.
+    underscores count as the same, and an apostrophe as none. An accent may be a part of its letter or a sign behind it,
+    as in the names of a Mac's folders.
 
     Parameters
     ----------
@@ -126,7 +148,8 @@ def read_targets(texts: Sequence[str], categories: Sequence[str], ranking: Seque
 
 def _read(text: str, categories: Sequence[str], ranking: Sequence[int]) -> Sequence[Target]:
     top = _TOP.fullmatch(text.strip())
-    if text.strip() in categories:  # a class may be called top3, or have a minus sign in its name
+    # a class may be called top3, or have a minus sign in its name
+    if _composed(text.strip()) in map(_composed, categories):
         return [find_class(text, categories)]
     if top:
         count = int(top[1])
@@ -187,5 +210,9 @@ def _checked(index: int, count: int) -> int:
     return index
 
 
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
 def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", " ", name.casefold()).replace("'", "").strip()
+    return re.sub(r"[\s_-]+", " ", _composed(name).casefold()).replace("'", "").strip()

@@ -5,7 +5,7 @@ import sys
 from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rlrp_nb.class_name import shown_name
+from rlrp_nb.class_name import distinct_name, shown_name
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import headline, method_title, output, percent
 from rlrp_nb.printable import printable
@@ -75,7 +75,10 @@ def class_bars(explanation: "Explanation", sample: int = 0) -> str:
     str
         One line per class; of a network with one output its value.
     """
-    top = [{**entry, "name": printable(entry["name"])} for entry in _top(explanation, sample)]
+    top = [
+        {**entry, "name": printable(distinct_name(explanation.categories, entry["class"]))}
+        for entry in _top(explanation, sample)
+    ]
     if not explanation.has_probabilities:
         return f"  {top[0]['name']}  output {output(top[0]['logit'])}"
     wide = max(len(entry["name"]) for entry in top)

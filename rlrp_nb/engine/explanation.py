@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rlrp_nb.class_name import shown_name
+from rlrp_nb.class_name import distinct_name
 from rlrp_nb.engine.accounts import rows_of
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.errors import InputError
@@ -118,8 +118,8 @@ class Explanation:
     def label(self, target: int = 0, sample: int = 0) -> str:
         """Return the name of what is explained.
 
-        A class is given by its name, or as ``class 7`` where it has none that can be seen; a contrast as two names with
-        a minus sign between them.
+        A class is given by its name, with its number where another has the same, or as ``class 7`` where it has none
+        that can be seen; a contrast as two names with a minus sign between them.
         """
         sample, target = self._position(sample, "sample", 0), self._position(target, "target", 1)
         positive, negative = int(self.targets[sample, target]), int(self.negatives[sample, target])
@@ -132,7 +132,7 @@ class Explanation:
         if self.logits.dim() > 2:  # noqa: PLR2004 - an output of more axes than samples and classes
             place = torch.unravel_index(torch.tensor(index, device="cpu"), self.logits.shape[1:])
             return f"output {tuple(int(i) for i in place)}"
-        return shown_name(self.categories, index)
+        return distinct_name(self.categories, index)
 
     def _position(self, index: int, what: str, axis: int) -> int:
         count = self.relevance.shape[axis]

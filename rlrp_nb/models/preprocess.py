@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from rlrp_nb.checks import is_whole
 from rlrp_nb.data.image import MAX_PIXELS, ImageSource, load_image
 from rlrp_nb.errors import InputError
 
@@ -71,10 +72,11 @@ class Preprocess:
     grey: bool = False
 
     def __post_init__(self) -> None:
-        size = self.size if isinstance(self.size, tuple) else (self.size, self.size)
-        if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):  # noqa: PLR2004 - height, width
+        size = tuple(self.size) if isinstance(self.size, tuple | list) else (self.size, self.size)
+        if len(size) != 2 or not all(is_whole(side) and int(side) > 0 for side in size):  # noqa: PLR2004 - height, width
             raise InputError(f"size={self.size!r} is not a size: give one positive integer, or (height, width).")
-        if self.resize is not None and not (isinstance(self.resize, int) and self.resize >= max(size)):
+        size = (int(size[0]), int(size[1]))
+        if self.resize is not None and not (is_whole(self.resize) and int(self.resize) >= max(size)):
             raise InputError(f"resize={self.resize!r} has to be an integer of at least {max(size)}, to cover {size}.")
         if not isinstance(self.interpolation, str) or self.interpolation not in _FILTERS:
             raise InputError(f"interpolation={self.interpolation!r} is not known: choose from {', '.join(_FILTERS)}.")
@@ -211,7 +213,9 @@ class Preprocess:
 
 
 def _per_channel(name: str, value: float | tuple[float, ...], channels: int) -> tuple[float, ...]:
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * channels
+    given = value.tolist() if isinstance(value, np.ndarray | np.generic | torch.Tensor) else value
+    several = tuple(given) if isinstance(given, tuple | list) else (given,) * channels
+    values = [each.item() if isinstance(each, np.generic) else each for each in several]
     largest = float(np.finfo(np.float32).max)  # NaN is not below it either
     if len(values) != channels or not all(isinstance(v, (int, float)) and abs(v) <= largest for v in values):
         raise InputError(

@@ -1,11 +1,13 @@
 """Class names as people type them."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.models._meta import _IMAGENET_CATEGORIES as IMAGENET
 
-from rlrp_nb.class_name import find_class, read_targets, shown_name
+from rlrp_nb.class_name import distinct_name, find_class, read_targets, shown_name
 from rlrp_nb.errors import InputError
 
 RANKING = [967, 968, 925, *(k for k in range(1000) if k not in {967, 968, 925})]
@@ -151,3 +153,18 @@ def test_a_class_that_is_listed_cannot_write_to_the_terminal():
     with pytest.raises(InputError) as caught:
         find_class("cat", ["cat \x1b[2J", "cat \u202e"])
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_an_accent_may_be_a_part_of_its_letter_or_a_sign_behind_it(form):
+    names = [unicodedata.normalize(form, name) for name in ("Mäuse", "Kühe - groß", "café")]
+    for other in ("NFC", "NFD"):
+        typed = [unicodedata.normalize(other, name) for name in ("mäuse", "Kühe - groß", "CAFÉ")]
+        assert [find_class(name, names) for name in typed] == [0, 1, 2]
+        assert read_targets([typed[1], f"{typed[0]} - {typed[2]}"], names, [0, 1, 2]) == [1, (0, 2)]
+
+
+def test_namesakes_are_told_apart_by_their_numbers():
+    names = ["crane", "tabby", "crane", ""]
+    assert [distinct_name(names, k) for k in range(5)] == ["crane (0)", "tabby", "crane (2)", "class 3", "class 4"]
+    assert distinct_name(None, 7) == "class 7"

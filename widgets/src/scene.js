@@ -213,21 +213,34 @@ export function methodTitle(method) {
 }
 
 /**
- * The classes that a text can mean: those called so; else those called so but for capitals; else the one of that number;
- * else those whose name holds it.
+ * A name as it is compared: in any case, with accents as a part of their letters, with one kind of gap between words.
+ * @param {string} name
+ */
+const likened = (name) =>
+  name
+    .normalize("NFC")
+    .toUpperCase() // the capitals of ß are two
+    .toLowerCase()
+    .replace(/[\s_-]+/g, " ")
+    .replaceAll("'", "")
+    .trim();
+
+/**
+ * The classes that a text can mean: those called so; else those called nearly so; else the one of that number; else those
+ * whose name holds it.
  * @param {ClassShare[]} shares
  * @param {string} text
  * @returns {ClassShare[]}
  */
 export function classesCalled(shares, text) {
   const wanted = text.trim();
-  const low = wanted.toLowerCase();
+  const key = likened(wanted);
   if (!wanted) return [];
   const ways = /** @type {((share: ClassShare) => boolean)[]} */ ([
     ({ label }) => label === wanted,
-    ({ label }) => label.toLowerCase() === low,
+    ({ label }) => likened(label) === key,
     ({ index }) => String(index) === wanted,
-    ({ label }) => label.toLowerCase().includes(low),
+    ({ label }) => key !== "" && likened(label).includes(key),
   ]);
   return ways.map((way) => shares.filter(way)).find((found) => found.length) ?? [];
 }

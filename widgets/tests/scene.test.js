@@ -138,3 +138,12 @@ test("a text means the class that is called so, then one but for capitals, then 
   assert.deepEqual([found("b"), found("B"), found(" crane "), found("CRANE")], [[1], [0], [2, 6], [2, 3, 6]]);
   assert.deepEqual([found("7"), found("6"), found("cat"), found("x"), found(" ")], [[4], [6], [5, 7], [], []]);
 });
+
+test("a class is found however its accents, capitals and gaps are written", () => {
+  const names = ["Ma\u0308use", "golden_retriever", "Straße", "potter's wheel", "_"];
+  const shares = names.map((label, index) => ({ label, index, probability: 0 }));
+  const found = (/** @type {string} */ text) => classesCalled(shares, text).map(({ index }) => index);
+  assert.deepEqual([found("M\u00e4use"), found("mäu"), found("Ma\u0308use")], [[0], [0], [0]]);
+  assert.deepEqual([found("golden retriever"), found("Golden-Ret"), found("STRASSE")], [[1], [1], [2]]);
+  assert.deepEqual([found("potters"), found("_"), found("-")], [[3], [4], [4]]);
+});

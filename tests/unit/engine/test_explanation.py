@@ -51,6 +51,11 @@ def test_labels(explanation):
     assert [explanation.label(k) for k in range(3)] == ["cat", "dog − cup", "bus"]  # noqa: RUF001
 
 
+def test_labels_of_namesakes_have_their_numbers(explanation):
+    explanation.categories = ("crane", "crane", "cup", "cat", "bus")
+    assert [explanation.label(k) for k in range(3)] == ["crane (0)", "crane (1) − cup", "bus"]  # noqa: RUF001
+
+
 @pytest.mark.parametrize("method", ["heatmap", "label", "ledger"])
 @pytest.mark.parametrize(
     ("target", "sample", "what"), [(3, 0, "target 3"), (0, 2, "sample 2"), (True, 0, "target True")]

@@ -102,6 +102,10 @@ def test_everything_that_load_image_reads(tmp_path):
 
 def test_one_number_serves_all_channels():
     assert Preprocess(size=8, mean=0.5, std=0.25) == Preprocess(size=(8, 8), mean=(0.5,) * 3, std=(0.25,) * 3)
+    half = np.float32(0.5)
+    for three in (np.full(3, half), torch.full((3,), 0.5), (half,) * 3, [0.5] * 3, np.float64(0.5)):
+        given = Preprocess(size=[np.int64(8), 8], mean=three, std=0.25, resize=np.int64(9))
+        assert given == Preprocess(size=8, mean=0.5, std=0.25, resize=9)
 
 
 def test_a_picture_too_narrow_to_enlarge():

@@ -243,7 +243,8 @@ def test_classes_without_a_name_are_called_by_their_numbers(explanation):
 
 def test_the_question_keeps_its_direction_whatever_the_name(explanation):
     turned = build_scene([replace(explanation, categories=("\u2069\u202eabc",) * 1000)])
-    assert turned["title"] == "Why \u2068\u202eabc\u2069?"
+    index = int(explanation.targets[0, 0])
+    assert turned["title"] == f"Why \u2068\u202eabc ({index})\u2069?"
 
 
 @pytest.mark.parametrize("title", [5, b"x", ["x"]])

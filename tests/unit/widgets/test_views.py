@@ -57,8 +57,8 @@ def test_every_widget_has_a_picture_and_a_stable_repr(widget):
 def test_no_name_in_a_repr_tells_the_terminal_what_to_do(explanations):
     names = ("\x1b]0;owned\x07\u202e",) * 1000
     widget = widgets.Overlay(replace(explanations[0], categories=names, network="net\x1b[2J"))
-    label = r"\x1b]0;owned\x07\u202e"
-    assert repr(widget) == rf"Overlay(net\x1b[2J: {label}, {label}, {label}; rlrp)"
+    labels = ", ".join(rf"\x1b]0;owned\x07\u202e ({index})" for index in explanations[0].targets[0, :3].tolist())
+    assert repr(widget) == rf"Overlay(net\x1b[2J: {labels}; rlrp)"
     widget.close()
 
 
