@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def held_back() -> Iterator[None]:
-    """Let the first interrupt wait until the end; a second one comes through, should the end be far.
+    """Let interrupts wait until the end, and then hand on the first.
 
     Only the main thread is interrupted, and only it can decide about it.
     """
@@ -23,17 +23,10 @@ def held_back() -> Iterator[None]:
         yield
         return
     waiting: list[FrameType | None] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if waiting:
-            handler(number, frame)
-        else:
-            waiting.append(frame)
-
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, lambda _, frame: waiting.append(frame))
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, handler)
         if waiting:
-            handler(signal.SIGINT, waiting.pop())
+            handler(signal.SIGINT, waiting[0])

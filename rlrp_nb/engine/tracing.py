@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import logging
-import sys
 import threading
-import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, redirect_stderr, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from contextvars import copy_context
 from functools import cache
 from types import MethodType
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +21,7 @@ from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
 from rlrp_nb.engine.interrupts import held_back
 from rlrp_nb.engine.modules import each_module, global_hooks
+from rlrp_nb.engine.quiet import quiet
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached
 from rlrp_nb.engine.structure import named_tensors
@@ -149,37 +147,9 @@ def _lent(network: nn.Module) -> Iterator[nn.Module]:
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
     shapes = ({0: Dim("batch")},) if dynamic else None
-    with warnings.catch_warnings(), torch.no_grad(), _quiet():
-        warnings.simplefilter("ignore")
+    with quiet(), torch.no_grad():
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
         return without_in_place_ops(program)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the tracer's log lines about a failed attempt away from the user, who gets an error in words."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with redirect_stderr(cast("TextIO", _OtherThreads(sys.stderr))):
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-class _OtherThreads:
-    """Standard error for every thread but the one that made it: torch.export prints the graph it failed on."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream, self._thread = stream, threading.get_ident()
-
-    def write(self, text: str) -> int:
-        """Write what other threads have to say."""
-        return len(text) if threading.get_ident() == self._thread else self._stream.write(text)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
-        return getattr(self._stream, name)
 
 
 def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> Any:  # noqa: ANN401 - a network can return anything
