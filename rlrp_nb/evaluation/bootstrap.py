@@ -4,6 +4,9 @@ Images are drawn again from those there are, as many as there are and with repla
 time. The interval holds the middle of what comes out: the percentile interval of Efron and Tibshirani, "An introduction
 to the bootstrap", 1993, chapter 13. Two methods are compared by the differences on the same images, which leaves out
 how hard the images are.
+
+Of few images that interval is too narrow: of two it excludes 0 half the time, where there is no difference. There a
+difference has a sign only if a randomisation test says so too, which promises what it says for any number of images.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ if TYPE_CHECKING:
 
 Floats: TypeAlias = NDArray[np.float64]
 
+FEW = 30
+"""Below so many values the interval of a difference is checked by :func:`flips_agree`."""
 _AT_ONCE = 1 << 22  # drawn values kept in memory: 32 MB
+_ALL_FLIPS = 13  # of so many values all sign flips are tried, 4,096 but for those that only turn everything round
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,44 @@ def bootstrap(values: ArrayLike, *, resamples: int = 2000, confidence: float = 0
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, (tail, 1 - tail))
     return Interval(mean, float(low), float(high), count)
+
+
+def flips_agree(differences: ArrayLike, *, resamples: int = 2000, confidence: float = 0.95, seed: int = 0) -> bool:
+    """Tell whether paired differences have a mean other than 0, by flipping their signs.
+
+    If two methods were the same, each difference could as well have had the other sign. Counted is how many of all ways
+    of giving them signs, of many values how many of some random ways, have a mean at least as large in size (Fisher,
+    "The design of experiments", 1935, section 21). Below six values nothing can be told with 95 % confidence.
+
+    Parameters
+    ----------
+    differences : array_like of float
+        Shape ``(N,)``, finite; NaN is left out.
+    resamples : int
+        How many random ways are tried where there are too many for all of them.
+    confidence : float
+        Above 0 and below 1.
+    seed : int
+        Of the random ways.
+
+    Returns
+    -------
+    bool
+        Whether no more than ``1 - confidence`` of the ways have so large a mean.
+    """
+    given = np.asarray(differences, np.float64)
+    values = given[~np.isnan(given)]
+    count = len(values)
+    if not count:
+        return False
+    drawn = count > _ALL_FLIPS
+    if drawn:
+        flipped = np.random.default_rng(seed).integers(0, 2, (resamples, count))
+    else:  # the first sign stays: with all signs turned round the size is the same
+        flipped = np.arange(2 ** (count - 1))[:, None] >> np.arange(count) & 1
+    sizes = np.abs((1 - 2 * flipped) @ values)
+    as_large = int((sizes >= abs(values.sum()) * (1 - 1e-9)).sum())
+    return (as_large + drawn) / (len(sizes) + drawn) <= 1 - confidence
 
 
 def check_resampling(resamples: int, confidence: float) -> int:

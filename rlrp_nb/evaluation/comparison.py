@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from rlrp_nb.errors import InputError
-from rlrp_nb.evaluation.bootstrap import Floats, Interval, bootstrap
+from rlrp_nb.evaluation.bootstrap import FEW, Floats, Interval, bootstrap, flips_agree
 from rlrp_nb.output_file import check_output, write_whole
 from rlrp_nb.printable import printable
 
@@ -65,7 +65,8 @@ class Row(NamedTuple):
         reference itself.
     rank
         "best" where the difference from every other method has a sign, "tied" for the best and those whose difference
-        from it has none, "" for others, and where no way is better.
+        from it has none, "" for others, and where no way is better. A difference has a sign where its interval excludes
+        0 and, of fewer than 30 images, a sign-flip test says so too.
     """
 
     method: str
@@ -161,10 +162,7 @@ class Comparison:
         InputError
             There is no such method or metric.
         """
-        mine, other = self[method, metric], self[reference or self.reference, metric]
-        # Where two methods say the same, rounding can lean to one side on every image.
-        rounding = np.abs(mine - other) <= _ROUNDING * np.maximum(np.abs(mine), np.abs(other))
-        return self._interval(np.where(rounding, 0, mine - other), metric)
+        return self._interval(self._gaps(method, metric, reference or self.reference), metric)
 
     def differences(self, reference: str | None = None) -> dict[str, dict[str, Interval]]:
         """Return the paired differences of all methods from a reference, by metric and method.
@@ -247,6 +245,12 @@ class Comparison:
                     f"{statistics.resamples} resamples, seed {statistics.seed}; differences are paired, each over the "
                     "images that both methods have; values that agree to a millionth are equal. They are not corrected "
                     "for how many there are."
+                    + (
+                        f" Of fewer than {FEW} images the interval of a mean is too narrow, and two methods are told "
+                        "apart only where a sign-flip test says so too."
+                        if self._has_few
+                        else ""
+                    )
                 ),
                 "",
                 *self._footnotes(),
@@ -274,10 +278,16 @@ class Comparison:
         return self.to_markdown()
 
     def _legend(self) -> str:
+        few = f" and, of fewer than {FEW} images, a sign-flip test says so too" if self._has_few else ""
         return (
             f"Mean over images [{_percent(self.statistics.confidence)} bootstrap interval]. Bold: better than every "
-            "other method, by a paired difference whose interval excludes 0. Italic: not told apart from the best."
+            f"other method, by a paired difference whose interval excludes 0{few}. Italic: not told apart from the "
+            "best."
         )
+
+    @property
+    def _has_few(self) -> bool:
+        return bool(self.values.shape[2] < FEW)
 
     def _footnotes(self) -> list[str]:
         lines = ["Methods:", ""]
@@ -310,6 +320,23 @@ class Comparison:
         statistics = self.statistics
         return bootstrap(values, resamples=statistics.resamples, confidence=statistics.confidence, seed=statistics.seed)
 
+    def _gaps(self, method: str, metric: str, reference: str) -> Floats:
+        """Return the values of a method minus those of a reference, NaN where one has none."""
+        mine, other = self[method, metric], self[reference, metric]
+        # Where two methods say the same, rounding can lean to one side on every image.
+        rounding = np.abs(mine - other) <= _ROUNDING * np.maximum(np.abs(mine), np.abs(other))
+        return np.where(rounding, 0, mine - other)
+
+    def _sign(self, method: str, metric: str, reference: str) -> int:
+        """Return the sign of a method's difference from a reference; 0 where the two are not told apart."""
+        gaps = self._gaps(method, metric, reference)
+        found, statistics = self._interval(gaps, metric), self.statistics
+        told = found.excludes_zero and (
+            found.count >= FEW
+            or flips_agree(gaps, resamples=statistics.resamples, confidence=statistics.confidence, seed=statistics.seed)
+        )
+        return int(np.sign(found.mean)) if told else 0
+
     def _ranks(self, metric: Metric) -> dict[str, str]:
         """Return which methods are best or tied under a metric."""
         if metric.better is None or metric.timed:
@@ -320,11 +347,11 @@ class Comparison:
         if len(there) < 2:  # noqa: PLR2004 - one alone is not the best of anything
             return {}
         for best in sorted(there, key=lambda name: -means[name]):
-            gaps = {name: self.difference(best, metric.name, name) for name in there if name != best}
+            signs = {name: sign * self._sign(best, metric.name, name) for name in there if name != best}
             # The highest mean can be of easy images alone, and lose on those that another method has as well.
-            if any(gap.excludes_zero and sign * gap.mean < 0 for gap in gaps.values()):
+            if -1 in signs.values():
                 continue
-            tied = [name for name, gap in gaps.items() if not gap.excludes_zero]
+            tied = [name for name, told in signs.items() if not told]
             return dict.fromkeys([best, *tied], "tied") if tied else {best: "best"}
         return {}
 

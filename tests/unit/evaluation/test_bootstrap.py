@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation import bootstrap as module
-from rlrp_nb.evaluation.bootstrap import Interval, bootstrap
+from rlrp_nb.evaluation.bootstrap import Interval, bootstrap, flips_agree
 
 VALUES = np.random.default_rng(5).normal(2.0, 1.0, 37)
 
@@ -118,3 +118,33 @@ def test_values_of_another_shape_or_infinite_are_refused():
         bootstrap([1.0, math.inf])
     with pytest.raises(InputError, match="values is a dict; accepted are numbers"):
         bootstrap({})
+
+
+@pytest.mark.parametrize("count", [2, 6, 9, 13])
+def test_flips_equal_scipys_exact_test(count):
+    generator = np.random.default_rng(count)
+    told = []
+    for shift in np.linspace(0, 2, 40):
+        differences = generator.normal(shift, 1.0, count)
+        theirs = scipy.stats.permutation_test(
+            (differences, np.zeros(count)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=np.inf
+        )
+        told.append(flips_agree(differences))
+        assert told[-1] == (theirs.pvalue <= 0.05)
+    assert any(told) == (count >= 6)
+
+
+@pytest.mark.parametrize("count", [8, 20])
+def test_flips_find_a_sign_in_noise_as_rarely_as_promised(count):
+    generator = np.random.default_rng(1)
+    found = sum(flips_agree(generator.normal(0, 1, count), resamples=400, seed=seed) for seed in range(400))
+    assert 0.02 <= found / 400 <= 0.08
+
+
+def test_flips_leave_out_what_is_missing():
+    assert not flips_agree([])
+    assert not flips_agree([math.nan] * 9)
+    assert not flips_agree([1.0] * 5 + [math.nan] * 9)
+    assert flips_agree([1.0] * 6 + [math.nan] * 9)
+    assert flips_agree(np.arange(1, 29))
+    assert not flips_agree(np.arange(1, 7), confidence=0.99)

@@ -84,6 +84,19 @@ def test_where_each_is_beaten_by_another_none_is_best():
     assert [row.rank for row in found.table()] == ["", "", ""]
 
 
+@pytest.mark.parametrize(("images", "ranks"), [(2, ["tied", "tied"]), (4, ["tied", "tied"]), (6, ["best", ""])])
+def test_few_images_tell_nothing_apart_that_chance_could(images, ranks):
+    values = np.stack([np.full(images, 0.9), np.full(images, 0.8)])[:, None]
+    found = comparison(values, [metric("m")], "ab")
+    assert found.difference("b", "m").excludes_zero
+    assert [row.rank for row in found.table()] == ranks
+    assert "a sign-flip test says so too" in found.to_markdown()
+    assert "a sign-flip test says so too" in found.protocol()
+    many = comparison(np.repeat(values, 20, 2), [metric("m")], "ab")
+    assert [row.rank for row in many.table()] == ["best", ""]
+    assert "sign-flip" not in many.to_markdown() + many.protocol()
+
+
 def test_rounding_is_no_difference():
     rounded = DRAWN[0] * (1 - 1e-9)
     found = comparison(np.abs(np.stack([DRAWN[0], rounded, DRAWN[0] * 0.99]))[:, None], [metric("m")])
