@@ -124,7 +124,7 @@ class Step:
         """Tell an op that draws random numbers."""
         tagged = torch.Tag.nondeterministic_seeded in getattr(self.function, "tags", ())
         given = [self.arguments[name] for name in ("train", "training", "dropout_p") if name in self.arguments]
-        return tagged and bool(given[0] if given else True)
+        return tagged and bool(given[0] if given else True) and self.arguments.get("p", 1) != 0
 
     def reads(self) -> set[int]:
         """Return the indices of all values that the op reads."""

@@ -1,6 +1,7 @@
 """Which inputs of an op are signals and which are gates.
 
 A gate comes out of a sigmoid, hardsigmoid or softmax and scales a signal (squeeze-and-excitation). It is held constant.
+So is any function, number by number, of the very signal that it scales: the two make an activation written by hand.
 """
 
 from __future__ import annotations
@@ -64,9 +65,13 @@ def assign_roles(steps: Sequence[Step], network_input: int, lengths: tuple[str, 
     result = []
     for step in steps:
         if step.sources:
-            sources = tuple(roles[i] for i in step.sources)
-            assigned = replace(step, roles=sources)
-            assigned = replace(assigned, self_gated=_is_self_gated(assigned, by_index))
+            sources = _roles(step, tuple(roles[i] for i in step.sources), by_index)
+            self_gated = (
+                step.op == "aten.mul"
+                and sorted(sources) == ["gate", "signal"]
+                and _is_self_gated(step, sources, by_index)
+            )
+            assigned = replace(step, roles=sources, self_gated=self_gated)
             gate = _is_gate(assigned, by_index) or all(role == "gate" for role in sources)
             roles[step.index] = "gate" if gate else "signal"
             by_index[step.index] = assigned
@@ -92,11 +97,22 @@ def _shift(step: Step) -> float | None:
     return float(other) * step.arguments.get("alpha", 1) if isinstance(other, int | float) else None
 
 
-def _is_self_gated(step: Step, by_index: _Known) -> bool:
+def _roles(step: Step, roles: tuple[Role, ...], by_index: _Known) -> tuple[Role, ...]:
+    """Return the roles of a step's sources; of two signals that are multiplied one may be a function of the other.
+
+    If each is one of the other, or both are of the same numbers, as in ``(x + 1) * (x + 2)``, it is not known which one
+    is scaled.
+    """
+    if step.op != "aten.mul" or roles != ("signal", "signal") or step.sources[0] == step.sources[1]:
+        return roles
+    ways: list[tuple[Role, Role]] = [("signal", "gate"), ("gate", "signal")]
+    found = [way for way in ways if _is_self_gated(step, way, by_index)]
+    return found[0] if len(found) == 1 else roles
+
+
+def _is_self_gated(step: Step, roles: tuple[Role, ...], by_index: _Known) -> bool:
     """Tell ``x * gate(x)``, where the gate is a function, number by number, of the very tensor that it multiplies."""
-    if step.op != "aten.mul" or sorted(step.roles) != ["gate", "signal"]:
-        return False
-    signal, gate = sorted(step.sources, key=lambda i: step.roles[step.sources.index(i)] == "gate")
+    signal, gate = sorted(step.sources, key=lambda i: roles[step.sources.index(i)] == "gate")
     if any(by_index.lengths(i) != step.lengths for i in (signal, gate)):
         return False
     # both may have been made of the same numbers, as in (x + 1) * gate(x), which is a function of x + 1 too

@@ -46,7 +46,7 @@ class Dropout(Reshape):
 
     def problem(self, step: Step) -> str | None:
         """Refuse dropout that is at work."""
-        return RANDOM if step.arguments["train"] else None
+        return RANDOM if step.arguments["train"] and step.arguments["p"] else None
 
 
 @dataclass(frozen=True)

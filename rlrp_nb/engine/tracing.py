@@ -6,7 +6,7 @@ import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache
 from types import MethodType
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Graph
 
 _tracing = threading.Lock()  # torch.export keeps global state while it runs
+_is_traced: ContextVar[bool] = ContextVar("_is_traced", default=False)
+"""Whether this thread is at work for a trace, which a trace within it would wait for."""
 _HALF = {torch.float16, torch.bfloat16}
 # by which torch.export walks over a network, and which a network may override for ends of its own
 _WALKS = ("modules", "named_modules", "parameters", "named_parameters", "buffers", "named_buffers")
@@ -58,6 +60,11 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
         It has control flow that depends on data, an op without a rule, or parametrised weights that are cached.
     """
     check_not_cached(network)
+    if _is_traced.get():
+        raise UnsupportedNetworkError(
+            "the network explains another one within its forward, which cannot be traced: an explanation has no rule. "
+            "Explain that one first, and let the heatmap be an input or a buffer of this one."
+        )
     # what the network makes at its first run and keeps, such as a grid in a cache, must not be made by the tracer
     own = run_twin(network, inputs, guarded=True)
     if for_any_batch and len(inputs) != 2:  # noqa: PLR2004 - as many as it is traced with
@@ -82,6 +89,7 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
 
 
 def _trace(network: nn.Module, inputs: Tensor, for_any_batch: bool) -> Graph:  # noqa: FBT001 - through a thread
+    _is_traced.set(True)  # of a context of this trace alone
     _start_autograd()
     # two samples, since a batch of one would be traced as the constant 1
     example = torch.zeros((2, *inputs.shape[1:]), dtype=inputs.dtype, device=inputs.device)

@@ -1,3 +1,5 @@
+from math import pi, sqrt
+
 import pytest
 import torch
 from torch import nn
@@ -44,6 +46,46 @@ def test_squeeze_and_excitation_is_a_gate(written, images, gate):
 def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, activation):
     found = roles(written(lambda n, x: n.classify(activation(n.conv(x)))), images)
     assert any(gated for _, gated in found.values())
+
+
+WRITTEN_OUT = {
+    "relu": (lambda z: z * (z > 0), functional.relu),
+    "mish": (lambda z: z * torch.tanh(functional.softplus(z)), functional.mish),
+    "silu": (lambda z: z * (1 / (1 + torch.exp(-z))), functional.silu),
+    "hardswish": (lambda z: z * torch.clamp(z / 6 + 0.5, 0, 1), functional.hardswish),
+    "gelu": (lambda z: 0.5 * z * (1 + torch.erf(z / sqrt(2))), functional.gelu),
+    "gelu, by tanh": (
+        lambda z: 0.5 * z * (1 + torch.tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))),
+        lambda z: functional.gelu(z, approximate="tanh"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+@pytest.mark.parametrize("method", ["rlrp", "lrp-0", "gradient-x-input"])
+def test_an_activation_without_a_sigmoid_is_that_of_pytorch(written, images, name, method):
+    by_hand, own = (written(lambda n, x, f=f: n.classify(f(n.conv(x)))) for f in WRITTEN_OUT[name])
+    own.load_state_dict(by_hand.state_dict())
+    expected = rn.explain(own.double(), images.double(), 1, method, layers="all")
+    found = rn.explain(by_hand.double(), images.double(), 1, method)
+    torch.testing.assert_close(found.relevance, expected.relevance, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "product",
+    [
+        lambda z: z * z,
+        lambda z: (z + 1) * (z + 2),
+        lambda z: 2 * z * z,
+        lambda z: z.relu() * z.tanh(),
+        lambda z: z * z.mean((2, 3), keepdim=True),
+        lambda z: z * z.flip(1).tanh(),
+        lambda z: z * z.roll(1, 3).abs(),
+    ],
+)
+def test_a_product_of_two_signals_is_no_activation_where_neither_is_a_function_of_the_other(written, images, product):
+    with pytest.raises(UnsupportedNetworkError, match="one must be a gate and one a signal"):
+        roles(written(lambda n, x: n.classify(product(n.conv(x)))), images)
 
 
 LARGER, UNSHUFFLE, SHUFFLE = nn.UpsamplingNearest2d(scale_factor=2), nn.PixelUnshuffle(2), nn.PixelShuffle(2)
@@ -178,7 +220,7 @@ def test_a_gate_that_broadcasts_the_input_is_no_activation(written, stem):
 def test_relu6_of_three_added_twice_is_no_hardsigmoid(written, images):
     def shifted(n, x):
         z = n.conv(x)
-        return n.classify(z * functional.relu6(torch.add(z, 3, alpha=2)) / 6)
+        return n.classify(z * functional.relu6(torch.add(z.mean((2, 3), keepdim=True), 3, alpha=2)) / 6)
 
     with pytest.raises(UnsupportedNetworkError, match="one must be a gate"):
         roles(written(shifted), images)

@@ -31,6 +31,13 @@ def test_which_axis_each_axis_was(arguments, order):
     assert Permute.order(arguments, 3) == order
 
 
+def test_dropout_of_nothing_is_none():
+    network, x = Applied(lambda x: nn.functional.dropout(x, 0.0, training=True)).eval(), torch.rand(2, 5)
+    found = rn.explain(network, x, 1)
+    assert torch.equal(found.logits, x)
+    assert torch.equal(found.relevance[:, 0, 1], x[:, 1])
+
+
 def test_dropout_that_is_at_work_is_refused():
     network = Applied(lambda x: nn.functional.dropout(x, 0.5, training=True)).eval()
     with pytest.raises(rn.UnsupportedNetworkError, match="random"):

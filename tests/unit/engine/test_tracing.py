@@ -255,3 +255,19 @@ def test_a_hook_on_all_modules_that_reads_numbers_is_named(residual, images):
     finally:
         hook.remove()
     rn.explain(residual, images)
+
+
+def test_a_network_that_explains_another_within_is_refused(images):
+    class Guided(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 3))
+            self.head = nn.Sequential(nn.Flatten(), nn.Linear(images[0].numel(), 3))
+
+        def forward(self, x):
+            return self.head(x * rn.explain(self.backbone, x).relevance[:, 0])
+
+    network = Guided().eval()
+    assert network(images).shape == (len(images), 3)
+    with pytest.raises(UnsupportedNetworkError, match="explains another one within its forward"):
+        rn.explain(network, images)
