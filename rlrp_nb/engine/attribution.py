@@ -43,8 +43,9 @@ class RLRP:
         inputs : Tensor or tuple of one Tensor
             ``(B, …)``.
         target : optional
-            As in Captum: an int for all samples; a tensor ``(B,)`` or a list with one int per sample; for outputs of
-            more axes a tuple, or a list with one tuple per sample; None where the network has one output only.
+            As in Captum: an int, or a tuple of one, for all samples; a tensor ``(B,)`` or a list with one per sample;
+            for outputs of more axes a tuple, or a list with one tuple per sample; None where the network has one output
+            only.
         additional_forward_args : None
             Accepted as Captum's tools hand it on; a network is explained by its one input.
 
@@ -75,6 +76,7 @@ class RLRP:
                 raise InputError(
                     f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample."
                 )
+            target = [t[0] if isinstance(t, tuple) and len(t) == 1 else t for t in target]
             if any(isinstance(t, tuple) for t in target):
                 each = [explain(self.network, inputs[i : i + 1], [t], self.method) for i, t in enumerate(target)]
                 _check_no_contrast(each, target)
@@ -100,6 +102,7 @@ def _check_no_contrast(explanations: list[Explanation], target: Any) -> None:  #
 
 def _single(target: Any) -> Any:  # noqa: ANN401 - as in Captum
     """Return a target that stands for one class of each sample, or refuse it."""
+    target = target[0] if isinstance(target, tuple) and len(target) == 1 else target
     if getattr(target, "ndim", 0) > 0 and not isinstance(target, Tensor):
         target = _numbers(target, "target")
     if isinstance(target, Tensor):

@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole
+from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import check_alone, check_batch
@@ -277,14 +278,14 @@ def _follow(
     """Return the scores of all inputs in all states, ``(B, states)``; a state is the interval of ranks it flips."""
     targets = targets.to(inputs.device)
     keep_heap()
-    fixed = _fixed(inputs, fill)
+    with undisturbed(inputs):
+        fixed, together = _fixed(inputs, fill), batch_size(network, inputs, batch)
+        ask, order = respondent(network, inputs, together)
     ranks, bounds = _without_idle(ranks, states, None if fixed is None else (fixed != inputs).any(1))
     # One number for each state of each sample, in their order: neighbours in a batch share their input and their fill.
     base = int(bounds.max()) + 1
     samples = torch.arange(len(inputs), device=inputs.device)[:, None]
     keys, same = torch.unique((samples * base + bounds[..., 0]) * base + bounds[..., 1], return_inverse=True)
-    together = batch_size(network, inputs, batch)
-    answer, order = respondent(network, inputs, together)
     scores = []
     for part in keys.tensor_split(-(-len(keys) // _flipped_at_once(inputs, fill, batch, together))):
         sample, low, high = part // base**2, part // base % base, part % base
@@ -292,11 +293,11 @@ def _follow(
         first, end = (bound.to(rank.dtype)[:, None, None] for bound in (low, high))  # of one dtype, compared faster
         hidden = (rank >= first) & (rank < end)
         flipped = torch.empty_like(chosen, memory_format=order)
-        with torch.no_grad():
+        with undisturbed(inputs):
             shown = _imagined(fill, chosen, hidden) if fixed is None else fixed.index_select(0, sample)
             torch.where(hidden[:, None], shown, chosen, out=flipped)
             parts = -(-len(flipped) // together)  # of equal size: a small last one costs more, each, than the others
-            logits = [answer(few) for few in flipped.tensor_split(parts)]
+            logits = [ask(few) for few in flipped.tensor_split(parts)]
         answered = zip(logits, targets[sample].tensor_split(parts), strict=True)
         scores += [_score(*pair, score) for pair in answered]
     found = torch.cat(scores)[same]

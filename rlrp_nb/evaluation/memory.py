@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rlrp_nb.engine.explainer import undisturbed
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -68,7 +70,7 @@ def memory_format(network: nn.Module, inputs: Tensor) -> torch.memory_format:
     # copies, as a network may write into what it is given
     ordinary = inputs[:1].clone(memory_format=torch.contiguous_format)
     last = torch.empty_like(ordinary, memory_format=torch.channels_last).copy_(ordinary)
-    with torch.no_grad():
+    with undisturbed(inputs):
         expected = network(ordinary)
         try:
             found = network(last)

@@ -123,6 +123,11 @@ class Trial:
     def spread(self) -> Tensor:
         """White minus black of each channel, ``(1, C, 1, 1)``."""
         low, high = self.domain.around(self.inputs)
+        if not bool((high > low).any()):
+            raise InputError(
+                "all pixels have one value, of whose range nothing can be a share: give images that differ, or a "
+                "Classifier, whose preprocessing knows the range."
+            )
         return high - low
 
     @property

@@ -318,6 +318,11 @@ def _check_alike(first: "Explanation", other: "Explanation", target: int, sample
         raise InputError(
             f"the explanations are of two networks, {first.network!r} and {other.network!r}: draw a comparison of each."
         )
+    if first.categories != other.categories:
+        raise InputError(
+            f"the explanations by {first.method} and {other.method} call the classes of {first.network!r} by different "
+            "names: draw a picture of each, or give both the same categories."
+        )
     if not same or first.relevance.shape[2:] != other.relevance.shape[2:]:
         raise InputError(
             f"the explanations by {first.method} and {other.method} show different images; "

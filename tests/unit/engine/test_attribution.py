@@ -28,6 +28,11 @@ def test_tuples_for_outputs_of_more_axes(images):
     torch.testing.assert_close(each[1:], rn.explain(network, images[1:], (0, 4, 4)).relevance[:, 0])
 
 
+def test_a_tuple_of_one_class_is_that_class(residual, images):
+    assert torch.equal(rn.RLRP(residual).attribute(images, (3,)), rn.RLRP(residual).attribute(images, 3))
+    assert torch.equal(rn.RLRP(residual).attribute(images, [(3,), (1,)]), rn.RLRP(residual).attribute(images, [3, 1]))
+
+
 def test_a_tuple_of_one_input_gives_a_tuple(residual, images):
     (found,) = rn.RLRP(residual).attribute((images,), target=0)
     assert found.shape == images.shape

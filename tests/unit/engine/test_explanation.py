@@ -84,6 +84,11 @@ def test_repr_says_what_it_is(explanation):
     )
 
 
+def test_repr_of_samples_with_classes_of_their_own_names_none(residual, images):
+    assert "class 3; 2 samples" in repr(rn.explain(residual, images, torch.tensor([3, 3])))
+    assert "classes of each sample's own; 2 samples" in repr(rn.explain(residual, images, torch.tensor([3, 1])))
+
+
 def test_no_name_in_a_repr_tells_the_terminal_what_to_do(explanation, tmp_path):
     explanation.categories = ("\x1b]0;owned\x07cat\u202e", "dog", "cup", "car", "bus", "tea")
     explanation.network, explanation.method = "net\x1b[2J", "by\rhand"

@@ -48,6 +48,17 @@ def naive(network, image, heatmap, target, patch, per_step, fill, *, least_first
     return torch.stack(curve).detach()
 
 
+@pytest.mark.parametrize("fill", ["blur", "imputation"])
+def test_autocast_changes_nothing(fill):
+    inputs, heatmaps, targets = case()
+    given = small_network(dtype=torch.float32), inputs.float(), heatmaps.float(), targets
+    found = flip(*given, patch=2, fill=fill)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again = flip(*given, patch=2, fill=fill)
+    assert torch.equal(again.morf, found.morf)
+    assert torch.equal(again.lerf, found.lerf)
+
+
 @pytest.mark.parametrize(("patch", "per_step"), [(1, 1), (2, 1), (3, 2), (4, 5), (20, 1), (1, 100)])
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_curves_equal_the_loop_that_is_written_out(patch, per_step, batch):

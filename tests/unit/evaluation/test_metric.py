@@ -1,6 +1,7 @@
 """The metrics of a comparison: each equals the function it stands for, and work that is shared is done once."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -108,6 +109,12 @@ def test_no_value_depends_on_the_images_beside_it(trial):
             torch.testing.assert_close(
                 metric.family(alone)[name].double(), whole[one], rtol=1e-3, atol=2e-6, msg=f"{name} {k}"
             )
+
+
+def test_of_no_range_nothing_is_a_share(trial):
+    flat = replace(trial, domain=Range(DOMAIN.low, DOMAIN.low))
+    with pytest.raises(InputError, match="all pixels have one value, of whose range nothing can be a share"):
+        _ = flat.spread
 
 
 def test_metrics_that_come_out_of_the_same_work_share_it():

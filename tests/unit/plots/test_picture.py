@@ -210,6 +210,9 @@ def test_a_comparison_needs_the_same_image_and_class(classifier, explanation, ph
         comparison([explanation, explain(classifier, 255 - photo, targets=2)])
     with pytest.raises(InputError, match=r"different classes \(cat and dog\)"):
         comparison([explanation, explain(classifier, photo, targets=3)])
+    renamed = replace(classifier, categories=("bee", "ant", "cat", "dog", "eel"))
+    with pytest.raises(InputError, match="by different names"):
+        comparison([explanation, explain(renamed, photo, targets=2)])
     namesakes = replace(classifier, categories=("ant", "bee", "cat", "cat", "eel"))
     with pytest.raises(InputError, match=r"different classes \(cat \(2\) and cat \(3\)\)"):
         comparison([explain(namesakes, photo, targets=target) for target in (2, 3)])
