@@ -137,13 +137,20 @@ class AnsweringWidget(LookWidget):
 
     def _tell(self, message: Tree, tree: Tree) -> None:
         """Keep an answer for views that open later, and send the part that is new to those that are open."""
-        # Changed in place, which sends nothing: the whole scene would be megabytes.
         if "picture" in tree:
-            merge_image(self.scene, int(tree["image"]), tree["picture"])
+            self._publish(merge_image(self.scene, int(tree["image"]), tree["picture"]))
         if "faithfulness" in tree:
-            _explained(self.scene, tree["cell"])["faithfulness"] = tree["faithfulness"]
+            self._publish(_measured(self.scene, tree["cell"], tree["faithfulness"]))
         bare, blocks = detach(tree)
         self.send({"kind": message["kind"], "ask": message.get("ask"), "tree": bare}, blocks)
+
+    def _publish(self, scene: Tree) -> None:
+        """Put a new scene in the place of the old one, which a cell may be saving at this moment, and send nothing.
+
+        Past traitlets, which would send all of it, megabytes, and take it back where a browser asks for something that
+        is refused at the same time.
+        """
+        self._trait_values["scene"] = scene
 
     def _faithfulness(self, model: "Classifier", message: Tree, _data: list[bytes]) -> Answer:
         cells = parts(message, "cells")
@@ -151,6 +158,13 @@ class AnsweringWidget(LookWidget):
             explained, picture = _explained(self.scene, cell), self.scene["images"][whole(cell, "image")]
             figures = faithfulness(model, picture, explained["pieces"][0], text(cell, "target"))
             yield done / len(cells), {"cell": cell, "faithfulness": figures}
+
+
+def _measured(scene: Tree, cell: Tree, faithfulness: Tree) -> Tree:
+    """Return a scene that says how faithful a map is."""
+    explained = {**_explained(scene, cell), "faithfulness": faithfulness}
+    result = {"method": text(cell, "method"), "targets": {text(cell, "target"): explained}}
+    return merge_image(scene, whole(cell, "image"), {"targets": [], "results": [result]})
 
 
 def _explained(scene: Tree, cell: Tree) -> Tree:

@@ -127,40 +127,43 @@ def build_addition(explanation: "Explanation") -> Tree:
     return addition
 
 
-def merge_image(scene: Tree, position: int, image: Tree) -> None:
-    """Add what a new explanation says about an image to a scene, in place.
+def merge_image(scene: Tree, position: int, image: Tree) -> Tree:
+    """Return a scene with what a new explanation says about an image.
 
     Parameters
     ----------
     scene : dict
-        What :func:`build_scene` made.
+        What :func:`build_scene` made; it is left as it is, since another thread may be reading it.
     position : int
         Which image of the scene; one beyond the last adds a new one.
     image : dict
         An image of a scene of the same network, or what :func:`build_addition` made. What it holds replaces what is
         there.
 
+    Returns
+    -------
+    dict
+        The new scene, which shares with the given one whatever is the same in both.
+
     Raises
     ------
     InputError
         If there is no such position.
     """
-    images = scene["images"]
+    images = list(scene["images"])
     if not 0 <= position <= len(images):
         raise InputError(f"There is no image {position} to add to; there are {len(images)}.")
-    if position == len(images):
-        images.append({**image, "targets": [], "results": []})
-    held = images[position]
+    held = images[position] if position < len(images) else {**image, "targets": [], "results": []}
     known = {target["key"] for target in held["targets"]}
-    held["targets"] += [target for target in image["targets"] if target["key"] not in known]
+    targets = [*held["targets"], *(target for target in image["targets"] if target["key"] not in known)]
+    results = {result["method"]: result for result in held["results"]}
     for result in image["results"]:
-        same = next((each for each in held["results"] if each["method"] == result["method"]), None)
-        if same is None:
-            held["results"].append(result)
-        else:
-            same["targets"].update(result["targets"])
-        if result["method"] not in scene["methods"]:
-            scene["methods"].append(result["method"])
+        same = results.get(result["method"])
+        joined = result if same is None else {**same, "targets": {**same["targets"], **result["targets"]}}
+        results[result["method"]] = joined
+    images[position : position + 1] = [{**held, "targets": targets, "results": list(results.values())}]
+    methods = list(dict.fromkeys([*scene["methods"], *(result["method"] for result in image["results"])]))
+    return {**scene, "images": images, "methods": methods}
 
 
 def choices(scene: Tree, kind: str) -> list[int] | list[str]:

@@ -341,6 +341,30 @@ def test_a_view_that_opens_later_gets_everything(explorer):
     assert "504" in state["images"][0]["results"][0]["targets"]
 
 
+def test_who_reads_the_scene_while_it_grows_has_a_whole_one(explorer, monkeypatch):
+    """As save_html in a cell, or a second view that opens, while the worker answers."""
+    updates = []
+    monkeypatch.setattr(explorer, "_send", lambda message, **_buffers: updates.extend(message["state"]))
+    shown = explorer.scene
+    before, reading = copy.deepcopy(shown), iter(shown["images"][0]["results"][0]["targets"])
+    first = next(reading)
+    ask(explorer, kind="explain", image=0, method="rlrp", index=504, negative=-1)
+    ask(explorer, kind="methods", image=0, methods=["lrp-0"], index=967, negative=-1)
+    ask(explorer, kind="faithfulness", cells=[{"image": 0, "method": "rlrp", "target": "967"}])
+    ask(explorer, [as_png(sample_image("rocket"))], kind="image", name="rocket.png", method="rlrp")
+    assert explorer.error == ""
+    assert [first, *reading] == ["967", "968"]
+    assert shown == before
+    grown = explorer.get_state("scene")["scene"]
+    assert [len(image["results"]) for image in grown["images"]] == [2, 1]
+    by_rlrp, by_lrp = (result["targets"] for result in grown["images"][0]["results"])
+    assert ([*by_rlrp], [*by_lrp]) == (["967", "968", "504"], ["967"])
+    assert "faithfulness" in by_rlrp["967"]
+    assert "progress" in updates
+    assert "scene" not in updates  # which would be megabytes: an answer is sent alone
+    assert len(explorer.sent) == 4
+
+
 def test_a_target_that_was_not_explained_is_refused_until_it_is(explorer):
     for target in ("banana", "504", "967-968", ""):
         with pytest.raises(TraitError, match=f"^target is '{target}'; accepted is one of '967', '968'"):

@@ -1,5 +1,6 @@
 """From explanations to what the browser is sent: the numbers of the engine, summed over channels, and small."""
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -120,11 +121,12 @@ def test_five_classes_and_all_layers_of_resnet50_are_small():
     assert len(render(scene)) < 8_000_000
 
 
-def test_merging_adds_what_is_new_in_place(classifier, explanation):
-    scene = build_scene([explanation])
+def test_merging_adds_what_is_new_and_leaves_what_was_given(classifier, explanation):
+    given = build_scene([explanation])
     addition = build_scene([rn.explain(classifier, sample_image("coffee"), 3, "gradient-x-input")])["images"][0]
-    merge_image(scene, 0, addition)
-    merge_image(scene, 1, addition)
+    before = copy.deepcopy((given, addition))
+    scene = merge_image(merge_image(given, 0, addition), 1, addition)
+    assert (given, addition) == before
     assert [len(image["results"]) for image in scene["images"]] == [2, 1]
     assert scene["images"][0]["targets"][-1]["key"] == "3"
     assert scene["methods"] == ["rlrp", "gradient-x-input"]
@@ -137,8 +139,10 @@ def test_an_addition_holds_only_what_is_new(classifier):
     first, second = (rn.explain(classifier, coffee, target, layers=["_blocks.8", "_fc"]) for target in (967, (3, 4)))
     addition = build_addition(second)
     assert set(addition) == {"targets", "results"}
-    scene = build_scene([first])
-    merge_image(scene, 0, addition)
+    given = build_scene([first])
+    before = copy.deepcopy(given)
+    scene = merge_image(given, 0, addition)
+    assert given == before
     assert scene["images"] == build_scene([first, second])["images"]
 
 
