@@ -52,7 +52,6 @@ _PLAIN = str.maketrans(
         "\N{RIGHT SINGLE QUOTATION MARK}": "'",
         "\N{LEFT DOUBLE QUOTATION MARK}": '"',
         "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
-        "\N{NO-BREAK SPACE}": " ",
         # letters without a part that could be dropped as an accent
         **dict(zip("ØøŁłĐđÐð", "OoLlDdDd", strict=True)),
         "Æ": "AE",
@@ -471,7 +470,7 @@ def _headline(explanation: "Explanation", target: int, sample: int) -> str:
         return said
     drawn = Counter(_printable(name) for name in categories)
     indices = (positive, int(explanation.negatives[sample, target]))
-    names = [(index, shown_name(categories, index)) for index in indices if index >= 0]
+    names = [(index, shown_name(categories, index).strip()) for index in indices if index >= 0]
     called = " - ".join(
         f"class {index}" if not _is_drawn(name) else f"{name} ({index})" if drawn[_printable(name)] > 1 else name
         for index, name in names
@@ -485,6 +484,9 @@ def _is_drawn(text: str) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Replace what Pillow's own font cannot draw: signs by plain ones, accents dropped, other scripts by ``?``."""
+    """Replace what Pillow's own font cannot draw: signs by plain ones, accents dropped, other scripts by ``?``.
+
+    Blanks and ends of lines, which a name has that was read by ``readlines()``, are one blank, as on a page.
+    """
     bare = "".join(c for c in unicodedata.normalize("NFD", text.translate(_PLAIN)) if not unicodedata.combining(c))
-    return "".join(c if c.isascii() or c in _DRAWN else "?" for c in bare)
+    return "".join(c if c.isascii() or c in _DRAWN else "?" for c in " ".join(bare.split()))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from rlrp_nb.engine.explainer import explain
+from rlrp_nb.engine.methods import lrp_epsilon
 from rlrp_nb.errors import InputError
 from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.models.preprocess import Preprocess
@@ -265,6 +266,7 @@ def test_stacking(explanation):
         ("猫", "?"),
         ("Æsop\N{RIGHT SINGLE QUOTATION MARK}s Straße, Łódź", "AEsop's Strasse, Lodz"),
         ("a · b ± 1…", "a · b ± 1…"),
+        ("cat\r\nand\tdog\N{NO-BREAK SPACE}or\N{LINE SEPARATOR}cow\n", "cat and dog or cow"),
     ],
 )
 def test_what_the_font_lacks_is_replaced(text, drawn):
@@ -340,6 +342,29 @@ def test_names_and_methods_that_would_be_drawn_alike_are_told_apart(monkeypatch)
     texts.clear()
     comparison([replace(explanation, method="метод"), replace(explanation, method="способ"), explanation])
     assert {"method 1", "method 2", "R-LRP"} <= set(texts)
+
+
+def test_names_with_ends_of_lines_stay_on_theirs(monkeypatch):
+    """As of ``open("labels.txt").readlines()``, whose last line may lack its end."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 4)).eval()
+    model = Classifier("net\nwork", network, ("cat\n", "sea\r\nlion\n", "dog\n", "dog"), Preprocess(size=4), "")
+    method = replace(lrp_epsilon(0.5), name="my\nmethod")
+    explanation = explain(model, Image.new("RGB", (4, 4)), [0, (1, 0), 2, 3], method)
+    texts, right = [], ImageDraw.ImageDraw.text
+
+    def noting(draw, xy, text, *rest, **more):
+        texts.append(text)
+        right(draw, xy, text, *rest, **more)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noting)
+    for target, name in enumerate(["cat,", "sea lion - cat,", "dog (2),", "dog (3),"]):
+        texts.clear()
+        picture(explanation, target)
+        assert texts[0].startswith(name)
+        assert texts[1] == "net work · my method"
+        comparison([explanation, explanation], target)
+        assert "my method" in texts
+        assert not any("\n" in text for text in texts)
 
 
 def test_the_font_has_every_sign_that_is_left():
