@@ -4,6 +4,7 @@
 accuracy on the 1,000 digits that it has not seen, and writes the checkpoint that the package ships.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,9 @@ def to_input(images: "np.ndarray[Any, np.dtype[np.uint8]]") -> torch.Tensor:
 
 def main() -> None:
     """Train the checkpoint that the package ships, and say how good it is."""
+    argparse.ArgumentParser(
+        prog="python -m rlrp_nb.models.simple_cnn", description="Train the small network that the package ships."
+    ).parse_args()
     network, accuracy = train()
     CHECKPOINT.parent.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), CHECKPOINT)

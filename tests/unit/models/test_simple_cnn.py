@@ -1,6 +1,9 @@
 """The shipped digit network is as good as it is said to be, and its command makes one like it."""
 
+import sys
+
 import numpy as np
+import pytest
 import torch
 
 from rlrp_nb.data.digits import load_digits, split_digits
@@ -37,6 +40,7 @@ def test_the_command_trains_and_writes(tmp_path, monkeypatch, capsys):
     checkpoint = tmp_path / "new" / "simple_cnn.safetensors"
     monkeypatch.setattr(simple_cnn, "CHECKPOINT", checkpoint)
     monkeypatch.setattr(simple_cnn.train, "__kwdefaults__", {"epochs": 3, "seed": 0})
+    monkeypatch.setattr(sys, "argv", ["simple_cnn"])
     simple_cnn.main()
     said = capsys.readouterr().out
     assert "of 1,000 held-out digits are right" in said
@@ -48,3 +52,15 @@ def test_the_command_trains_and_writes(tmp_path, monkeypatch, capsys):
         torch.from_numpy(digits.held_out_labels),
     )
     assert f"{accuracy:.1%}" in said
+
+
+@pytest.mark.parametrize(("argument", "status"), [("--help", 0), ("--epochs=3", 2), ("vgg16", 2)])
+def test_the_command_is_asked_about_or_mistyped_without_training(argument, status, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(simple_cnn, "CHECKPOINT", tmp_path / "simple_cnn.safetensors")
+    monkeypatch.setattr(simple_cnn, "train", lambda: pytest.fail("it trains"))
+    monkeypatch.setattr(sys, "argv", ["simple_cnn", argument])
+    with pytest.raises(SystemExit) as left:
+        simple_cnn.main()
+    assert left.value.code == status
+    printed = capsys.readouterr()
+    assert "python -m rlrp_nb.models.simple_cnn" in (printed.err if status else printed.out)
