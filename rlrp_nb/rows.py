@@ -292,6 +292,7 @@ def _schema(measures: tuple[str, ...]) -> pa.Schema:
     return pa.schema([*columns.items(), *((name, pa.float64()) for name in measures)])
 
 
+@np.errstate(under="ignore")  # a value far below the scale becomes 0, whatever np.seterr says
 def _row(path: str, outcome: _Explained | str) -> dict[str, object]:
     path = path.encode(errors="backslashreplace").decode()  # a table holds no bytes that are not UTF-8
     if isinstance(outcome, str):

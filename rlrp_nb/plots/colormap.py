@@ -102,6 +102,7 @@ def _colours(theme: Theme, palette: Palette) -> Bytes:
     return colours
 
 
+@np.errstate(under="ignore")  # relevance can be as small as a float gets, whatever np.seterr says
 def symmetric_limit(values: ArrayLike, percentile: float = 100.0) -> float:
     """Return the value at which the colour scale ends on both sides.
 
@@ -132,6 +133,7 @@ def symmetric_limit(values: ArrayLike, percentile: float = 100.0) -> float:
     return float(np.percentile(magnitude, percentile)) or float(magnitude.max())
 
 
+@np.errstate(under="ignore")
 def levels(values: ArrayLike, limit: float) -> Bytes:
     """Return the entry of the colour table that each value takes.
 

@@ -357,6 +357,7 @@ def _sharp(photo: Pixels, scale: int) -> Image.Image:
     return Image.fromarray(photo).resize((photo.shape[1] * scale, photo.shape[0] * scale), Image.Resampling.BICUBIC)
 
 
+@np.errstate(under="ignore")  # weak relevance and the tails of the Gaussian become 0, whatever np.seterr says
 def _overlay(heatmap: Floats, photo: Pixels, scale: int, look: _Look) -> Image.Image:
     smooth = _smoothed(heatmap, max(heatmap.shape) / 224)
     limit = colormap.symmetric_limit(smooth, look.percentile)

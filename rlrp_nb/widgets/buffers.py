@@ -31,6 +31,7 @@ class Packed(TypedDict):
     data: bytes
 
 
+@np.errstate(under="ignore")  # a part far below the peak becomes 0, whatever np.seterr says
 def pack(values: ArrayLike, dtype: Dtype = "float16") -> Packed:
     """Turn real numbers into bytes.
 
@@ -72,6 +73,7 @@ def pack(values: ArrayLike, dtype: Dtype = "float16") -> Packed:
     return {"dtype": dtype, "shape": list(numbers.shape), "peak": peak, "data": codes.tobytes()}
 
 
+@np.errstate(under="ignore")
 def unpack(packed: Packed) -> NDArray[np.float32]:
     """Return the numbers that the browser will see, bit by bit.
 

@@ -102,6 +102,20 @@ def test_relevance_that_is_zero_everywhere_has_a_scale_of_one(tmp_path):
     np.testing.assert_array_equal(heatmap_of(row), np.zeros((4, 4)))
 
 
+def test_relevance_far_below_the_scale_is_stored_whatever_numpy_is_told_to_raise(tmp_path):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(48, 2)).eval()
+    nn.init.zeros_(network[1].weight)
+    with torch.no_grad():
+        network[1].weight[0] = torch.logspace(0, -30, 16).repeat(3)
+    weak = rn.Classifier("weak", network, ("cat", "dog"), Preprocess(size=4), "ever smaller")
+    Image.new("RGB", (4, 4), "white").save(tmp_path / "x.png")
+    with np.errstate(all="raise"):
+        (row,) = ExplainPictures(weak)(read(weak, [tmp_path / "x.png"])).to_pylist()
+    assert row["error"] is None
+    heatmap = heatmap_of(row).ravel()
+    assert heatmap[0] > heatmap[1] > 0 == heatmap[-1]
+
+
 def test_measures_become_columns_and_see_what_was_explained(model, paths):
     seen = []
 

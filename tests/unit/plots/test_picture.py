@@ -114,6 +114,17 @@ def test_the_scale_of_relevance_does_not_change_the_colours(explanation, photo, 
     assert find(picture(scaled(explanation, factor), percentile=100), pixels_of(heatmap, 14))
 
 
+def test_weak_relevance_is_drawn_whatever_numpy_is_told_to_raise(explanation):
+    weaker = torch.logspace(0, -45, explanation.relevance.numel(), dtype=torch.float64)
+    wide = scaled(explanation, weaker.reshape(explanation.relevance.shape))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2)).eval()
+    tiny = explain(Classifier("tiny", network, ("cat", "dog"), Preprocess(size=4), ""), Image.new("RGB", (4, 4)), 0)
+    for each in (wide, scaled(wide, 1e-300), scaled(wide, 1e300), tiny):
+        quietly = picture(each), comparison([each, each])
+        with np.errstate(all="raise"):
+            assert (picture(each), comparison([each, each])) == quietly
+
+
 def test_smoothing_keeps_a_constant_and_the_sum():
     assert np.allclose(_smoothed(np.full((9, 7), 3.0), 1.2), 3.0)
     spike = np.zeros((21, 21))

@@ -43,14 +43,28 @@ def test_the_sign_never_turns_and_zero_stays_zero(dtype, values):
 @pytest.mark.parametrize("dtype", ["int8", "float16"])
 @pytest.mark.parametrize("peak", [1e-310, 1e-60, 1e-44, 3.5e38, 1e60, 1.7e308])
 def test_numbers_that_a_browser_would_show_as_nothing_or_as_infinite_are_refused(dtype, peak):
-    with pytest.raises(InputError, match=f"largest value is {re.escape(f'{peak:.3g}')}, and a browser shows"):
-        pack([peak, -peak / 2, 0.0], dtype)
+    for whatever in ("ignore", "raise"):
+        with (
+            np.errstate(all=whatever),
+            pytest.raises(InputError, match=f"largest value is {re.escape(f'{peak:.3g}')}, and a browser shows"),
+        ):
+            pack([peak, -peak / 2, 0.0], dtype)
 
 
 @given(peak=st.floats(1e-42, float(np.finfo(np.float32).max)))
 def test_the_smallest_and_largest_numbers_of_a_browser_come_back(peak):
     back = unpack(pack([peak, -peak]))
     np.testing.assert_allclose(back.astype(np.float64), [peak, -peak], rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float16"])
+@pytest.mark.parametrize("peak", [1.0, 1e-40, 1e38])
+def test_what_is_far_below_the_peak_is_nothing_whatever_numpy_is_told_to_raise(dtype, peak):
+    values = peak * np.logspace(0, -45, 46)
+    quietly = unpack(pack(values, dtype))
+    with np.errstate(all="raise"):
+        assert np.array_equal(unpack(pack(values, dtype)), quietly)
+    assert quietly[0] > 0 == quietly[-1]
 
 
 def test_the_peak_comes_back_exactly():

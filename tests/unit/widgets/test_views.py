@@ -47,6 +47,13 @@ def test_every_widget_sends_bytes_and_no_numbers_in_text(widget, explanations):
     assert np.abs(unpack(piece) - heatmap).max() <= np.abs(heatmap).max() / 127
 
 
+def test_every_widget_is_the_same_whatever_numpy_is_told_to_raise(widget, explanations):
+    with np.errstate(all="raise"):
+        other = type(widget)(explanations)
+    assert other.scene == widget.scene
+    other.close()
+
+
 def test_every_widget_has_a_picture_and_a_stable_repr(widget):
     data, _ = widget._repr_mimebundle_()
     assert data["image/png"].startswith("iVBOR")
