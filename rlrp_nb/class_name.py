@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TypeAlias
 
 from rlrp_nb.errors import InputError
-from rlrp_nb.printable import printable
+from rlrp_nb.printable import printable, whole_signs
 
 Target: TypeAlias = int | tuple[int, int]
 
@@ -35,7 +35,7 @@ def shown_name(categories: Sequence[str] | None, index: int) -> str:
     str
         Its name, or ``class 7`` where it has none or nothing of it would be seen.
     """
-    name = categories[index] if categories and index < len(categories) else ""
+    name = whole_signs(categories[index]) if categories and index < len(categories) else ""
     seen = any(unicodedata.category(sign) not in _UNSEEN for sign in name)
     return name if seen else f"class {index}"
 
@@ -65,9 +65,9 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     """Return the index of the class that a text names.
 
     Tried in this order: an index (that is no other class's name, or has a plus sign); the name as it is; the name in
-    any case; the beginning or whole words of exactly one name; a part of exactly one name. Spaces, hyphens and
-    underscores count as the same, and an apostrophe as none. An accent may be a part of its letter or a sign behind it,
-    as in the names of a Mac's folders.
+    any case; the name with its index, as in ``crane (134)``; the beginning or whole words of exactly one name; a part
+    of exactly one name. Spaces, hyphens and underscores count as the same, and an apostrophe as none. An accent may be
+    a part of its letter or a sign behind it, as in the names of a Mac's folders.
 
     Parameters
     ----------
@@ -97,6 +97,7 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     attempts = (
         [k for k, category in enumerate(categories) if category == wanted],
         [k for k, other in enumerate(keys) if other == key],
+        [k for k, other in enumerate(keys) if f"{other} ({k})" == key],
         # a beginning goes before no word: of ImageNet's names catamaran alone begins with "cat", which five cats have
         [k for k, other in enumerate(keys) if other.startswith(key) or f" {key} " in f" {other} "],
         [k for k, other in enumerate(keys) if key in other],

@@ -123,7 +123,7 @@ def _page(scene: Tree, note: str) -> str:
     return _PAGE.format(
         policy=_policy(style, script),
         version=__version__,
-        title=html.escape(_whole_signs(scene["title"])),
+        title=html.escape(scene["title"]),
         style=style,
         about=html.escape(" ".join(filter(None, [note, _ABOUT.format(version=__version__)]))),
         scene=_embedded({"lengths": [len(block) for block in blocks], "scene": tree}),
@@ -134,11 +134,6 @@ def _page(scene: Tree, note: str) -> str:
 
 def _listed(explanations: "Explanation | Sequence[Explanation]") -> "Sequence[Explanation]":
     return explanations if isinstance(explanations, Sequence) else [explanations]
-
-
-def _whole_signs(text: str) -> str:
-    """Replace halves of signs, which names of files can hold and no page can."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _policy(style: str, script: str) -> str:

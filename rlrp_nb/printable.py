@@ -15,3 +15,19 @@ def printable(text: object) -> str:
         The same where every sign can be printed. An end of line is a sign too, so that a name stays on its line.
     """
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in str(text))
+
+
+def whole_signs(text: str) -> str:
+    """Replace halves of signs, which names of files and of classes can hold, and which nothing can write.
+
+    Parameters
+    ----------
+    text : str
+        A name: of a folder in an older encoding, or cut within an emoji.
+
+    Returns
+    -------
+    str
+        With a question mark for each half of a sign.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")

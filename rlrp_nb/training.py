@@ -102,7 +102,7 @@ def fit(
     generator = torch.Generator().manual_seed(seed)
     images, labels = images.detach().to(device), labels.to(device)
     optimizer = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=decay)
-    steps = epochs * len(_batches(torch.arange(len(images)), batch_size))
+    steps = epochs * len(_batches(torch.arange(len(images), device="cpu"), batch_size))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
     asked = False
@@ -112,7 +112,7 @@ def fit(
             for _ in range(epochs):
                 _set_learning(network)  # each time, since whoever was shown an epoch may have looked at it in eval mode
                 loss_sum, correct = 0.0, 0
-                for batch in _batches(torch.randperm(len(images), generator=generator), batch_size):
+                for batch in _batches(torch.randperm(len(images), generator=generator, device="cpu"), batch_size):
                     chosen = batch.to(device)
                     inputs = images[chosen] if augment is None else _augmented(augment, images[chosen], generator)
                     if not asked:  # only now, since the network may take what `augment` returns and nothing else
@@ -134,7 +134,8 @@ def fit(
                 history.append(Epoch(loss_sum / len(images), correct / len(images)))
                 bar.set_postfix(loss=f"{history[-1].loss:.4f}", accuracy=f"{history[-1].accuracy:.2%}")
                 if on_epoch is not None:
-                    on_epoch(history[-1])
+                    with torch.random.fork_rng():  # what it draws is not the training's
+                        on_epoch(history[-1])
     finally:
         network.eval()
         for parameter in network.parameters():
@@ -283,7 +284,7 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():  # noqa: PLR2004
         given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
         raise InputError(f"images are {given}; accepted is a floating-point tensor (B, C, H, W).")
-    turn, scale, right, down = (torch.rand(4, len(images), generator=generator) * 2 - 1).to(images)
+    turn, scale, right, down = (torch.rand(4, len(images), generator=generator, device="cpu") * 2 - 1).to(images)
     angle, scale = turn * math.radians(10), 1 + scale * 0.1
     height, width = images.shape[2:]
     # the grid runs from -1 to 1 along either side, so a shift of 0.14 is 7 % of it

@@ -222,20 +222,22 @@ def _to_rgb(image: Image.Image, what: str, max_pixels: int) -> Image.Image:
 
 
 def _load(image: Image.Image) -> None:
-    """Decode what is only opened, by reading its file.
+    """Decode what is only opened, all of it, by reading its file.
 
     Where pixels lie in a file as in memory, Pillow maps them instead, and takes the sides that a TIFF will have once it
-    is turned for those that it has.
+    is turned for those that it has. And of a file that ends too soon it makes a picture that is grey from there on, if
+    somebody has told it to for the whole process.
     """
-    name = getattr(image, "filename", None)
-    if not name:
-        image.load()
-        return
-    image.filename = ""  # type: ignore[attr-defined]
+    name, cut = getattr(image, "filename", None), ImageFile.LOAD_TRUNCATED_IMAGES
+    if name:
+        image.filename = ""  # type: ignore[attr-defined]
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         image.load()
     finally:
-        image.filename = name  # type: ignore[attr-defined]
+        ImageFile.LOAD_TRUNCATED_IMAGES = cut
+        if name:
+            image.filename = name  # type: ignore[attr-defined]
 
 
 def _check_tags(image: Image.Image, tags: "Mapping[int, Any]", bits: int, what: str) -> None:

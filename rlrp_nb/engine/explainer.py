@@ -18,8 +18,7 @@ from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
 from rlrp_nb.engine.registry import constants_of, look_up
-from rlrp_nb.engine.shortlist import shortlist
-from rlrp_nb.engine.snapshot import has_forward_hooks, outdated_weights, unwrap
+from rlrp_nb.engine.snapshot import check_up_to_date, has_forward_hooks, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.engine.tracing import reason_of, run_twin
 from rlrp_nb.engine.transforms import check_untransformed
@@ -295,13 +294,7 @@ def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: 
     if getattr(output, "shape", None) != logits.shape or not torch.allclose(
         output, logits, rtol=0, atol=tolerance * float(logits.abs().max())
     ):
-        if outdated := outdated_weights(network):
-            raise UnsupportedNetworkError(
-                f"{shortlist(outdated)} is out of date: PyTorch computes it before each run, by pruning or by an old "
-                "weight_norm or spectral_norm, and what it is made of has changed since the last one. Run the network "
-                "once, or make it an ordinary weight by torch.nn.utils.prune.remove or remove_weight_norm; "
-                "torch.nn.utils.parametrizations are never out of date."
-            )
+        check_up_to_date(network)
         raise UnsupportedNetworkError(
             f"forward hooks change the output of the network {where}. An explanation follows the modules alone: "
             "remove the hooks that replace outputs, or write their effect as a module."

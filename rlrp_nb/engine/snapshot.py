@@ -168,11 +168,26 @@ def has_forward_hooks(network: nn.Module) -> list[str]:
     ]
 
 
-def outdated_weights(network: nn.Module) -> list[str]:
-    """Return the names of weights that ``torch.nn.utils`` computes before each run, and that a run would change.
+def check_up_to_date(network: nn.Module) -> None:
+    """Refuse weights that ``torch.nn.utils`` computes before each run, and that a run would change.
 
     Pruning, and weight_norm and spectral_norm of the old style, keep what a weight is made of, and make it in a hook.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Names them.
     """
+    if outdated := _outdated_weights(network):
+        raise UnsupportedNetworkError(
+            f"{shortlist(outdated)} is out of date: PyTorch computes it before each run, by pruning or by an old "
+            "weight_norm or spectral_norm, and what it is made of has changed since the last one. Run the network "
+            "once, or make it an ordinary weight by torch.nn.utils.prune.remove or remove_weight_norm; "
+            "torch.nn.utils.parametrizations are never out of date."
+        )
+
+
+def _outdated_weights(network: nn.Module) -> list[str]:
     found = []
     for name, module in modules_of(network):
         for hook in module.__dict__["_forward_pre_hooks"].values():
@@ -185,6 +200,7 @@ def outdated_weights(network: nn.Module) -> list[str]:
                 key, weight = hook.name, hook.compute_weight(module, do_power_iteration=False)
             else:
                 continue
-            if not torch.equal(weight, getattr(module, key)):
+            held = getattr(module, key)
+            if (weight.dtype, weight.device) != (held.dtype, held.device) or not torch.equal(weight, held):
                 found.append(f"{name}.{key}".lstrip("."))
     return found

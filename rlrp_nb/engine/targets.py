@@ -130,8 +130,9 @@ def tensor_of(values: Any) -> Tensor:  # noqa: ANN401 - a tensor, an array or a 
 
     PyTorch reads no array that runs backwards, such as one sorted and reversed, or of another byte order.
     """
-    if isinstance(values, np.ndarray):
-        values = np.ascontiguousarray(values, values.dtype.newbyteorder("="))
+    if hasattr(values, "__array__") and not isinstance(values, Tensor):  # a column of a table has an index of its own
+        values = np.asarray(values)
+        values = np.require(values, values.dtype.newbyteorder("="), ["C", "W"])
     return torch.as_tensor(values, device="cpu")
 
 

@@ -23,7 +23,7 @@ from rlrp_nb.engine.interrupts import held_back
 from rlrp_nb.engine.modules import each_module, global_hooks
 from rlrp_nb.engine.quiet import quiet
 from rlrp_nb.engine.reach import Reach
-from rlrp_nb.engine.snapshot import check_not_cached
+from rlrp_nb.engine.snapshot import check_not_cached, check_up_to_date
 from rlrp_nb.engine.structure import named_tensors
 from rlrp_nb.engine.twins import separate, twin_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
@@ -66,7 +66,11 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
             "Explain that one first, and let the heatmap be an input or a buffer of this one."
         )
     # what the network makes at its first run and keeps, such as a grid in a cache, must not be made by the tracer
-    own = run_twin(network, inputs, guarded=True)
+    try:
+        own = run_twin(network, inputs, guarded=True)
+    except InputError:
+        check_up_to_date(network)  # after a change of dtype or device they do not fit the others
+        raise
     if for_any_batch and len(inputs) != 2:  # noqa: PLR2004 - as many as it is traced with
         with suppress(RlrpError):  # it may take one sample only
             run_twin(network, torch.cat([inputs[:1], inputs[:1]]), guarded=True)

@@ -53,7 +53,10 @@ class Interval:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether 0 lies outside, so that a difference has a sign; never for an interval that is not there."""
+        """Whether 0 lies outside; never for an interval that is not there.
+
+        Of few values it does so by chance more often than the interval promises: see :func:`flips_agree`.
+        """
         return self.low > 0 or self.high < 0
 
 
@@ -130,14 +133,15 @@ def flips_agree(differences: ArrayLike, *, resamples: int = 2000, confidence: fl
     count = len(values)
     if not count:
         return False
-    drawn = count > _ALL_FLIPS
-    if drawn:
-        flipped = np.random.default_rng(seed).integers(0, 2, (resamples, count))
-    else:  # the first sign stays: with all signs turned round the size is the same
+    least = abs(values.sum()) * (1 - 1e-9)
+    if count <= _ALL_FLIPS:  # the first sign stays: with all signs turned round the size is the same
         flipped = np.arange(2 ** (count - 1))[:, None] >> np.arange(count) & 1
-    sizes = np.abs((1 - 2 * flipped) @ values)
-    as_large = int((sizes >= abs(values.sum()) * (1 - 1e-9)).sum())
-    return (as_large + drawn) / (len(sizes) + drawn) <= 1 - confidence
+        return float((np.abs((1 - 2 * flipped) @ values) >= least).mean()) <= 1 - confidence
+    generator, as_large = np.random.default_rng(seed), 1  # the signs as they are count as one way
+    for part in _parts(resamples, count):
+        signs = 1 - 2 * generator.integers(0, 2, (part, count))
+        as_large += int((np.abs(signs @ values) >= least).sum())
+    return as_large / (resamples + 1) <= 1 - confidence
 
 
 def check_resampling(resamples: int, confidence: float) -> int:
@@ -156,6 +160,11 @@ def check_resampling(resamples: int, confidence: float) -> int:
 
 def _means(values: Floats, resamples: int, generator: np.random.Generator) -> Floats:
     """Return the mean of each resample; drawn in parts of bounded size, which gives the same draws as all at once."""
-    rows = max(1, _AT_ONCE // len(values))
-    parts = [min(rows, resamples - start) for start in range(0, resamples, rows)]
+    parts = _parts(resamples, len(values))
     return np.concatenate([values[generator.integers(0, len(values), (part, len(values)))].mean(1) for part in parts])
+
+
+def _parts(resamples: int, count: int) -> list[int]:
+    """Return how many resamples of so many values are drawn at a time."""
+    rows = max(1, _AT_ONCE // count)
+    return [min(rows, resamples - start) for start in range(0, resamples, rows)]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from rlrp_nb.checks import is_whole
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.engine.storage import bytes_of
-from rlrp_nb.engine.targets import check_unmasked
+from rlrp_nb.engine.targets import check_unmasked, tensor_of
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import check_alone
 from rlrp_nb.evaluation.domain import Range
@@ -163,7 +163,9 @@ def take_in(
     truth = None if masks is None else _masks(masks, (count, *seen.shape[1:]), seen.broken)
     domain = Range(seen.low.cpu(), seen.high.cpu())
     if preprocess is not None:
-        mean, std = (torch.tensor(getattr(preprocess, part), device="cpu") for part in ("mean", "std"))
+        mean, std = (
+            torch.tensor(getattr(preprocess, part), dtype=torch.float32, device="cpu") for part in ("mean", "std")
+        )
         domain = Range((0 - mean) / std, (1 - mean) / std)
     fingerprint = {
         "network": f"{name} {identity_of_network(network, seen.last)}",
@@ -312,7 +314,7 @@ def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in
         return torch.full((count,), targets, dtype=torch.int64, device="cpu")
     check_unmasked(targets, "targets")
     try:
-        wanted = torch.as_tensor(targets, device="cpu")
+        wanted = tensor_of(targets)
     except (TypeError, ValueError, RuntimeError):
         wanted = torch.empty(0, device="cpu")
     if tuple(wanted.shape) != (count,) or wanted.dtype not in {torch.int64, torch.int32, torch.int16, torch.uint8}:

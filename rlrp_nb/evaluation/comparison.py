@@ -148,6 +148,7 @@ class Comparison:
     def difference(self, method: str, metric: str, reference: str | None = None) -> Interval:
         """Return the mean of a method minus a reference over the images that both have, with its interval.
 
+        Of fewer than 30 images the interval is too narrow: whether the two are told apart is what :meth:`sign` says.
         Values that differ by less than a millionth of the larger one are the same: rounding differs by as much.
 
         Parameters
@@ -165,7 +166,7 @@ class Comparison:
         return self._interval(self._gaps(method, metric, reference or self.reference), metric)
 
     def differences(self, reference: str | None = None) -> dict[str, dict[str, Interval]]:
-        """Return the paired differences of all methods from a reference, by metric and method.
+        """Return the paired differences of all methods from a reference, by metric and method; see :meth:`difference`.
 
         Raises
         ------
@@ -327,9 +328,28 @@ class Comparison:
         rounding = np.abs(mine - other) <= _ROUNDING * np.maximum(np.abs(mine), np.abs(other))
         return np.where(rounding, 0, mine - other)
 
-    def _sign(self, method: str, metric: str, reference: str) -> int:
-        """Return the sign of a method's difference from a reference; 0 where the two are not told apart."""
-        gaps = self._gaps(method, metric, reference)
+    def sign(self, method: str, metric: str, reference: str | None = None) -> int:
+        """Return the sign of a method's difference from a reference, by which :meth:`table` ranks.
+
+        Parameters
+        ----------
+        method, metric : str
+            Names.
+        reference : str, optional
+            None takes that of the comparison.
+
+        Returns
+        -------
+        int
+            1 or -1 where the interval of the difference excludes 0 and, of fewer than 30 images, a sign-flip test says
+            so too; 0 where the two are not told apart.
+
+        Raises
+        ------
+        InputError
+            There is no such method or metric.
+        """
+        gaps = self._gaps(method, metric, reference or self.reference)
         found, statistics = self._interval(gaps, metric), self.statistics
         told = found.excludes_zero and (
             found.count >= FEW
@@ -347,7 +367,7 @@ class Comparison:
         if len(there) < 2:  # noqa: PLR2004 - one alone is not the best of anything
             return {}
         for best in sorted(there, key=lambda name: -means[name]):
-            signs = {name: sign * self._sign(best, metric.name, name) for name in there if name != best}
+            signs = {name: sign * self.sign(best, metric.name, name) for name in there if name != best}
             # The highest mean can be of easy images alone, and lose on those that another method has as well.
             if -1 in signs.values():
                 continue

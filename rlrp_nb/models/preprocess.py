@@ -78,6 +78,7 @@ class Preprocess:
         size = (int(size[0]), int(size[1]))
         if self.resize is not None and not (is_whole(self.resize) and int(self.resize) >= max(size)):
             raise InputError(f"resize={self.resize!r} has to be an integer of at least {max(size)}, to cover {size}.")
+        object.__setattr__(self, "resize", None if self.resize is None else int(self.resize))
         if not isinstance(self.interpolation, str) or self.interpolation not in _FILTERS:
             raise InputError(f"interpolation={self.interpolation!r} is not known: choose from {', '.join(_FILTERS)}.")
         channels = 1 if self.grey else 3
@@ -186,7 +187,9 @@ class Preprocess:
         """
         pixels = np.array(view.convert("L") if self.grey else view)  # a copy: torch wants memory that it may write to
         tensor = torch.from_numpy(pixels.reshape(*self._size, -1)).permute(2, 0, 1).float() / 255
-        mean, std = (torch.tensor(each, device="cpu")[:, None, None] for each in (self._mean, self._std))
+        mean, std = (
+            torch.tensor(each, dtype=torch.float32, device="cpu")[:, None, None] for each in (self._mean, self._std)
+        )
         return ((tensor - mean) / std).contiguous()
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:

@@ -119,14 +119,14 @@ def load_model(name: str, *, weights: str | PathLike[str] | None = None) -> Clas
 
 
 def _as_path(weights: str | PathLike[str] | None) -> Path | None:
-    """Tell a file from the name of weights: by its type, its ending, or a separator in it."""
+    """Tell a file from the name of weights: by its type, its ending, a separator in it, or because it is there."""
     if weights is None:
         return None
     if not isinstance(weights, (str, PathLike)):
         raise InputError(f"weights is a {type(weights).__name__}: give the name of official weights, or a path.")
     path = Path(weights)
-    is_file = not isinstance(weights, str) or path.suffix in {".pth", ".pt", ".safetensors"} or len(path.parts) > 1
-    return expanded(path) if is_file else None
+    is_file = path.suffix.lower() in {".pth", ".pt", ".safetensors"} or len(path.parts) > 1
+    return expanded(path) if not isinstance(weights, str) or is_file or path.is_file() else None
 
 
 def _load_embedded(name: str, weights: str | PathLike[str] | None, file: Path | None) -> Classifier:

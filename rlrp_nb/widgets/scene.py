@@ -17,6 +17,7 @@ from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.agreement import SAME_IN_HALF, says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import isolated
+from rlrp_nb.printable import whole_signs
 from rlrp_nb.widgets.buffers import Dtype, Packed, pack, unpack
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ def build_scene(explanations: "Sequence[Explanation]", *, title: str | None = No
         image["name"] = f"Image {position}"
     return {
         "format": FORMAT,
-        "title": title if title is not None else _question(images),
-        "network": first.network,
+        "title": whole_signs(title if title is not None else _question(images)),
+        "network": whole_signs(first.network),
         "versions": dict(first.versions),
         "methods": list(dict.fromkeys(result["method"] for image in images for result in image["results"])),
         "images": images,

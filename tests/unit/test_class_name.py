@@ -168,3 +168,12 @@ def test_namesakes_are_told_apart_by_their_numbers():
     names = ["crane", "tabby", "crane", ""]
     assert [distinct_name(names, k) for k in range(5)] == ["crane (0)", "tabby", "crane (2)", "class 3", "class 4"]
     assert distinct_name(None, 7) == "class 7"
+    assert [find_class(name, names) for name in ("crane (0)", "Crane (2)", "tabby (1)")] == [0, 2, 1]
+    assert find_class("crane (2)", ["crane", "crane (2)", "crane"]) == 1
+    with pytest.raises(InputError, match=r"called 'crane \(1\)'"):
+        find_class("crane (1)", names)
+
+
+def test_half_a_sign_is_written_as_a_question_mark():
+    assert shown_name(["cat \ud83d", "M\udce4use", "\ud83d"], 0) == "cat ?"
+    assert [shown_name(["cat \ud83d", "M\udce4use", "\ud83d"], k) for k in (1, 2)] == ["M?use", "?"]

@@ -6,11 +6,13 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.data.mosaic import mosaics
 from rlrp_nb.engine import treatments
 from rlrp_nb.evaluation.comparing import METHODS, compare
 from rlrp_nb.evaluation.metric import METRICS
 from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.models.preprocess import Preprocess
+from rlrp_nb.training import fit, jitter, measure_accuracy
 from rlrp_nb.widgets.explorer import Explorer
 
 PICTURES = list(np.random.default_rng(0).integers(0, 255, (3, 20, 20, 3), dtype=np.uint8))
@@ -74,3 +76,29 @@ def test_an_explorer_is_the_same(model):
     with torch.device("meta"):
         found = Explorer(model, PICTURES[0])._session.cover(0, (0, 0, 8, 8), [1])
     assert found == expected
+
+
+def test_training_is_the_same():
+    images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
+
+    def trained():
+        torch.manual_seed(0)
+        with torch.device("cpu"):
+            network = nn.Sequential(
+                nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Flatten(), nn.Linear(144, 3)
+            )
+        epochs = fit(network, images, labels, epochs=2, batch_size=4, augment=jitter)
+        return epochs, measure_accuracy(network, images, labels)
+
+    expected = trained()
+    with torch.device("meta"):
+        assert trained() == expected
+
+
+def test_mosaics_are_the_same():
+    images, labels = torch.rand(8, 1, 6, 6), torch.arange(8) % 4
+    expected = mosaics(images, labels, count=3)
+    with torch.device("meta"):
+        found = mosaics(images, labels, count=3)
+    assert torch.equal(found.masks, expected.masks)
+    assert torch.equal(found.targets, expected.targets)

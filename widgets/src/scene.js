@@ -240,6 +240,7 @@ export function classesCalled(shares, text) {
     ({ label }) => label === wanted,
     ({ label }) => likened(label) === key,
     ({ index }) => String(index) === wanted,
+    ({ index, label }) => `${likened(label)} (${index})` === key,
     ({ label }) => key !== "" && likened(label).includes(key),
   ]);
   return ways.map((way) => shares.filter(way)).find((found) => found.length) ?? [];

@@ -145,5 +145,6 @@ test("a class is found however its accents, capitals and gaps are written", () =
   const found = (/** @type {string} */ text) => classesCalled(shares, text).map(({ index }) => index);
   assert.deepEqual([found("M\u00e4use"), found("mäu"), found("Ma\u0308use")], [[0], [0], [0]]);
   assert.deepEqual([found("golden retriever"), found("Golden-Ret"), found("STRASSE")], [[1], [1], [2]]);
+  assert.deepEqual([found("Straße (2)"), found("straße (1)")], [[2], []]);
   assert.deepEqual([found("potters"), found("_"), found("-")], [[3], [4], [4]]);
 });

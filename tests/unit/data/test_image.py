@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from PIL import Image
+from PIL import Image, ImageFile
 
 from rlrp_nb.data.image import decode_image, load_image
 from rlrp_nb.errors import InputError
@@ -97,6 +97,24 @@ def test_a_tiff_is_turned_where_its_pixels_lie_as_in_memory(tmp_path, orientatio
         loaded = load_image(path if as_path else opened)
         assert opened.filename
     assert pixels(loaded) == UPRIGHT[orientation](np.asarray(load_image(kept))).tolist()
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "tif", "webp"])
+@pytest.mark.parametrize("as_path", [True, False])
+def test_a_file_that_is_cut_off_is_refused_whatever_pillow_was_told(tmp_path, monkeypatch, suffix, as_path):
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    path = tmp_path / f"cut.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused = pytest.raises(InputError, match=r"damaged|cannot be decoded|not a picture|says that it takes")
+    if as_path or suffix == "webp":  # of which Pillow opens none that is cut
+        with refused:
+            load_image(path)
+    else:
+        with Image.open(path) as opened, refused:
+            load_image(opened)
+    assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 def test_palette(tmp_path):

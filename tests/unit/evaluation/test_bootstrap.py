@@ -141,6 +141,14 @@ def test_flips_find_a_sign_in_noise_as_rarely_as_promised(count):
     assert 0.02 <= found / 400 <= 0.08
 
 
+def test_flips_in_parts_are_the_same(monkeypatch):
+    differences = np.random.default_rng(2).normal(0.45, 1.0, (20, 25))
+    whole = [flips_agree(row, resamples=333) for row in differences]
+    assert 0 < sum(whole) < 20
+    monkeypatch.setattr(module, "_AT_ONCE", 100)
+    assert [flips_agree(row, resamples=333) for row in differences] == whole
+
+
 def test_flips_leave_out_what_is_missing():
     assert not flips_agree([])
     assert not flips_agree([math.nan] * 9)

@@ -90,6 +90,7 @@ def test_few_images_tell_nothing_apart_that_chance_could(images, ranks):
     found = comparison(values, [metric("m")], "ab")
     assert found.difference("b", "m").excludes_zero
     assert [row.rank for row in found.table()] == ranks
+    assert found.sign("b", "m") == -found.sign("a", "m", "b") == -(images == 6)
     assert "a sign-flip test says so too" in found.to_markdown()
     assert "a sign-flip test says so too" in found.protocol()
     many = comparison(np.repeat(values, 20, 2), [metric("m")], "ab")

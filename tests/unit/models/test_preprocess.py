@@ -138,3 +138,24 @@ def test_a_picture_too_narrow_to_enlarge():
 def test_parameters_out_of_range(arguments, message):
     with pytest.raises(InputError, match=message):
         Preprocess(**arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_default_dtype_changes_nothing(dtype):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (9, 8, 3), dtype=np.uint8))
+    preprocess = Preprocess(size=8, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    expected = preprocess(picture)
+    try:
+        torch.set_default_dtype(dtype)
+        found = preprocess(picture)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, expected)
+
+
+def test_numbers_of_numpy_do_not_overflow():
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+    for kind in (np.uint8, np.int16, np.uint16):
+        found = Preprocess(size=kind(100), resize=kind(250 if kind is np.uint8 else 256)).view(picture)
+        assert found == Preprocess(size=100, resize=250 if kind is np.uint8 else 256).view(picture)
