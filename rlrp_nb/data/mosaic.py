@@ -84,12 +84,8 @@ def mosaics(images: Tensor, labels: Tensor, *, cells: int = 2, count: int, seed:
     height, width = images.shape[2:]
     rows = images[torch.from_numpy(chosen.reshape(count, cells, cells)).to(images.device)]
     grid = rows.permute(0, 3, 1, 4, 2, 5).reshape(count, images.shape[1], cells * height, cells * width)
-    cell = (
-        torch.arange(cells**2, device="cpu")
-        .reshape(cells, cells)
-        .repeat_interleave(height, 0)
-        .repeat_interleave(width, 1)
-    )
+    numbers = torch.arange(cells**2, device="cpu").reshape(cells, cells)
+    cell = numbers.repeat_interleave(height, 0).repeat_interleave(width, 1)
     masks = cell == torch.from_numpy(asked)[:, None, None]
     return Mosaics(grid, targets.to(images.device), masks.to(images.device))
 

@@ -148,6 +148,17 @@ def test_weights_that_a_hook_makes_anew_are_refused_by_name_where_they_are_out_o
     assert torch.allclose(rn.explain(residual, images, 1).logits, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [_pruned, _weight_normed, _spectral_normed])
+def test_weights_that_a_hook_makes_anew_are_out_of_date_after_a_cast(residual, images, make):
+    make(residual[0][0])
+    residual(images)
+    residual.double()
+    with pytest.raises(rn.UnsupportedNetworkError, match=r"^0\.0\.weight is out of date.*Run the network once"):
+        rn.explain(residual, images.double(), 1)
+    expected = residual(images.double())
+    assert torch.allclose(rn.explain(residual, images.double(), 1).logits, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_accumulates_in_float32(residual, images, dtype):
     expected = rn.explain(residual, images, 1).relevance

@@ -13,6 +13,23 @@ def resolve(targets, logits=LOGITS):
     return found.positive.tolist(), found.negative.tolist(), found.seeds
 
 
+class Column:
+    """Like a column of a table of which rows were chosen: an array, with an index that does not count from 0."""
+
+    ndim, dtype = 1, np.dtype(np.int64)
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, row):
+        return {4: 2, 1: 3}[row]
+
+    def __array__(self, dtype=None, copy=None):
+        values = np.array([2, 3])
+        values.flags.writeable = False
+        return values
+
+
 @pytest.mark.parametrize(
     ("targets", "positive"),
     [
@@ -27,6 +44,7 @@ def resolve(targets, logits=LOGITS):
         (range(2), [[0, 1], [0, 1]]),
         (torch.tensor([2, 3]), [[2], [3]]),
         (np.array([2, 3]), [[2], [3]]),
+        (Column(), [[2], [3]]),
         (LOGITS.numpy().argsort(1)[:, ::-1][:, :2], [[1, 2], [0, 2]]),
         (np.array([2, 3], dtype=">i8"), [[2], [3]]),
         (np.ma.masked_array([2, 3]), [[2], [3]]),  # of which nothing is hidden

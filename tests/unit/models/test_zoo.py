@@ -1,5 +1,6 @@
 """load_model gives a trained network ready to be explained, or says what is missing and what to do."""
 
+import shutil
 import sys
 
 import pytest
@@ -90,7 +91,9 @@ def test_weights_from_a_file(tmp_path, squeezenet, file, as_text):
 def test_a_file_in_the_current_or_home_directory(tmp_path, squeezenet, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
-    for path in ("mine.pth", "~/mine.pth"):
+    for other in ("last.PTH", "model_best.pth.tar", "pytorch_model.bin"):
+        shutil.copy("mine.pth", other)
+    for path in ("mine.pth", "~/mine.pth", "last.PTH", "model_best.pth.tar", "pytorch_model.bin"):
         assert torch.equal(
             load_model("squeezenet1_1", weights=path).network.features[0].bias, squeezenet.features[0].bias
         )

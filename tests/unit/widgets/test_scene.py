@@ -1,6 +1,7 @@
 """From explanations to what the browser is sent: the numbers of the engine, summed over channels, and small."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -243,6 +244,13 @@ def test_classes_without_a_name_are_called_by_their_numbers(explanation):
     image = blank["images"][0]
     assert image["targets"][0]["label"] == image["classes"][0]["label"] == f"class {index}"
     assert image["results"][0]["targets"][str(index)]["pieces"][-1]["labels"][0].startswith("class ")
+
+
+def test_half_a_sign_in_a_name_can_be_sent(explanation):
+    half = replace(explanation, categories=("cat \ud83d",) * 1000, network="M\udce4use")
+    scene = build_scene([half], title="\udce4")
+    assert (scene["title"], scene["network"]) == ("?", "M?use")
+    assert json.dumps(scene["images"][0]["targets"], ensure_ascii=False).encode()
 
 
 def test_the_question_keeps_its_direction_whatever_the_name(explanation):
