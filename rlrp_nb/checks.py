@@ -57,6 +57,19 @@ def check_choice(choices: Sequence[str], **given: object) -> None:
             raise InputError(f"{name}={value!r} is not known: choose {', '.join(map(repr, choices[:-1]))}{last}.")
 
 
+def check_texts(**given: object) -> None:
+    """Refuse what is no text, by its name.
+
+    Raises
+    ------
+    InputError
+        One is none.
+    """
+    for name, value in given.items():
+        if not isinstance(value, str):
+            raise InputError(f"{name} is {value!r}; accepted is a text, which may be empty.")
+
+
 def check_tensors(**given: object) -> None:
     """Refuse what is no dense tensor with values, by its name.
 

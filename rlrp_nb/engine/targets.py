@@ -148,7 +148,7 @@ def _explicit(seeds: Tensor, logits: Tensor, dtype: torch.dtype) -> Targets:
             f"targets is a float tensor of shape {tuple(seeds.shape)}, taken as seeds for the logits; accepted is the "
             f"shape {wanted}. For class indices pass an integer tensor."
         )
-    cast = seeds.detach().to(logits.device, dtype)
+    cast = seeds.detach().to(logits.device, dtype, copy=True)  # an explanation keeps it, whatever its owner does
     if not bool(torch.isfinite(cast).all()):
         raise InputError(
             f"targets, taken as seeds for the logits, holds NaN or infinite numbers, or some beyond {dtype}; accepted "
@@ -185,7 +185,7 @@ def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401
         )
     for index in indices.flatten().tolist():
         _in_range(index, classes)
-    return indices.reshape(samples, -1)
+    return indices.reshape(samples, -1).clone()  # likewise
 
 
 def _item(item: Any, shape: Sequence[int]) -> tuple[int, int]:  # noqa: ANN401 - an index, a pair or a position

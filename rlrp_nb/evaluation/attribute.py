@@ -6,7 +6,8 @@ other method, of this package or not, stand under the same test.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -174,8 +175,8 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     ------
     InputError
         The attribute is no function, its answer is no real tensor ``(B, H, W)``, a heatmap holds NaN or infinite
-        values, or the network came back with another mode, ``requires_grad``, number of hooks, or with gradients on its
-        weights. Mode and ``requires_grad`` are put back first.
+        values, or the network came back with another mode, ``requires_grad`` or number of hooks. Mode and
+        ``requires_grad`` are put back first.
     """
     if not callable(attribute):
         raise InputError(
@@ -184,7 +185,7 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
         )
     before = _state(network)
     # what is copied outside of inference mode can be differentiated by, also where it was made within
-    with torch.inference_mode(mode=False), torch.enable_grad():
+    with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad():
         heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
     _check_untouched(network, before)
     wanted = (len(inputs), *inputs.shape[2:])
@@ -204,12 +205,24 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     return heatmaps.detach()
 
 
+@contextmanager
+def _gradients_kept(network: nn.Module) -> Iterator[None]:
+    """Let an attribute call ``backward``, which leaves gradients on the weights, and put there what was before."""
+    held = [(parameter, parameter.grad) for parameter in network.parameters() if not parameter.is_inference()]
+    for parameter, _ in held:
+        parameter.grad = None
+    try:
+        yield
+    finally:
+        for parameter, gradient in held:
+            parameter.grad = gradient
+
+
 def _state(network: nn.Module) -> dict[str, object]:
     """Return what an attribute could leave changed, each under a name for the error."""
     return {
         **{f"mode of {name or 'the network'}": module.training for name, module in network.named_modules()},
         **{f"requires_grad of {name}": parameter.requires_grad for name, parameter in network.named_parameters()},
-        **{f"gradient of {name}": parameter.grad is None for name, parameter in network.named_parameters()},
         "hooks of the network": tuple(has_forward_hooks(network)),
     }
 

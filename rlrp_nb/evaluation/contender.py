@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import ResNet
 
+from rlrp_nb.checks import check_texts
 from rlrp_nb.engine.explainer import check_hooks
 from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
 from rlrp_nb.engine.modules import each_module, modules_of
@@ -68,6 +69,13 @@ class Contender:
     attribute: Attribute
     method: Method | None = None
     note: Note | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no table could show, and what is no method."""
+        check_texts(name=self.name, title=self.title, description=self.description)
+        for name, called in (("attribute", self.attribute), ("note", self.note)):
+            if not callable(called) and (called is not None or name == "attribute"):
+                raise InputError(f"{name} is a {type(called).__name__}; accepted is a function.")
 
 
 def saliency() -> Contender:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from rlrp_nb.checks import check_choice, check_texts
 from rlrp_nb.errors import InputError
 from rlrp_nb.evaluation.attribute import heatmaps_of
 from rlrp_nb.evaluation.complexity import entropy, gini
@@ -183,6 +184,14 @@ class Metric:
     needs_masks: bool = False
     engine_only: bool = False
     timed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no table could show or judge by."""
+        check_texts(name=self.name, title=self.title, measures=self.measures, unit=self.unit, source=self.source)
+        if self.better is not None:
+            check_choice(("higher", "lower"), better=self.better)
+        if not callable(self.family):
+            raise InputError(f"family is a {type(self.family).__name__}; accepted is a function of a Trial.")
 
     def applies_to(self, contender: Contender) -> bool:
         """Whether the metric exists for a method."""

@@ -46,6 +46,7 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
 
     from rlrp_nb.engine.snapshot import check_mode  # noqa: PLC0415 - torch is loaded on first use
     from rlrp_nb.evaluation.faithfulness import flip  # noqa: PLC0415 - torch is loaded on first use
+    from rlrp_nb.evaluation.subject import answer  # noqa: PLC0415 - likewise
 
     if not target.isdigit():
         raise InputError(f"Target {target!r} is no single class; faithfulness follows the probability of one class.")
@@ -62,8 +63,7 @@ def faithfulness(model: "Classifier", picture: Tree, heatmap: Packed, target: st
     per_step = math.ceil(math.ceil(height / patch) * math.ceil(width / patch) / _STEPS)
     pixels = pixels.to(next(model.network.parameters(), pixels))
     check_mode(model.network)
-    with torch.no_grad():
-        said = model.network(pixels)[0].float().softmax(0).cpu()
+    said = answer(model.network, pixels)[0].float().softmax(0).cpu()
     shown = torch.from_numpy(unpack(picture["probabilities"]))
     if said.shape != shown.shape or not float((said - shown).abs().max()) <= _SAME:
         raise InputError(

@@ -265,13 +265,11 @@ class Session:
         return self._images[position]
 
     def _logits(self, inputs: "Tensor") -> "Tensor":
-        import torch  # noqa: PLC0415 - torch is loaded on first use
-
         from rlrp_nb.engine.snapshot import check_mode  # noqa: PLC0415 - torch is loaded on first use
+        from rlrp_nb.evaluation.subject import answer  # noqa: PLC0415 - likewise
 
         check_mode(self.classifier.network)  # it may be in training by now, and would learn from being looked at
-        with torch.no_grad():
-            logits: Tensor = self.classifier.network(self._batch(inputs))
+        logits: Tensor = answer(self.classifier.network, self._batch(inputs))
         return logits
 
     def _batch(self, inputs: "Tensor") -> "Tensor":

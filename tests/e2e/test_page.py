@@ -246,6 +246,13 @@ def test_the_cursor_reads_position_value_and_share(visit, scene):
     assert "speaks for tripod" in page.locator(".rl-readout").inner_text()
 
 
+def test_a_tap_reads_a_value(visit):
+    page = visit(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    bounds = page.locator(".rl-overlay .rl-stage").bounding_box()
+    page.touchscreen.tap(bounds["x"] + bounds["width"] / 2, bounds["y"] + bounds["height"] / 2)
+    page.locator(".rl-readout").get_by_text(re.compile(r"^x 11\d, y 11\d$")).wait_for()
+
+
 def as_number(text):
     text = text.replace("−", "-").replace(" ", "").replace("\N{NO-BREAK SPACE}", "")  # noqa: RUF001 - the page writes a true minus sign
     digits = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")

@@ -205,6 +205,10 @@ export function createStage({ onCursor, onViewport, onBox }) {
           // A map that has the focus keeps its cursor, so that the read-out can be looked at.
           if (!el.contains(document.activeElement)) onCursor(null, null);
         },
+        // a tap moves no pointer, and takes the cursor away before the map has the focus
+        onclick: (/** @type {MouseEvent} */ event) => {
+          if (frame && !drawing) onCursor(pixelAt(toPicture(viewport, at(event)), frame), null);
+        },
         ondblclick: (/** @type {MouseEvent} */ event) => onViewport(zoomAt(viewport, 2, at(event))),
       },
       canvas,

@@ -51,6 +51,18 @@ def test_labels(explanation):
     assert [explanation.label(k) for k in range(3)] == ["cat", "dog − cup", "bus"]  # noqa: RUF001
 
 
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_what_was_asked_is_kept_whatever_its_owner_does(residual, images, make):
+    classes, seeds = make([[3], [1]]), torch.eye(6)[None, :1].expand(2, 1, 6).clone()
+    by_class, by_seed = rn.explain(residual, images, classes), rn.explain(residual, images, seeds)
+    rows = by_seed.ledger(0, 0)
+    classes[:] = 0
+    seeds.zero_()
+    assert [by_class.label(0, sample) for sample in (0, 1)] == ["class 3", "class 1"]
+    assert torch.equal(by_seed.seeds[:, 0], torch.eye(6)[:1].expand(2, 6))
+    assert by_seed.ledger(0, 0) == rows
+
+
 def test_labels_of_namesakes_have_their_numbers(explanation):
     explanation.categories = ("crane", "crane", "cup", "cat", "bus")
     assert [explanation.label(k) for k in range(3)] == ["crane (0)", "crane (1) − cup", "bus"]  # noqa: RUF001

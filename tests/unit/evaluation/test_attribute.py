@@ -133,17 +133,12 @@ def _hook(network):
     network[3].register_forward_hook(lambda *_: None)
 
 
-def _backward(network):
-    network(images(2, 12)).sum().backward()
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         (_train, "mode of 1"),
         (_freeze, "requires_grad of 0.weight"),
         (_hook, "hooks of the network"),
-        (_backward, "gradient of 0.weight, gradient of 0.bias"),
     ],
 )
 def test_an_attribute_that_changes_the_network_is_refused(change, words):
@@ -157,6 +152,25 @@ def test_an_attribute_that_changes_the_network_is_refused(change, words):
         heatmaps_of(attribute, network, inputs, TARGETS)
     assert not any(module.training for module in network.modules())
     assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_an_attribute_may_call_backward_and_leaves_no_gradient(held):
+    network, inputs = small_vgg(), images(2, 12)
+    if held:
+        network(inputs).sum().backward()
+    before = [None if parameter.grad is None else parameter.grad.clone() for parameter in network.parameters()]
+
+    def saliency(network, inputs, targets):
+        inputs.requires_grad_()
+        network(inputs).gather(1, targets[:, None]).sum().backward()
+        return inputs.grad.sum(1)
+
+    expected = heatmaps_of(gradient, network, inputs, TARGETS)
+    for _ in range(2):
+        torch.testing.assert_close(heatmaps_of(saliency, network, inputs, TARGETS), expected)
+    for parameter, gradients in zip(network.parameters(), before, strict=True):
+        assert parameter.grad is None if gradients is None else torch.equal(parameter.grad, gradients)
 
 
 def test_an_attribute_cannot_write_into_the_inputs_and_targets():

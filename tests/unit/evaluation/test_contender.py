@@ -272,3 +272,18 @@ def test_hooks_that_change_the_output_are_refused(network, name):
         pytest.raises(UnsupportedNetworkError, match="forward hooks change the output"),
     ):
         contender.attribute(network, INPUTS, TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"title": None}, "title is None; accepted is a text"),
+        ({"name": 3}, "name is 3; accepted is a text"),
+        ({"attribute": "rlrp"}, "attribute is a str; accepted is a function"),
+        ({"note": "as is"}, "note is a str; accepted is a function"),
+    ],
+)
+def test_a_method_that_no_table_could_show_is_refused_when_it_is_made(wrong, words):
+    right = {"name": "mine", "title": "Mine", "description": "", "attribute": lambda *_: None}
+    with pytest.raises(InputError, match=words):
+        Contender(**{**right, **wrong})

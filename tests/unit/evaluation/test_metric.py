@@ -224,3 +224,19 @@ def test_saved_values_are_not_those_of_another_function_under_the_same_words(tmp
     assert asked(1)["ours", "mine"].tolist() == asked(1)["ours", "mine"].tolist() == [192, 192]
     with pytest.raises(InputError, match="has values of the metric 'mine' as 'the sum"):
         asked(2)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"better": "max"}, "better='max' is not known: choose 'higher' or 'lower'"),
+        ({"better": True}, "better=True is not known"),
+        ({"unit": None}, "unit is None; accepted is a text"),
+        ({"source": None}, "source is None; accepted is a text"),
+        ({"name": 3}, "name is 3; accepted is a text"),
+        ({"family": "gini"}, "family is a str; accepted is a function"),
+    ],
+)
+def test_a_metric_that_no_table_could_show_is_refused_when_it_is_made(wrong, words):
+    with pytest.raises(InputError, match=words):
+        Metric(**{**vars(METRICS["gini"]), **wrong})

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from traitlets import TraitError
 
@@ -259,6 +260,34 @@ def test_faithfulness_is_measured_kept_and_written_into_the_page(explorer, class
     assert (held["patch"], held["steps"]) == (16, 28)
     assert held["abpc"] > 0.1
     assert '"faithfulness":{' in explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def answers(network):
+    """Return what an Explorer says of faithfulness, of a second picture, and then of the first one again."""
+    model = Classifier("mine", network, ("a", "b", "c"), Preprocess(size=16), "")
+    first, second = (np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8) for seed in (0, 1))
+    explorer, sent = Explorer(model, first, targets=[1]), []
+    explorer.send = lambda content, buffers=None: sent.append({**content, "tree": attach(content["tree"], buffers)})
+    ask(explorer, kind="faithfulness", cells=[{"image": 0, "method": "rlrp", "target": "1"}])
+    ask(explorer, [as_png(Image.fromarray(second))], kind="image", name="b.png", method="rlrp")
+    ask(explorer, kind="explain", image=0, method="rlrp", index=2, negative=-1)
+    explorer.close()
+    return sent[0]["tree"]["faithfulness"], [answer["kind"] for answer in sent]
+
+
+def test_a_network_that_writes_into_its_input_is_asked_by_copies():
+    class Normalising(nn.Sequential):
+        def __init__(self, normalise):
+            torch.manual_seed(0)
+            super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+            self.normalise = normalise
+
+        def forward(self, x):
+            return super().forward(self.normalise(x))
+
+    expected = answers(Normalising(lambda x: (x - 0.3) / 0.2).eval())
+    assert answers(Normalising(lambda x: x.sub_(0.3).div_(0.2)).eval()) == expected
+    assert expected[1] == ["faithfulness", "image", "explain"]
 
 
 @pytest.fixture
