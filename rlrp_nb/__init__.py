@@ -4,6 +4,7 @@ The names below are imported on first use, so that ``import rlrp_nb`` costs noth
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -58,18 +59,13 @@ _HOMES = {
 }
 
 __all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type checkers
-    "ClassSelector",
     "Classifier",
     "Comparison",
-    "ComparisonGrid",
     "Explanation",
-    "Explorer",
     "FileFormatError",
     "InputError",
-    "LayerSlider",
     "Method",
     "MissingPackageError",
-    "Overlay",
     "RLRP",
     "RlrpError",
     "UnsupportedNetworkError",
@@ -81,6 +77,10 @@ __all__ = [  # noqa: RUF022 - the same names as _HOMES, spelled out for type che
     "load_image",
     "load_model",
 ]
+
+
+if find_spec("anywidget") is not None:  # without which ``from rlrp_nb import *`` would fail
+    __all__ += ["ClassSelector", "ComparisonGrid", "Explorer", "LayerSlider", "Overlay"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module attribute can be of any type

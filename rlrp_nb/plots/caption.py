@@ -4,6 +4,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from rlrp_nb.errors import InputError
+
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
 
@@ -94,6 +96,21 @@ def output(value: float) -> str:
     return format(value or 0.0, ".6g").replace("-", "\N{MINUS SIGN}")
 
 
+def check_explanation(explanation: object) -> None:
+    """Refuse what is no explanation.
+
+    Raises
+    ------
+    InputError
+        It is something else, or several.
+    """
+    if not hasattr(explanation, "heatmap"):
+        raise InputError(
+            f"an explanation is a {type(explanation).__name__}: accepted is one that rlrp_nb.explain returned; several "
+            "are drawn by rlrp_nb.plots.picture.comparison."
+        )
+
+
 def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, isolate: bool = False) -> str:
     """Return what was explained, with how sure the network was.
 
@@ -114,6 +131,8 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, is
         Such as ``espresso, 94.0 %`` or, for a contrast, ``espresso - cup, 94.0 % and 1.7 %``; of a network with one
         output, or with outputs that are no classes, the value: ``tumour, output -2``.
     """
+    check_explanation(explanation)
+    label = explanation.label(target, sample)  # refuses a position that is not there
     probable = explanation.has_probabilities
     outputs = (explanation.probabilities if probable else explanation.logits)[sample].flatten()
     classes = (int(explanation.targets[sample, target]), int(explanation.negatives[sample, target]))
@@ -121,7 +140,6 @@ def headline(explanation: "Explanation", target: int = 0, sample: int = 0, *, is
     said = [float(outputs[index]) for index in classes if index >= 0]
     one = "output " if explanation.logits.dim() <= 2 else ""  # noqa: PLR2004 - others are called so already
     shown = " and ".join(percent(value) if probable else f"{one}{output(value)}" for value in said)
-    label = explanation.label(target, sample)
     named = isolated(label) if isolate else label
     return f"{named}, {shown}" if shown else named
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from rlrp_nb.errors import InputError, MissingPackageError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.caption import headline, isolated, method_title
+from rlrp_nb.plots.caption import check_explanation, headline, isolated, method_title
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,7 @@ def figure(
             "the interactive figure is drawn by plotly, which is not installed: pip install 'rlrp-nb[lab]'. "
             "rlrp_nb.plots.picture.picture draws a still one without it."
         ) from error
+    check_explanation(explanation)
     explanation.label(target, sample)  # refuses a position that is not there
     target = range(explanation.targets.shape[1])[target]  # from the end too, and a plain int, which plotly wants
     scale = [

@@ -20,7 +20,7 @@ from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.agreement import asks_the_same, says_the_same
 from rlrp_nb.errors import InputError
 from rlrp_nb.plots import colormap
-from rlrp_nb.plots.caption import headline, method_title, number
+from rlrp_nb.plots.caption import check_explanation, headline, method_title, number
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.explanation import Explanation
@@ -290,11 +290,7 @@ def stack(images: Sequence[Image.Image]) -> Image.Image:
 
 
 def _heatmap(explanation: "Explanation", target: int, sample: int) -> Floats:
-    if not hasattr(explanation, "heatmap"):
-        raise InputError(
-            f"an explanation is a {type(explanation).__name__}: accepted is one that rlrp_nb.explain returned; several "
-            "are drawn by rlrp_nb.plots.picture.comparison."
-        )
+    check_explanation(explanation)
     heatmap = explanation.heatmap(target, sample).detach().cpu().double().numpy()
     if heatmap.ndim != 2:  # noqa: PLR2004 - a picture has two dimensions
         raise InputError(

@@ -60,6 +60,14 @@ def test_widgets_without_their_packages_say_what_to_install(package):
     assert said.count("Install it with: pip install 'rlrp-nb[lab]'") == 5
 
 
+def test_a_star_import_works_without_the_packages_of_the_widgets():
+    code = "from rlrp_nb import *\nprint(*sorted(name for name in dir() if name[0] != '_'))"
+    assert "Explorer" in run(code).split()
+    found = run(f"import sys; sys.modules['anywidget'] = None; {code.replace(chr(10), '; ')}").split()
+    assert {"explain", "load_model", "compare"} <= set(found)
+    assert "Explorer" not in found
+
+
 def test_the_time_of_the_import_is_reported(record_property):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "import rlrp_nb"], capture_output=True, text=True, check=True

@@ -21,6 +21,7 @@ from torch import nn
 
 import rlrp_nb as rn
 from rlrp_nb.errors import InputError, MissingPackageError, UnsupportedNetworkError
+from rlrp_nb.evaluation import comparing
 from rlrp_nb.evaluation.attribute import engine_attribute
 from rlrp_nb.evaluation.comparing import compare
 from rlrp_nb.evaluation.complexity import gini
@@ -353,6 +354,17 @@ def test_metrics_of_the_engine_are_left_out_for_others():
     assert np.isnan(found["random", "amplification"]).all()
     assert found.failures == ()
     assert "| Random | - |" in found.to_markdown()
+
+
+def test_the_unit_of_the_cost_is_timed_when_all_that_is_done_once_is_done(monkeypatch):
+    asked, own = [], comparing._ask
+    monkeypatch.setattr(
+        comparing, "_ask", lambda a, n, inputs, *rest: (asked.append(len(inputs)), own(a, n, inputs, *rest))[1]
+    )
+    run(methods=("gradient-x-input",), metrics=("cost",), batch=2)
+    # before each batch the unit, of all of it; the first time once before it is timed
+    unit = 1 + comparing._UNITS
+    assert asked[:unit] == [2] * unit
 
 
 def test_the_cost_is_a_multiple_of_gradient_x_input():

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from rlrp_nb.engine.explainer import explain
+from rlrp_nb.errors import InputError
 from rlrp_nb.plots.caption import headline, isolated, method_title, number, output, percent
 
 
@@ -95,3 +96,12 @@ def test_headline_of_a_seed_that_is_no_class(classifier, photo):
 def test_methods_are_called_by_their_titles():
     assert method_title("rlrp") == "R-LRP"
     assert method_title("my own") == "my own"
+
+
+def test_what_is_no_explanation_or_not_there_is_refused(explanation):
+    for wrong in (None, [explanation, explanation], "tabby"):
+        with pytest.raises(InputError, match=rf"an explanation is a {type(wrong).__name__}: accepted is one"):
+            headline(wrong)
+    for position in ({"target": 7}, {"sample": 7}):
+        with pytest.raises(InputError, match=r"7 is not there"):
+            headline(explanation, **position)

@@ -80,6 +80,11 @@ def test_impossible_options_are_refused(explanation):
         figure(explanation, theme="jet")
 
 
+def test_what_is_no_explanation_is_refused(explanation):
+    with pytest.raises(InputError, match="an explanation is a list: accepted is one"):
+        figure([explanation, explanation])
+
+
 def test_more_targets_than_a_menu_can_hold_are_refused():
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 101)).eval()
     explanation = rn.explain(network, torch.ones(1, 1, 2, 2), range(101))
