@@ -260,10 +260,12 @@ def heatmap_of(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     InputError
         The row says that its picture could not be explained.
     """
-    if row["heatmap"] is None:
+    if not isinstance(row["heatmap"], bytes):  # None, or what pandas makes of it
         raise InputError(f"{row['path']!r} has no heatmap: {row['error']}")
     shares = np.frombuffer(row["heatmap"], dtype=_HEATMAP).astype(np.float64)
-    heatmap: np.ndarray[Any, np.dtype[np.float64]] = shares.reshape(row["height"], row["width"]) * row["scale"]
+    heatmap: np.ndarray[Any, np.dtype[np.float64]] = (
+        shares.reshape(int(row["height"]), int(row["width"])) * row["scale"]
+    )
     return heatmap
 
 

@@ -184,8 +184,19 @@ class Preprocess:
         -------
         torch.Tensor
             Shape (C, H, W), float32, on the CPU.
+
+        Raises
+        ------
+        InputError
+            The picture is of another size.
         """
-        pixels = np.array(view.convert("L") if self.grey else view)  # a copy: torch wants memory that it may write to
+        if view.size != self._size[::-1]:
+            raise InputError(
+                f"the picture is {view.width} x {view.height} pixels, and the network sees {self._size[1]} x "
+                f"{self._size[0]}: call the Preprocess itself, which makes it fit, or take its view(picture)."
+            )
+        # a copy: torch wants memory that it may write to
+        pixels = np.array(view.convert("L" if self.grey else "RGB"))
         tensor = torch.from_numpy(pixels.reshape(*self._size, -1)).permute(2, 0, 1).float() / 255
         mean, std = (
             torch.tensor(each, dtype=torch.float32, device="cpu")[:, None, None] for each in (self._mean, self._std)

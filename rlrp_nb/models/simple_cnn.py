@@ -7,18 +7,17 @@ accuracy on the 1,000 digits that it has not seen, and writes the checkpoint tha
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from rlrp_nb.data.digits import split_digits
+from rlrp_nb.errors import InputError
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.training import fit, jitter, measure_accuracy
-
-if TYPE_CHECKING:
-    import numpy as np
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "simple_cnn.safetensors"
 CATEGORIES = tuple("0123456789")
@@ -100,7 +99,16 @@ def train(*, epochs: int = 40, seed: int = 0) -> tuple[SimpleCNN, float]:
 
 
 def to_input(images: "np.ndarray[Any, np.dtype[np.uint8]]") -> torch.Tensor:
-    """Turn digits (N, 28, 28), uint8, into the network's input (N, 1, 28, 28), float in [0, 1]."""
+    """Turn digits (N, 28, 28), uint8, into the network's input (N, 1, 28, 28), float in [0, 1].
+
+    Raises
+    ------
+    InputError
+        They are something else.
+    """
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (28, 28):
+        given = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise InputError(f"images are {given}; accepted are digits (N, 28, 28) of type uint8, 0 to 255.")
     return torch.from_numpy(images[:, None]).float() / 255
 
 

@@ -159,3 +159,13 @@ def test_numbers_of_numpy_do_not_overflow():
     for kind in (np.uint8, np.int16, np.uint16):
         found = Preprocess(size=kind(100), resize=kind(250 if kind is np.uint8 else 256)).view(picture)
         assert found == Preprocess(size=100, resize=250 if kind is np.uint8 else 256).view(picture)
+
+
+def test_a_picture_of_another_size_or_kind_is_not_taken_for_the_view():
+    preprocess = Preprocess(size=(8, 6))
+    for size in ((8, 6), (12, 16), (3, 16)):
+        with pytest.raises(InputError, match=rf"{size[0]} x {size[1]} pixels, and the network sees 6 x 8: call the"):
+            preprocess.normalise(Image.new("RGB", size))
+    grey = Image.fromarray(np.arange(48, dtype=np.uint8).reshape(8, 6))
+    for kind in ("L", "P", "RGB"):
+        assert torch.equal(preprocess.normalise(grey.convert(kind)), preprocess.normalise(grey.convert("RGB")))

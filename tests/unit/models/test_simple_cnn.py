@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rlrp_nb.data.digits import load_digits, split_digits
+from rlrp_nb.errors import InputError
 from rlrp_nb.models import simple_cnn
 from rlrp_nb.models.zoo import load_model
 from rlrp_nb.training import measure_accuracy
@@ -64,3 +65,11 @@ def test_the_command_is_asked_about_or_mistyped_without_training(argument, statu
     assert left.value.code == status
     printed = capsys.readouterr()
     assert "python -m rlrp_nb.models.simple_cnn" in (printed.err if status else printed.out)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.zeros((2, 28, 28)), np.zeros((28, 28), np.uint8), np.zeros((2, 1, 28, 28), np.uint8), [1]]
+)
+def test_what_are_no_digits_is_refused(wrong):
+    with pytest.raises(InputError, match=r"accepted are digits \(N, 28, 28\) of type uint8"):
+        simple_cnn.to_input(wrong)
