@@ -263,9 +263,8 @@ def heatmap_of(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
     if not isinstance(row["heatmap"], bytes):  # None, or what pandas makes of it
         raise InputError(f"{row['path']!r} has no heatmap: {row['error']}")
     shares = np.frombuffer(row["heatmap"], dtype=_HEATMAP).astype(np.float64)
-    heatmap: np.ndarray[Any, np.dtype[np.float64]] = (
-        shares.reshape(int(row["height"]), int(row["width"])) * row["scale"]
-    )
+    height, width = int(row["height"]), int(row["width"])  # floats, where a table has rows without
+    heatmap: np.ndarray[Any, np.dtype[np.float64]] = shares.reshape(height, width) * row["scale"]
     return heatmap
 
 

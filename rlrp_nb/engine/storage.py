@@ -33,6 +33,8 @@ _KEY = "rlrp_nb"
 _CHECKSUM = "crc32"
 _FORMAT = 1
 _BRIEF = 300
+_UNFIT = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError)
+"""What parts of an explanation that do not fit each other make its reader raise."""
 _LONGEST = 10_000
 """Characters of a name of a network, method or layer, which a page repeats for each target and layer."""
 _FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
@@ -72,9 +74,16 @@ def save(explanation: Explanation, path: str | PathLike[str]) -> Path:
     }
     _check_names(explanation)
     whole = {name: tensor.detach().to("cpu").contiguous().clone() for name, tensor in tensors.items()}
-    temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
     try:
         text = json.dumps(header)
+        _restore(json.loads(text), whole)
+    except _UNFIT as error:
+        raise InputError(
+            f"the explanation cannot be saved, since it could not be read again ({type(error).__name__}: "
+            f"{_brief(error)}): what was changed in it since it was made has to fit the rest."
+        ) from error
+    temporary = path.with_name(f".{uuid4().hex}.part")  # a name of its own: with the file's it could be too long
+    try:
         temporary.touch(exist_ok=False)
         keep_mode(path, temporary)
         mode = stat.S_IMODE(temporary.stat().st_mode)
@@ -183,7 +192,7 @@ def load(path: str | PathLike[str]) -> Explanation:
         ) from error
     try:
         return _restore(header, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, ArithmeticError) as error:
+    except _UNFIT as error:
         raise FileFormatError(
             f"{printable(path)} is not a complete explanation ({type(error).__name__}: {_brief(error)}). "
             "Explain again and save anew."

@@ -122,7 +122,7 @@ class Comparison:
             raise InputError(f"values are taken by method and metric, as comparison['rlrp', 'auc'], not by {names!r}.")
         method, metric = names
         found: Floats = self.values[self._method(method), self._metric(metric)]
-        return found
+        return found.copy()  # to sort or to scale
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -131,9 +131,10 @@ class Comparison:
 
     @property
     def reference(self) -> str:
-        """Name of the method that others are compared with: the one asked for, or else the first."""
+        """Name of the method that others are compared with: the one asked for, whatever it is called, or the first."""
         asked = self.statistics.reference
-        return asked if asked in self.methods else self.methods[0]
+        others = [each.name for each in self.contenders if each.method is not None and each.method.name == asked]
+        return next((name for name in (asked, *others) if name in self.methods), self.methods[0])
 
     def interval(self, method: str, metric: str) -> Interval:
         """Return the mean of a method over the images, with its interval.

@@ -303,7 +303,13 @@ def _heatmap(explanation: "Explanation", target: int, sample: int) -> Floats:
 def _photo(explanation: "Explanation", sample: int) -> Pixels | None:
     if explanation.images is None:
         return None
-    return np.asarray(explanation.images[sample].cpu().numpy(), np.uint8)
+    photo = np.asarray(explanation.images[sample].cpu().numpy())
+    if photo.dtype != np.uint8 or photo.shape != (*explanation.heatmap(0, sample).shape, 3):
+        raise InputError(
+            f"the explanation's images are {photo.dtype} of shape {photo.shape}: accepted is uint8, (H, W, 3), of the "
+            "heatmap's height and width."
+        )
+    return photo
 
 
 def _check_alike(first: "Explanation", other: "Explanation", target: int, sample: int) -> None:

@@ -1,6 +1,7 @@
 """Rows of a table: equal to direct explanations, errors in their own rows, the heatmap's storage to the last bit."""
 
 import copy
+import math
 import pickle
 import subprocess
 import sys
@@ -90,6 +91,10 @@ def test_the_heatmap_is_stored_as_promised():
     read_back = heatmap_of(row)
     assert read_back.dtype == np.float64
     np.testing.assert_array_equal(read_back, 8 * heatmap)
+    # as pandas reads it beside a picture that was broken
+    np.testing.assert_array_equal(heatmap_of({**row, "height": 2.0, "width": 3.0}), 8 * heatmap)
+    with pytest.raises(InputError, match="'x' has no heatmap: broken"):
+        heatmap_of({**row, "heatmap": math.nan, "error": "broken"})
 
 
 def test_relevance_that_is_zero_everywhere_has_a_scale_of_one(tmp_path):

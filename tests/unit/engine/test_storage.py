@@ -4,6 +4,7 @@ import os
 import stat
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -237,8 +238,9 @@ def test_one_bit_that_has_turned_is_found(explanation, tmp_path):
 
 
 def test_images_of_another_size_than_the_relevance_are_refused(explanation, tmp_path):
-    explanation.images = torch.zeros(2, 8, 9, 3, dtype=torch.uint8)
     path = explanation.save(tmp_path / "x.safetensors")
+    held = {**load_file(path), "images": torch.zeros(2, 8, 9, 3, dtype=torch.uint8)}
+    save_file(held, path, metadata={"rlrp_nb": json.dumps(header_of(path))})
     with pytest.raises(rn.FileFormatError, match="images do not fit the relevance"):
         rn.Explanation.load(path)
 
@@ -292,8 +294,8 @@ def test_seeds_come_back_and_have_to_fit(residual, images, tmp_path):
     assert torch.equal(made.seeds, seeds)
     made.save(path)
     assert torch.equal(rn.Explanation.load(path).seeds, seeds)
-    made.seeds = seeds[:, :2].contiguous()
-    made.save(path)
+    held = {**load_file(path), "seeds": seeds[:, :2].contiguous()}
+    save_file(held, path, metadata={"rlrp_nb": json.dumps(header_of(path))})
     with pytest.raises(rn.FileFormatError, match="seeds do not fit"):
         rn.Explanation.load(path)
 
@@ -319,3 +321,23 @@ def test_a_file_that_is_replaced_keeps_who_may_read_it(explanation, tmp_path):
         explanation.save(path)
         assert stat.S_IMODE(path.stat().st_mode) == mode
     assert torch.equal(rn.Explanation.load(path).relevance, explanation.relevance)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"categories": ("a",) * 7},
+        {"categories": np.array(["a"] * 6)},
+        {"images": torch.rand(2, 8, 8, 3)},
+        {"images": torch.zeros(2, 9, 9, 3, dtype=torch.uint8)},
+        {"relevance": torch.zeros(2, 1, 3, 8, 8, dtype=torch.int64)},
+        {"versions": {"torch": 2}},
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written(residual, images, tmp_path, changed):
+    explanation = replace(rn.explain(residual, images, 1), **changed)
+    with pytest.raises(
+        rn.InputError, match=r"cannot be saved, since it could not be read again \(.*has to fit the rest"
+    ):
+        explanation.save(tmp_path / "x.safetensors")
+    assert not [*tmp_path.iterdir()]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.errors import FileFormatError, InputError
 from rlrp_nb.evaluation.bootstrap import Interval, bootstrap
 from rlrp_nb.evaluation.comparison import Comparison, Row, Statistics
@@ -145,6 +146,21 @@ def test_the_reference_is_the_first_where_it_takes_no_part():
     assert rows[1].difference == found.difference("b", "m", "a").mean
 
 
+def test_the_reference_is_found_under_a_name_of_ones_own():
+    found = comparison(DRAWN[:, None], [metric("m")], reference="rlrp")
+    own = dataclasses.replace(found.contenders[2], method=METHODS["rlrp"])
+    assert found.reference == "a"
+    assert dataclasses.replace(found, contenders=(*found.contenders[:2], own)).reference == "c"
+
+
+def test_values_that_are_taken_out_are_ones_own():
+    found = comparison(DRAWN[:, None], [metric("m")])
+    before = found.table()
+    found["a", "m"].sort()
+    np.testing.assert_array_equal(found["a", "m"], DRAWN[0])
+    assert repr(found.table()) == repr(before)
+
+
 def test_what_is_timed_is_a_median_without_interval_or_rank():
     values = [[[1.0, 2.0, 9.0, NAN]], [[3.0, 4.0, 5.0, 6.0]]]
     rows = comparison(values, [metric("m", "lower", timed=True)], "ab").table()
@@ -164,7 +180,7 @@ def full():
         *(Failure("c", None, k, "refused.") for k in range(39)),
     ]  # fmt: skip
     found = comparison(values, metrics, failures=failures)
-    engine = Contender("a", "A", "what a does", found.contenders[0].attribute, method=object())
+    engine = Contender("a", "A", "what a does", found.contenders[0].attribute, method=METHODS["lrp-0"])
     return Comparison((engine, *found.contenders[1:]), *[getattr(found, part) for part in (
         "metrics", "values", "failures", "statistics", "setting", "notes"
     )])  # fmt: skip

@@ -405,3 +405,9 @@ def test_an_endless_name_is_cut_after_few_measurements(monkeypatch):
     cut = _fitting("a" * 10**6, 500, 20)
     assert font.getlength(cut) <= 500 < font.getlength(f"{cut[:-1]}a…")
     assert sum(measured) < 10_000
+
+
+@pytest.mark.parametrize("images", [torch.rand(1, 4, 5, 3), torch.zeros(1, 9, 9, 3, dtype=torch.uint8)])
+def test_images_that_are_no_photographs_of_the_heatmap_are_refused(explanation, images):
+    with pytest.raises(InputError, match=r"images are .* accepted is uint8, \(H, W, 3\), of the heatmap's"):
+        picture(replace(explanation, images=images))
