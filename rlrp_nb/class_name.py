@@ -35,7 +35,7 @@ def shown_name(categories: Sequence[str] | None, index: int) -> str:
     str
         Its name, or ``class 7`` where it has none or nothing of it would be seen.
     """
-    name = whole_signs(categories[index]) if categories and index < len(categories) else ""
+    name = whole_signs(categories[index]) if categories is not None and index < len(categories) else ""
     seen = any(unicodedata.category(sign) not in _UNSEEN for sign in name)
     return name if seen else f"class {index}"
 

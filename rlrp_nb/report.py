@@ -23,8 +23,8 @@ class LedgerSummary(NamedTuple):
 
     Attributes
     ----------
-    layers
-        How many layers it has.
+    layers, balanced
+        How many layers it has, and how many of them have a residual.
     worst_residual, worst_layer
         The largest residual, and the layer where it is; None where no layer has one.
     bias_share, most_biased_layer, most_biased_share
@@ -33,6 +33,7 @@ class LedgerSummary(NamedTuple):
     """
 
     layers: int
+    balanced: int
     worst_residual: float | None
     worst_layer: str | None
     bias_share: float | None
@@ -57,7 +58,7 @@ def summarize(ledger: "Ledger") -> LedgerSummary:
     shares = [(abs(row.bias) / (abs(row.bias) + abs(row.relevance_in)), row.layer) for row in ledger if row.bias]
     worst, biased = max(residuals, default=(None, None)), max(shares, default=(None, None))
     middle = median(share for share, _ in shares) if shares else None
-    return LedgerSummary(len(ledger), worst[0], worst[1], middle, biased[1], biased[0])
+    return LedgerSummary(len(ledger), len(residuals), worst[0], worst[1], middle, biased[1], biased[0])
 
 
 def class_bars(explanation: "Explanation", sample: int = 0) -> str:
@@ -107,7 +108,7 @@ def ledger_in_words(explanation: "Explanation", target: int = 0, sample: int = 0
     lines = [f"{printable(headline(explanation, target, sample))}: explained by {method_title(explanation.method)}"]
     if summary.worst_residual is not None:
         worst = f"{summary.worst_residual:.1e} or better (worst: {printable(str(summary.worst_layer))})"
-        lines.append(f"  the books of {summary.layers} layers balance to {worst}")
+        lines.append(f"  the books of {summary.balanced} layers balance to {worst}")
     if summary.bias_share is not None and summary.most_biased_share is not None:
         most = f"{percent(summary.most_biased_share)} in {printable(str(summary.most_biased_layer))}"
         lines.append(f"  biases absorb {percent(summary.bias_share)} at the median layer (most: {most})")

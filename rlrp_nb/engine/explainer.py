@@ -132,7 +132,7 @@ def explain(
             ),
             images=images,
             categories=categories,
-            versions=_versions(),
+            versions=dict(_versions()),
             accounts=relevance.accounts if layers is not None else None,
             replay=replay,
             # what a classifier's pictures are prepared as has its channels first

@@ -95,7 +95,7 @@ def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, l
         if step.index not in reached:
             continue
         # the gradient flows into gates too, where any op may stand; autograd knows no derivative of this one
-        gate = step.index not in signals and step.op != "aten.copy"
+        gate = step.index not in signals and step.op != "aten.copy" and not _is_map(step)
         treatments[step.index] = Differentiate() if gate else _treatment(step, method, first=step.index in first)
         receivers[step.index] = step.sources if gradient else step.signals
     if not ledger:
@@ -108,6 +108,11 @@ def _plan(graph: Graph, method: Method, wanted: dict[int, tuple[str, ...]], *, l
             keep.add(index)
     frees = frees_of(graph, keep)
     return Plan(treatments, receivers, frozenset(keep), frees, overwrites_of(graph, frees), wanted, ledger)
+
+
+def _is_map(step: Step) -> bool:
+    """Tell a map with weights, whose bias has its share of what it hands on, also in a gate."""
+    return isinstance(step.rule, Weighted) and step.rule.problem(step) is None
 
 
 def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa: PLR0911 - one return per case

@@ -106,7 +106,7 @@ def _check_names(explanation: Explanation) -> None:
     layers = [name for layer in explanation.layers for name in explanation.layers.names_of(layer)]
     ledger = [name for account in explanation.accounts or () for name in (account.layer, account.op)]
     for longest, names in (
-        (LONGEST, explanation.categories or ()),
+        (LONGEST, () if explanation.categories is None else explanation.categories),
         (_LONGEST, (explanation.network, explanation.method, *layers, *ledger)),
     ):
         name = max(names, key=len, default="")

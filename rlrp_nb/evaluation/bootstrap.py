@@ -127,7 +127,13 @@ def flips_agree(differences: ArrayLike, *, resamples: int = 2000, confidence: fl
     -------
     bool
         Whether no more than ``1 - confidence`` of the ways have so large a mean.
+
+    Raises
+    ------
+    InputError
+        `resamples` or `confidence` is out of its range.
     """
+    resamples = check_resampling(resamples, confidence)
     given = np.asarray(differences, np.float64)
     values = given[~np.isnan(given)]
     count = len(values)

@@ -266,16 +266,18 @@ class _Run:
     def _explain_singly(
         self, contender: Contender, inputs: Tensor, targets: Tensor, start: int
     ) -> tuple[Tensor, dict[int, str]]:
-        heatmaps, reasons = torch.zeros_like(inputs[:, 0]), {}
+        found: dict[int, Tensor] = {}
+        reasons: dict[int, str] = {}
         for k in range(len(inputs)):
             one = slice(k, k + 1)
             try:
-                heatmaps[one] = _ask(
+                (found[k],) = _ask(
                     contender.attribute, self.cases.network, inputs[one], targets[one], self.settings.seed + start
                 )
             except Exception as error:  # noqa: BLE001 - likewise
                 reasons[k] = _reason(error)
-        return heatmaps, reasons
+        blank = torch.zeros_like(next(iter(found.values()), inputs[0, 0]))  # of the dtype that the method gives
+        return torch.stack([found.get(k, blank) for k in range(len(inputs))]), reasons
 
     def _gradient(self, inputs: Tensor, targets: Tensor, start: int) -> float:
         """Return the seconds that gradient x input takes for this batch."""

@@ -216,7 +216,7 @@ def _check(explanations: "Sequence[Explanation]", most: int = _MOST_BYTES) -> No
         raise InputError(
             f"The explanations are of {len(networks)} networks ({', '.join(networks)}); write one page each."
         )
-    if len({explanation.categories for explanation in explanations}) > 1:
+    if len({tuple(explanation.categories or ()) for explanation in explanations}) > 1:
         raise InputError(
             f"The explanations of {networks[0]!r} call its classes by different names; write one page each."
         )

@@ -20,11 +20,11 @@ def row(layer, relevance_in, bias, residual):
 
 def test_a_ledger_in_brief():
     ledger = Ledger([row("a", 3.0, 1.0, 1e-7), row("b", -1.0, 1.0, math.nan), row("c", 1.0, 0.0, 3e-7)])
-    assert summarize(ledger) == (3, 3e-7, "c", 0.375, "b", 0.5)
+    assert summarize(ledger) == (3, 2, 3e-7, "c", 0.375, "b", 0.5)
 
 
 def test_a_ledger_without_biases_or_residuals():
-    assert summarize(Ledger([row("a", 0.0, 0.0, math.nan)])) == (1, None, None, None, None, None)
+    assert summarize(Ledger([row("a", 0.0, 0.0, math.nan)])) == (1, 0, None, None, None, None, None)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,8 @@ def test_the_most_probable_classes_are_bars(explanation):
 def test_the_ledger_in_words(explanation):
     words = ledger_in_words(explanation, 1)
     assert words.startswith("class 2 \N{MINUS SIGN} class 3, ")
-    assert f"the books of {len(explanation.ledger())} layers balance to" in words
+    balanced = [row for row in explanation.ledger() if math.isfinite(row.residual)]
+    assert f"the books of {len(balanced)} layers balance to" in words
     assert "biases absorb" in words
 
 

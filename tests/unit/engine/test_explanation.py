@@ -63,6 +63,11 @@ def test_what_was_asked_is_kept_whatever_its_owner_does(residual, images, make):
     assert by_seed.ledger(0, 0) == rows
 
 
+def test_a_note_among_the_versions_is_of_one_explanation_alone(residual, images):
+    rn.explain(residual, images, 1).versions["mine"] = "1.2"
+    assert "mine" not in rn.explain(residual, images, 1).versions
+
+
 def test_labels_of_namesakes_have_their_numbers(explanation):
     explanation.categories = ("crane", "crane", "cup", "cat", "bus")
     assert [explanation.label(k) for k in range(3)] == ["crane (0)", "crane (1) − cup", "bus"]  # noqa: RUF001

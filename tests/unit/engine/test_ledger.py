@@ -1,5 +1,7 @@
 import pytest
+import torch
 
+import rlrp_nb as rn
 from rlrp_nb.engine.ledger import Ledger, LedgerRow
 
 ROWS = [
@@ -48,3 +50,19 @@ def test_no_name_in_the_table_tells_the_terminal_what_to_do():
     assert lines[-1].split()[:2] == [r"a\x1b[2J\n\u202e", r"lin\x07ear"]
     assert all(line.isprintable() for line in lines)
     assert len({len(line.rstrip()) for line in lines[2:4]}) == 1  # columns are aligned
+
+
+def test_the_gradient_enters_the_biases_of_a_gate_too(written, images):
+    def squeeze_and_excite(n, x):
+        z = n.conv(x)
+        n.gate = n.conv(x.mean((2, 3), keepdim=True))
+        return n.classify(z * torch.sigmoid(n.gate))
+
+    network = written(squeeze_and_excite).double()
+    rows = rn.explain(network, images[:1].double(), 2, "gradient-x-input", layers="all").ledger()
+    (of_gate,) = (row for row in rows if row.layer == "conv:2")
+    logit = network(images[:1].double())[0, 2]
+    (s,) = torch.autograd.grad(logit, [network.gate])
+    assert of_gate.bias == pytest.approx(float((network.conv.bias[:, None, None] * s).sum().detach()), rel=1e-9)
+    assert of_gate.relevance_out == pytest.approx(float((network.gate * s).sum().detach()), rel=1e-9)
+    assert abs(of_gate.residual) < 1e-12

@@ -156,3 +156,5 @@ def test_flips_leave_out_what_is_missing():
     assert flips_agree([1.0] * 6 + [math.nan] * 9)
     assert flips_agree(np.arange(1, 29))
     assert not flips_agree(np.arange(1, 7), confidence=0.99)
+    with pytest.raises(InputError, match="confidence=95 has to lie between 0 and 1"):
+        flips_agree(np.arange(1, 7), confidence=95)

@@ -356,6 +356,23 @@ def test_metrics_of_the_engine_are_left_out_for_others():
     assert "| Random | - |" in found.to_markdown()
 
 
+def test_an_image_that_fails_costs_the_others_no_digits():
+    network, inputs = small().bfloat16(), INPUTS.bfloat16()
+    targets = torch.zeros(len(inputs), dtype=torch.int64)
+    heatmaps = engine_attribute("rlrp")(network, inputs, targets)
+    assert heatmaps.dtype == torch.float32
+
+    def failing(network, inputs, targets):
+        if bool((inputs == first).flatten(1).all(1).any()):
+            raise ValueError
+        return engine_attribute("rlrp")(network, inputs, targets)
+
+    first = inputs[0]
+    found = compare(network, inputs, targets=targets, methods={"mine": failing}, metrics="gini", progress=False)
+    np.testing.assert_allclose(found["mine", "gini"][1:], gini(heatmaps)[1:], rtol=1e-5)
+    assert np.isnan(found["mine", "gini"][0])
+
+
 def test_the_unit_of_the_cost_is_timed_when_all_that_is_done_once_is_done(monkeypatch):
     asked, own = [], comparing._ask
     monkeypatch.setattr(

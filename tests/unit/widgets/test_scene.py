@@ -246,6 +246,11 @@ def test_classes_without_a_name_are_called_by_their_numbers(explanation):
     assert image["results"][0]["targets"][str(index)]["pieces"][-1]["labels"][0].startswith("class ")
 
 
+def test_names_may_be_a_list(explanation):
+    names = [f"name {k}" for k in range(1000)]
+    assert build_scene([replace(explanation, categories=names)])["title"].startswith("Why name ")
+
+
 def test_half_a_sign_in_a_name_can_be_sent(explanation):
     half = replace(explanation, categories=("cat \ud83d",) * 1000, network="M\udce4use")
     scene = build_scene([half], title="\udce4")
