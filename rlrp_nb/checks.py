@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from rlrp_nb.errors import InputError
@@ -41,6 +41,11 @@ def check_whole(least: int, most: int | None = None, **given: object) -> tuple[i
 def is_whole(value: object) -> TypeGuard[Integral]:
     """Tell an integer, Python's or NumPy's, from anything else; True and False are none."""
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Tell a real number, Python's or NumPy's, from anything else; True and False are none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_choice(choices: Sequence[str], **given: object) -> None:

@@ -57,6 +57,8 @@ _UNREAD = b"MM\x00\x2b"
 _PLAIN_NUMBERS = b"P1", b"P2", b"P3"
 """What pictures begin with whose pixels are written as text."""
 _MOST_COMMENTS = 1000
+_LONGEST = 10_000
+"""Characters of a path; systems take about 4,000."""
 _FLOAT_SLACK = 1e-6  # rounding of a value that was meant to be 0 or 1
 
 
@@ -142,6 +144,11 @@ def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
 def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:
     if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
         raise InputError(f"{source!r} is a web address, and nothing is fetched: save the picture and give its path.")
+    if len(str(source)) > _LONGEST:
+        raise InputError(
+            f"{str(source)[:30] + '...'!r} has {len(str(source)):,} characters, and is no path: give the path of a "
+            "picture file. What holds a picture as text has to be decoded first."
+        )
     if not str(source):
         raise InputError("the path of the picture is empty: give the path of a picture file.")
     path = expanded(Path(source))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from rlrp_nb.checks import is_real
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -241,5 +242,5 @@ def _total(parts: list[tuple[Tensor, Tensor | None]]) -> Passed:
 
 def _positive(name: str, value: float) -> None:
     largest = torch.finfo(torch.float64).max  # of a whole number of more digits no float can be made
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= largest:
+    if not is_real(value) or not 0 < value <= largest:
         raise InputError(f"{name} is {value!r}; accepted is a finite number above 0 (for 0 use the method 'lrp-0').")

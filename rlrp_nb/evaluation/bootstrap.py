@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rlrp_nb.checks import LARGEST_SEED, check_whole
+from rlrp_nb.checks import LARGEST_SEED, check_whole, is_real
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def check_resampling(resamples: int, confidence: float) -> int:
         `resamples` is no positive integer, or `confidence` is not between 0 and 1.
     """
     (resamples,) = check_whole(1, resamples=resamples)
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+    if not is_real(confidence) or not 0 < confidence < 1:
         raise InputError(f"confidence={confidence!r} has to lie between 0 and 1, such as 0.95.")
     return resamples
 

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole
+from rlrp_nb.checks import check_choice, check_heatmaps, check_tensors, check_whole, is_real
 from rlrp_nb.engine.explainer import undisturbed
 from rlrp_nb.engine.heap import keep_heap
 from rlrp_nb.errors import InputError
@@ -217,7 +217,7 @@ def road(
     check_choice(get_args(Score), score=score)
     check_choice(get_args(Order), order=order)
     shares = tuple(shares) if isinstance(shares, Iterable) else ()
-    if not shares or not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
+    if not shares or not all(is_real(share) and 0 <= share <= 1 for share in shares):
         raise InputError(f"shares={shares} have to be numbers from 0 to 1, and at least one.")
     ranks = patch_ranks(heatmaps.to(inputs.device), 1)
     count = inputs.shape[2] * inputs.shape[3]

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.checks import LARGEST_SEED, check_images, check_tensors, check_whole
+from rlrp_nb.checks import LARGEST_SEED, check_images, check_tensors, check_whole, is_real
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def filled(
         accurate = inputs if inputs.dtype == torch.float64 else inputs.float()
         return accurate.mean((2, 3), keepdim=True).to(inputs.dtype).expand_as(inputs)
     if fill == "black":
-        if not isinstance(black, Tensor | int | float):
+        if not isinstance(black, Tensor) and not is_real(black):
             raise InputError(f"black is a {type(black).__name__}; accepted is a number or a tensor.")
         return broadcast(torch.as_tensor(black, device=inputs.device), inputs)
     if hidden is None:
@@ -185,7 +185,7 @@ def impute(inputs: Tensor, hidden: Tensor, *, noise: float = 0.01, seed: int = 0
             f"hidden is {hidden.dtype} of shape {tuple(hidden.shape)}: for these inputs it has to be torch.bool of "
             f"shape {(len(inputs), *inputs.shape[2:])}."
         )
-    if isinstance(noise, bool) or not isinstance(noise, int | float) or not 0 <= noise < float("inf"):
+    if not is_real(noise) or not 0 <= noise < float("inf"):
         raise InputError(f"noise={noise!r} has to be a standard deviation: a number from 0 on.")
     inputs, hidden = inputs.detach(), hidden.to(inputs.device)[:, None]
     # What is added to all pixels is added to the solution: without the mean, less is left to solve and to round.

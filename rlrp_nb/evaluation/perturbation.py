@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from rlrp_nb.checks import LARGEST_SEED, check_images, check_whole, is_whole
+from rlrp_nb.checks import LARGEST_SEED, check_images, check_whole, is_real, is_whole
 from rlrp_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -257,7 +257,7 @@ def uniform(inputs: Tensor, *, radius: float = 0.02, samples: int = 10, seed: in
 
 
 def _number(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not -float("inf") < value < float("inf"):
+    if not is_real(value) or not -float("inf") < value < float("inf"):
         raise InputError(f"{name} is {value!r}; accepted is a finite number.")
 
 

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rlrp_nb.checks import is_real
 from rlrp_nb.errors import InputError
 
 Theme: TypeAlias = Literal["light", "dark"]
@@ -126,7 +127,7 @@ def symmetric_limit(values: ArrayLike, percentile: float = 100.0) -> float:
         If a value is NaN or infinite, there is no value, or the percentile is out of its range.
     """
     magnitude = np.abs(_finite(values))
-    if not isinstance(percentile, int | float) or not 0 < percentile <= 100:  # noqa: PLR2004 - the definition of a percentile
+    if not is_real(percentile) or not 0 < percentile <= 100:  # noqa: PLR2004 - the definition of a percentile
         raise InputError(f"percentile is {percentile!r}; it must be above 0 and at most 100 (100 clips nothing).")
     if magnitude.size == 0:
         raise InputError(f"the heatmap has no values (shape {magnitude.shape}): pass one with at least one pixel.")

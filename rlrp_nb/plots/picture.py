@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from rlrp_nb.checks import is_real
 from rlrp_nb.class_name import shown_name
 from rlrp_nb.engine.agreement import asks_the_same, says_the_same
 from rlrp_nb.errors import InputError
@@ -74,7 +75,7 @@ class _Look(NamedTuple):
 
     def check(self) -> None:
         colormap.table(self.theme)
-        if not isinstance(self.opacity, int | float) or not 0 <= self.opacity <= 1:
+        if not is_real(self.opacity) or not 0 <= self.opacity <= 1:
             raise InputError(f"opacity is {self.opacity!r}: it must be between 0 (only the photograph) and 1.")
 
 
@@ -140,7 +141,7 @@ def picture(
         _place(sheet, panel, (left, top + LINE + 8), theme)
         left += max(panel.width, COLUMN) + GAP
     _colour_bar(sheet, (left, top + LINE + 8, BAR, exact.height), limit, theme)
-    note = _fitting(_scale_note(percentile), sheet.width - 2 * MARGIN, SMALL)
+    note = _fitting(_scale_note([heatmap], percentile), sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
 
@@ -212,7 +213,8 @@ def comparison(
         left += column + GAP
     if photo is not None:
         _legend(draw, (MARGIN, below + height + GAP, column), theme)
-    note = _fitting(f"Each method has its own scale. {_scale_note(percentile)}", sheet.width - 2 * MARGIN, SMALL)
+    words = f"Each method has its own scale. {_scale_note(heatmaps, percentile)}"
+    note = _fitting(words, sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
 
@@ -440,8 +442,9 @@ def _end(limit: float) -> str:
     return f"scale ends at ±{number(limit)[1:]}" if limit else "zero everywhere"
 
 
-def _scale_note(percentile: float) -> str:
-    if percentile == 100:  # noqa: PLR2004 - clips nothing
+def _scale_note(heatmaps: Sequence[Floats], percentile: float) -> str:
+    # of a few lit pixels the percentile is 0, and the scale ends at the largest
+    if all(colormap.symmetric_limit(heatmap, percentile) >= np.abs(heatmap).max() for heatmap in heatmaps):
         return "Colours end at the largest absolute relevance."
     return f"Colours end at the {percentile:g}th percentile of the absolute relevance; what lies beyond is clipped."
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import rlrp_nb as rn
-from rlrp_nb.class_name import shown_name
+from rlrp_nb.class_name import distinct_name
 from rlrp_nb.export import render
+from rlrp_nb.printable import whole_signs
 from rlrp_nb.widgets.scene import build_scene
 from tests.fuzz.profiles import fuzzed
 
@@ -62,6 +63,8 @@ def harmless():
 @fuzzed
 @given(title=names, category=names, network=names, layer=names)
 @example(title="\ud800", category="\ud800", network="\0", layer="__proto__")
+@example(title="", category="</script>", network="</script>", layer="")
+@example(title="", category="", network="\ud800", layer="")
 @example(title="</title><script>", category="</script>", network="<!--<script>", layer="]]>")
 def test_names_stay_in_their_place(title, category, network, layer):
     expected, made = harmless(), explanation()
@@ -75,7 +78,7 @@ def test_names_stay_in_their_place(title, category, network, layer):
     assert elements.found == expected
     assert all(key[:2] != "on" for _, attributes in elements.found for key, _ in attributes)
     carried = json.loads(elements.text["rl-scene"])["scene"]
-    assert carried["network"] == network
-    assert carried["images"][0]["targets"][0]["label"] == shown_name((category,), 0)
+    assert carried["network"] == whole_signs(network)
+    assert carried["images"][0]["targets"][0]["label"] == distinct_name(made.categories, 0)
     assert carried["images"][0]["results"][0]["layers"][1]["name"] == layer
     assert not re.search(r"[<>&\u2028\u2029\0-\x1f]|[^\x00-\x7f]", elements.text["rl-scene"])

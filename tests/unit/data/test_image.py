@@ -117,6 +117,11 @@ def test_a_file_that_is_cut_off_is_refused_whatever_pillow_was_told(tmp_path, mo
     assert ImageFile.LOAD_TRUNCATED_IMAGES
 
 
+def test_a_picture_as_text_is_not_written_into_the_message():
+    with pytest.raises(InputError, match=r"^'data:image/png;base64,A+\.\.\.' has 3,000,022 characters, and is no path"):
+        load_image("data:image/png;base64," + "A" * 3_000_000)
+
+
 def test_palette(tmp_path):
     path = tmp_path / "palette.png"
     corners().quantize(8).save(path)

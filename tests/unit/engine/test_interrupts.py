@@ -10,6 +10,14 @@ from rlrp_nb.engine import tracing
 from rlrp_nb.engine.interrupts import held_back
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Let interrupts raise KeyboardInterrupt, as they do but in a process that tests are handed to."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def handled():
     """What a handler of interrupts was called with, which raises nothing."""

@@ -141,6 +141,10 @@ def test_flips_find_a_sign_in_noise_as_rarely_as_promised(count):
     assert 0.02 <= found / 400 <= 0.08
 
 
+def test_a_confidence_of_numpy_is_a_number():
+    assert bootstrap(VALUES, confidence=np.float32(0.5)) == bootstrap(VALUES, confidence=0.5)
+
+
 def test_flips_in_parts_are_the_same(monkeypatch):
     differences = np.random.default_rng(2).normal(0.45, 1.0, (20, 25))
     whole = [flips_agree(row, resamples=333) for row in differences]

@@ -15,6 +15,7 @@ from rlrp_nb.errors import InputError
 from rlrp_nb.models.classifier import Classifier
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.plots import colormap
+from rlrp_nb.plots import picture as module
 from rlrp_nb.plots.picture import (
     _fitting,
     _Look,
@@ -411,3 +412,21 @@ def test_an_endless_name_is_cut_after_few_measurements(monkeypatch):
 def test_images_that_are_no_photographs_of_the_heatmap_are_refused(explanation, images):
     with pytest.raises(InputError, match=r"images are .* accepted is uint8, \(H, W, 3\), of the heatmap's"):
         picture(replace(explanation, images=images))
+
+
+def test_numbers_of_numpy_are_numbers(explanation):
+    given = picture(explanation, opacity=np.float32(0.5), percentile=np.int64(95))
+    assert given == picture(explanation, opacity=0.5, percentile=95)
+
+
+def test_the_note_says_that_something_is_clipped_only_where_it_is(explanation, monkeypatch):
+    notes = []
+    monkeypatch.setattr(module, "_fitting", lambda text, *_: (notes.append(text), text)[1])
+    lit = torch.zeros_like(explanation.relevance)
+    lit[..., 0, 0] = 1.0
+    picture(explanation, percentile=80)
+    picture(replace(explanation, relevance=lit), percentile=80)
+    assert [note for note in notes if note.startswith("Colours end")] == [
+        "Colours end at the 80th percentile of the absolute relevance; what lies beyond is clipped.",
+        "Colours end at the largest absolute relevance.",
+    ]
