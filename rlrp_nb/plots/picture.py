@@ -141,7 +141,7 @@ def picture(
         _place(sheet, panel, (left, top + LINE + 8), theme)
         left += max(panel.width, COLUMN) + GAP
     _colour_bar(sheet, (left, top + LINE + 8, BAR, exact.height), limit, theme)
-    note = _fitting(_scale_note([heatmap], percentile), sheet.width - 2 * MARGIN, SMALL)
+    note = _fitting(_scale_note([heatmap], [limit], percentile), sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
 
@@ -200,10 +200,11 @@ def comparison(
         draw.text((left, top), "what the network saw", _INK[theme][1], _font(SMALL + 2))
         _place(sheet, _sharp(photo, scale), (left, below), theme)
         left += column + GAP
-    for position, (explanation, heatmap) in enumerate(zip(explanations, heatmaps, strict=True), start=1):
+    limits = [colormap.symmetric_limit(heatmap, percentile) for heatmap in heatmaps]
+    shown = zip(explanations, heatmaps, limits, strict=True)
+    for position, (explanation, heatmap, limit) in enumerate(shown, start=1):
         title = method_title(explanation.method)
         title = title if _is_drawn(title) else f"method {position}"  # whose name is in other letters
-        limit = colormap.symmetric_limit(heatmap, percentile)
         draw.text((left, top), _fitting(title, column, SMALL + 2), _INK[theme][1], _font(SMALL + 2))
         draw.text((left, top + LINE + 2), _fitting(_end(limit), column, SMALL - 1), _INK[theme][2], _font(SMALL - 1))
         if photo is not None:
@@ -213,7 +214,7 @@ def comparison(
         left += column + GAP
     if photo is not None:
         _legend(draw, (MARGIN, below + height + GAP, column), theme)
-    words = f"Each method has its own scale. {_scale_note(heatmaps, percentile)}"
+    words = f"Each method has its own scale. {_scale_note(heatmaps, limits, percentile)}"
     note = _fitting(words, sheet.width - 2 * MARGIN, SMALL)
     draw.text((MARGIN, sheet.height - MARGIN), note, _INK[theme][2], _font(SMALL), anchor="ls")
     return sheet
@@ -442,9 +443,9 @@ def _end(limit: float) -> str:
     return f"scale ends at ±{number(limit)[1:]}" if limit else "zero everywhere"
 
 
-def _scale_note(heatmaps: Sequence[Floats], percentile: float) -> str:
+def _scale_note(heatmaps: Sequence[Floats], limits: Sequence[float], percentile: float) -> str:
     # of a few lit pixels the percentile is 0, and the scale ends at the largest
-    if all(colormap.symmetric_limit(heatmap, percentile) >= np.abs(heatmap).max() for heatmap in heatmaps):
+    if all(limit >= np.abs(heatmap).max() for heatmap, limit in zip(heatmaps, limits, strict=True)):
         return "Colours end at the largest absolute relevance."
     return f"Colours end at the {percentile:g}th percentile of the absolute relevance; what lies beyond is clipped."
 
