@@ -76,7 +76,7 @@ class RLRP:
                 raise InputError(
                     f"target is a list of {len(target)} for {count} samples; accepted is one entry per sample."
                 )
-            target = [t[0] if isinstance(t, tuple) and len(t) == 1 else t for t in target]
+            target = [_bare(t) for t in target]
             if any(isinstance(t, tuple) for t in target):
                 each = [explain(self.network, inputs[i : i + 1], [t], self.method) for i, t in enumerate(target)]
                 _check_no_contrast(each, target)
@@ -100,9 +100,14 @@ def _check_no_contrast(explanations: list[Explanation], target: Any) -> None:  #
         )
 
 
+def _bare(target: Any) -> Any:  # noqa: ANN401 - as in Captum
+    """Return the class of a tuple of one; anything else as it is."""
+    return target[0] if isinstance(target, tuple) and len(target) == 1 else target
+
+
 def _single(target: Any) -> Any:  # noqa: ANN401 - as in Captum
     """Return a target that stands for one class of each sample, or refuse it."""
-    target = target[0] if isinstance(target, tuple) and len(target) == 1 else target
+    target = _bare(target)
     if getattr(target, "ndim", 0) > 0 and not isinstance(target, Tensor):
         target = _numbers(target, "target")
     if isinstance(target, Tensor):

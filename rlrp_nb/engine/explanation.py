@@ -204,8 +204,9 @@ class Explanation:
     def __repr__(self) -> str:
         samples, targets = self.relevance.shape[:2]
         alike = all(bool((asked == asked[:1]).all()) for asked in (self.targets, self.negatives))
-        labels = ", ".join(self.label(k) for k in range(min(targets, 3))) + (", …" if targets > 3 else "")  # noqa: PLR2004
-        labels = labels if alike else "classes of each sample's own"
+        labels = "classes of each sample's own"
+        if alike:
+            labels = ", ".join(self.label(k) for k in range(min(targets, 3))) + (", …" if targets > 3 else "")  # noqa: PLR2004
         names = printable(f"{self.method} of {self.network}: {labels}")  # they can be a stranger's, from a file
         return (
             f"<Explanation by {names}; {samples} sample{'s' * (samples != 1)}, "

@@ -20,7 +20,7 @@ from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.registry import two_of, with_others
 from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
-from rlrp_nb.evaluation.subject import answer, check_evaluating
+from rlrp_nb.evaluation.subject import answer, check_evaluating, logits_of
 
 Attribute: TypeAlias = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """From a network in eval mode, inputs ``(B, C, H, W)`` and int64 targets ``(B,)`` to heatmaps ``(B, H, W)``."""
@@ -89,12 +89,7 @@ def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     if not isinstance(targets, Tensor) or tuple(targets.shape) != (len(inputs),) or targets.dtype != torch.int64:
         given = f"{targets.dtype} {tuple(targets.shape)}" if isinstance(targets, Tensor) else type(targets).__name__
         raise InputError(f"targets is {given}; accepted is an int64 tensor ({len(inputs)},), a class for each input.")
-    logits = answer(network, inputs)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
-        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UnsupportedNetworkError(
-            f"the network returns {returned} for {len(inputs)} inputs; accepted are logits (B, classes)."
-        )
+    logits = logits_of(network, inputs)
     wrong = (~logits.isfinite()).any(1).nonzero().flatten().tolist()
     if wrong:
         raise UnsupportedNetworkError(
@@ -106,7 +101,7 @@ def check_case(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
                 f"target {target} of input {sample} is no class of this network; accepted is 0 to "
                 f"{logits.shape[1] - 1}."
             )
-    return logits.detach()
+    return logits
 
 
 def check_batch(network: nn.Module, inputs: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ from rlrp_nb.checks import is_whole
 from rlrp_nb.engine.snapshot import check_mode, unwrap
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.targets import check_unmasked, tensor_of
-from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
+from rlrp_nb.errors import InputError, RlrpError
 from rlrp_nb.evaluation.attribute import check_alone
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.identity import identity_of_network
-from rlrp_nb.evaluation.subject import answer, check_evaluating
+from rlrp_nb.evaluation.subject import check_evaluating, logits_of
 
 if TYPE_CHECKING:
     from rlrp_nb.models.classifier import Classifier
@@ -148,7 +148,7 @@ def take_in(
     for start in range(0, count, batch):
         inputs = _readable(load, range(start, min(start + batch, count)), seen)
         if inputs:
-            seen.take(inputs, _logits(network, torch.stack(list(inputs.values()))))
+            seen.take(inputs, logits_of(network, torch.stack(list(inputs.values()))).cpu())
     if len(seen.broken) == count:
         raise InputError(f"none of the {count} images can be used. Image 0: {seen.broken[0]}")
     if batch > 1:
@@ -292,16 +292,6 @@ def _is_one_picture(images: object) -> bool:
 def _is_plain(value: object) -> bool:
     """Tell a tensor whose numbers are all there from one on the meta device, a sparse one, and what is no tensor."""
     return isinstance(value, Tensor) and not value.is_meta and value.layout == torch.strided
-
-
-def _logits(network: nn.Module, inputs: Tensor) -> Tensor:
-    logits = answer(network, inputs)
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
-        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UnsupportedNetworkError(
-            f"the network returns {returned} for {len(inputs)} inputs; accepted are logits (B, classes)."
-        )
-    return logits.detach().cpu()
 
 
 def _targets(targets: Any, count: int) -> Tensor | None:  # noqa: ANN401 - as in take_in

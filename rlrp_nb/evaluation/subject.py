@@ -60,6 +60,25 @@ def answer(network: nn.Module, inputs: Tensor) -> Any:  # noqa: ANN401 - a netwo
         return network(inputs.clone())  # it may write into what it is given, by an in-place ReLU at its input
 
 
+def logits_of(network: nn.Module, inputs: Tensor) -> Tensor:
+    """Return what a network says of a copy of some images, ``(B, classes)``, detached.
+
+    Raises
+    ------
+    InputError
+        The network cannot take them.
+    UnsupportedNetworkError
+        It returns something else.
+    """
+    logits = answer(network, inputs)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(inputs):  # noqa: PLR2004 - samples, classes
+        returned = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UnsupportedNetworkError(
+            f"the network returns {returned} for {len(inputs)} inputs; accepted are logits (B, classes)."
+        )
+    return logits.detach()
+
+
 @contextmanager
 def taking(inputs: Tensor, advice: str = _ADVICE) -> Iterator[None]:
     """Say in words that a network cannot take a batch, where it fails.
