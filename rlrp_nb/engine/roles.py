@@ -1,7 +1,8 @@
 """Which inputs of an op are signals and which are gates.
 
 A gate comes out of a sigmoid, hardsigmoid or softmax and scales a signal (squeeze-and-excitation). It is held constant.
-So is any function, number by number, of the very signal that it scales: the two make an activation written by hand.
+One that is written by hand is told where it meets a signal: elsewhere ``relu6(x + 3)`` is an activation. So is any
+function, number by number, of the very signal that it scales: the two make an activation written by hand.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     _Move: TypeAlias = tuple[str, int | None, str, tuple[str, ...]]
 
 _SIX = 6.0
+_CLAMPS = {"aten.relu6": ("", ""), "aten.hardtanh": ("min_val", "max_val"), "aten.clamp": ("min", "max")}
+"""Clamps with the names of their bounds; those of relu6 are given."""
 _ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
 _POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm", "aten.instance_norm"})
 _MOVES = {
@@ -72,7 +75,7 @@ def assign_roles(steps: Sequence[Step], network_input: int, lengths: tuple[str, 
                 and _is_self_gated(step, sources, by_index)
             )
             assigned = replace(step, roles=sources, self_gated=self_gated)
-            gate = _is_gate(assigned, by_index) or all(role == "gate" for role in sources)
+            gate = (step.rule is not None and step.rule.kind == "gate") or all(role == "gate" for role in sources)
             roles[step.index] = "gate" if gate else "signal"
             by_index[step.index] = assigned
         else:
@@ -81,33 +84,59 @@ def assign_roles(steps: Sequence[Step], network_input: int, lengths: tuple[str, 
     return result
 
 
-def _is_gate(step: Step, by_index: _Known) -> bool:
-    """Tell a gate op, or a hardsigmoid written by hand: ``relu6(x + 3)``, with the division by 6 anywhere after it."""
-    if step.rule is not None and step.rule.kind == "gate":
-        return True
-    clamped = step.op in {"aten.relu6", "aten.hardtanh"} and step.arguments.get("max_val", _SIX) == _SIX
-    if not clamped or step.arguments.get("min_val", 0) != 0:
-        return False
-    before = by_index.get(step.sources[0])
-    return before is not None and before.op == "aten.add" and _shift(before) == _SIX / 2
-
-
-def _shift(step: Step) -> float | None:
-    other = step.arguments["other"]
-    return float(other) * step.arguments.get("alpha", 1) if isinstance(other, int | float) else None
-
-
 def _roles(step: Step, roles: tuple[Role, ...], by_index: _Known) -> tuple[Role, ...]:
-    """Return the roles of a step's sources; of two signals that are multiplied one may be a function of the other.
+    """Return the roles of a step's sources; of two signals that are multiplied one may be a gate written by hand.
 
-    If each is one of the other, or both are of the same numbers, as in ``(x + 1) * (x + 2)``, it is not known which one
-    is scaled.
+    It may be a function of the other. If each is one of the other, or both are of the same numbers, as in
+    ``(x + 1) * (x + 2)``, it is not known which one is scaled.
     """
     if step.op != "aten.mul" or roles != ("signal", "signal") or step.sources[0] == step.sources[1]:
         return roles
     ways: list[tuple[Role, Role]] = [("signal", "gate"), ("gate", "signal")]
     found = [way for way in ways if _is_self_gated(step, way, by_index)]
+    if not found:
+        return tuple("gate" if _is_sigmoid_by_hand(i, by_index) else "signal" for i in step.sources)
     return found[0] if len(found) == 1 else roles
+
+
+def _is_sigmoid_by_hand(value: int, by_index: _Known) -> bool:
+    """Tell a sigmoid or hardsigmoid made of other ops, such as ``relu6(x + 3) / 6``, scaled or moved since or not."""
+    step = by_index.get(value)
+    while step is not None and len(step.sources) == 1:
+        before = by_index.get(step.sources[0])
+        if before is not None and (_is_ramp(step, before) or _is_logistic(step, before, by_index)):
+            return True
+        if _move(step, by_index) is None and not _is_affine(step, by_index):
+            return False
+        step = before
+    return False
+
+
+def _is_ramp(step: Step, before: Step) -> bool:
+    """Tell a clamp from 0 to a bound of something plus half of that bound, as in ``clamp(0.2 * x + 0.5, 0, 1)``."""
+    if step.op not in _CLAMPS:
+        return False
+    least, most = _CLAMPS[step.op]
+    low, high = step.arguments.get(least, 0), step.arguments.get(most, _SIX)
+    return low == 0 and isinstance(high, int | float) and _shift(before) == high / 2
+
+
+def _is_logistic(step: Step, before: Step, by_index: _Known) -> bool:
+    """Tell the reciprocal of ``1 + exp(x)``, or ``1 + tanh(x)``, which is twice a sigmoid."""
+    if _shift(step) == 1:
+        return before.op == "aten.tanh"
+    below = step.op == "aten.div" and step.arguments["other"] == Ref(before.index)
+    over = below or step.op == "aten.reciprocal" or step.arguments.get("exponent") == -1
+    inner = by_index.get(before.sources[0])
+    return over and _shift(before) == 1 and inner is not None and inner.op == "aten.exp"
+
+
+def _shift(step: Step) -> float | None:
+    """Return the number that a step adds, or None for any other step."""
+    other = step.arguments.get("other")
+    if step.op != "aten.add" or not isinstance(other, int | float):
+        return None
+    return float(other) * float(step.arguments.get("alpha", 1))
 
 
 def _is_self_gated(step: Step, roles: tuple[Role, ...], by_index: _Known) -> bool:

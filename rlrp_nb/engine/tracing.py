@@ -26,6 +26,7 @@ from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached, check_up_to_date
 from rlrp_nb.engine.structure import named_tensors
 from rlrp_nb.engine.twins import separate, twin_of
+from rlrp_nb.engine.zeros import without_zero_products
 from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgr
     shapes = ({0: Dim("batch")},) if dynamic else None
     with quiet(), torch.no_grad():
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
-        return without_in_place_ops(program)
+        return without_zero_products(without_in_place_ops(program))
 
 
 def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> Any:  # noqa: ANN401 - a network can return anything

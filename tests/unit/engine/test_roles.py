@@ -19,7 +19,6 @@ def roles(network, images):
     [
         torch.sigmoid,
         functional.hardsigmoid,
-        lambda z: functional.relu6(z + 3) / 6,
         lambda z: torch.softmax(z, 1),
         lambda z: 1 + torch.sigmoid(z),
         lambda z: torch.sigmoid(z).expand(-1, -1, 8, 8),
@@ -46,6 +45,79 @@ def test_squeeze_and_excitation_is_a_gate(written, images, gate):
 def test_an_activation_written_by_hand_is_told_from_a_gate(written, images, activation):
     found = roles(written(lambda n, x: n.classify(activation(n.conv(x)))), images)
     assert any(gated for _, gated in found.values())
+
+
+def keras(z):
+    return torch.clamp(0.2 * z + 0.5, 0, 1)
+
+
+GATES_BY_HAND = {
+    "relu6": (lambda z: functional.relu6(z + 3) / 6, functional.hardsigmoid),
+    "clamp and div": (lambda z: (z + 3).clamp(0, 6).div(6.0), functional.hardsigmoid),
+    "in place": (lambda z: z.add(3).clamp_(0.0, 6.0).div_(6), functional.hardsigmoid),
+    "keras": (keras, lambda z: functional.hardsigmoid(1.2 * z)),
+    "keras, hardtanh": (lambda z: functional.hardtanh(z * 0.2 + 0.5, 0, 1), lambda z: functional.hardsigmoid(1.2 * z)),
+    "the rest of one": (lambda z: 1 - keras(z), lambda z: 1 - functional.hardsigmoid(1.2 * z)),
+    "reciprocal": (lambda z: 1 / (1 + torch.exp(-z)), torch.sigmoid),
+    "power": (lambda z: (1 + torch.exp(-z)) ** -1, torch.sigmoid),
+    "a tensor above": (lambda z: torch.tensor(1.0) / (torch.exp(-z) + 1), torch.sigmoid),
+    "tanh": (lambda z: 0.5 * (1 + torch.tanh(z / 2)), torch.sigmoid),
+    "two": (lambda z: keras(z) * (1 / (1 + torch.exp(-z))), lambda z: functional.hardsigmoid(1.2 * z) * z.sigmoid()),
+    "spread": (
+        lambda z: (1 / (1 + torch.exp(-z.mean((2, 3)))))[:, :, None, None].expand_as(z),
+        lambda z: torch.sigmoid(z.mean((2, 3), keepdim=True)),
+    ),
+    "larger": (
+        lambda z: functional.interpolate(keras(functional.avg_pool2d(z, 2)), scale_factor=2),
+        lambda z: functional.interpolate(functional.hardsigmoid(1.2 * functional.avg_pool2d(z, 2)), scale_factor=2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GATES_BY_HAND)
+@pytest.mark.parametrize("gate_first", [False, True])
+@pytest.mark.parametrize("method", ["rlrp", "lrp-0", "gradient-x-input"])
+def test_a_gate_written_by_hand_is_held_as_that_of_pytorch(written, images, name, gate_first, method):
+    def gated(n, x, gate):
+        signal, value = n.conv(x).relu(), gate(n.conv(x.flip(3)))
+        return n.classify(value * signal if gate_first else signal * value)
+
+    by_hand, own = (written(lambda n, x, f=f: gated(n, x, f)) for f in GATES_BY_HAND[name])
+    own.load_state_dict(by_hand.state_dict())
+    expected = rn.explain(own.double(), images.double(), 1, method)
+    found = rn.explain(by_hand.double(), images.double(), 1, method)
+    # the derivative of PyTorch's hardsigmoid in double precision is a sixth in single precision
+    rtol, atol = (1e-6, 1e-9) if method == "gradient-x-input" else (1e-9, 1e-12)
+    torch.testing.assert_close(found.relevance, expected.relevance, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda z: (1 + torch.exp(z)) / 5,
+        lambda z: 2 / (3 + torch.exp(z)),
+        lambda z: (z + 2).clamp(0, 6),
+        lambda z: (z + 3).clamp(0),
+        lambda z: (z + 3).clamp(1, 6),
+        lambda z: 2 + torch.tanh(z),
+        lambda z: functional.conv2d(keras(z), torch.ones(4, 1, 1, 1), groups=4),
+        lambda z: keras(z).relu(),
+        torch.exp,
+    ],
+)
+def test_what_is_no_sigmoid_by_hand_is_no_gate(written, images, other):
+    with pytest.raises(UnsupportedNetworkError, match="one must be a gate and one a signal"):
+        roles(written(lambda n, x: n.classify(n.conv(x).relu() * other(n.conv(x.flip(3))))), images)
+
+
+def test_a_hardsigmoid_by_hand_that_scales_nothing_is_an_activation(written, images):
+    network = written(lambda n, x: n.classify(keras(n.conv(x)))).double()
+    x = images.double()
+    z = 0.2 * network.conv(x) + 0.5
+    a = z.clamp(0, 1)
+    s = (network.head.weight[1] / 64)[:, None, None] * (z > 0) * (a / z) * a / a.amax((1, 2, 3), keepdim=True)
+    expected = x * functional.conv_transpose2d(0.2 * s, network.conv.weight, padding=1)
+    torch.testing.assert_close(rn.explain(network, x, 1).relevance[:, 0], expected.detach(), rtol=1e-9, atol=1e-12)
 
 
 WRITTEN_OUT = {
