@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from rlrp_nb.checks import check_whole
+from rlrp_nb.data import cut_off
 from rlrp_nb.errors import InputError
 from rlrp_nb.home import absolute, expanded
 
@@ -232,17 +233,15 @@ def _load(image: Image.Image) -> None:
     """Decode what is only opened, all of it, by reading its file.
 
     Where pixels lie in a file as in memory, Pillow maps them instead, and takes the sides that a TIFF will have once it
-    is turned for those that it has. And of a file that ends too soon it makes a picture that is grey from there on, if
-    somebody has told it to for the whole process.
+    is turned for those that it has.
     """
-    name, cut = getattr(image, "filename", None), ImageFile.LOAD_TRUNCATED_IMAGES
+    name = getattr(image, "filename", None)
     if name:
         image.filename = ""  # type: ignore[attr-defined]
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        image.load()
+        with cut_off.refused():
+            image.load()
     finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = cut
         if name:
             image.filename = name  # type: ignore[attr-defined]
 

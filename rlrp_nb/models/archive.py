@@ -43,6 +43,7 @@ _PARTS = {
 """What a state dict of dense tensors is made of, beside storages and dtypes. PyTorch's reader knows more, some of which
 makes values of any size, keys of any number, or looks at as many numbers as a file says."""
 _NUMBER, _TEXT = 0, 1  # places that stand for all numbers, and for all texts
+_CHUNK = 1 << 20
 _TAIL = struct.Struct("<4s4H2LH")  # the last record of an archive; what is far away is said by the one before
 _LOCATOR = struct.Struct("<4sLQL")
 _FAR_TAIL = struct.Struct("<4sQ2H2L4Q")
@@ -59,8 +60,9 @@ def check_archive(path: Path) -> None:
     Raises
     ------
     WeightsError
-        It is compressed, or has two tables of contents; it stands for more values than any state dict, for values that
-        hold themselves, for many keys that are no texts, or for something that is never in one.
+        It is compressed, has two tables of contents, or a record that is not what its checksum says; it stands for more
+        values than any state dict, for values that hold themselves, for many keys that are no texts, or for something
+        that is never in one.
     Exception
         It is damaged.
     """
@@ -72,6 +74,7 @@ def check_archive(path: Path) -> None:
                 _check_pickle(path, file)
             return
         _check_stored(path)
+        _check_sums(path)
         # another reader might find another record of that name
         record = torch._C.PyTorchFileReader(file).get_record("data.pkl")  # noqa: SLF001 - it has no public name
         _check_pickle(path, BytesIO(record))
@@ -89,6 +92,22 @@ def _check_stored(path: Path) -> None:
         raise _refused(path, f"holds records of {total:,} bytes in {size:,}, which lie over each other")
     if not one_table:
         raise _refused(path, "is an archive of two tables of contents, of which each reader takes another")
+
+
+def _check_sums(path: Path) -> None:
+    """Compare each record with its checksum, which PyTorch's reader does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if not record.CRC:  # whoever wrote it had torch.serialization.set_crc32_options(False)
+                continue
+            try:
+                with archive.open(record) as content:
+                    while content.read(_CHUNK):
+                        pass
+            except zipfile.BadZipFile as error:
+                raise WeightsError(
+                    f"the weights file {printable(path)} is damaged ({printable(error)}): copy or download it again."
+                ) from error
 
 
 def _table_at(file: IO[bytes]) -> int:

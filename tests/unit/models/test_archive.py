@@ -179,3 +179,27 @@ def test_what_torch_saves_is_fine(tmp_path, legacy):
     torch.save(state, path, _use_new_zipfile_serialization=not legacy)
     check_archive(path)
     assert list(read_state(path)) == list(state)
+
+
+@pytest.mark.parametrize("flipped", [1, 4000])
+def test_a_changed_weight_is_found_by_its_checksum(tmp_path, flipped):
+    network, path = nn.Linear(100, 20), tmp_path / "w.pth"
+    torch.save(network.state_dict(), path)
+    whole, numbers = path.read_bytes(), network.weight.detach().numpy().tobytes()
+    at = whole.index(numbers)
+    path.write_bytes(whole[:at] + bytes(byte ^ 64 for byte in numbers[:flipped]) + whole[at + flipped :])
+    with pytest.raises(WeightsError, match=r"is damaged \(Bad CRC-32 for file .*copy or download it again"):
+        read_state(path)
+
+
+def test_a_file_without_checksums_is_read(tmp_path):
+    network, path = nn.Linear(100, 20), tmp_path / "w.pth"
+    with_sums = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(network.state_dict(), path)
+    finally:
+        torch.serialization.set_crc32_options(with_sums)
+    with zipfile.ZipFile(path) as archive:
+        assert not any(record.CRC for record in archive.infolist())
+    torch.testing.assert_close(read_state(path)["weight"], network.weight.detach())
