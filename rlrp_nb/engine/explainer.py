@@ -10,19 +10,18 @@ import torch
 from torch import Tensor, nn
 
 import rlrp_nb
-from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.channels import channels_of_input
 from rlrp_nb.engine.explanation import Explanation
+from rlrp_nb.engine.hooks import check_hooks
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
-from rlrp_nb.engine.registry import constants_of, look_up
-from rlrp_nb.engine.snapshot import check_up_to_date, has_forward_hooks, unwrap
+from rlrp_nb.engine.registry import constants_of, look_up, others_of
+from rlrp_nb.engine.snapshot import has_forward_hooks, unwrap
 from rlrp_nb.engine.targets import resolve_targets
-from rlrp_nb.engine.tracing import reason_of, run_twin
+from rlrp_nb.engine.tracing import run_twin
 from rlrp_nb.engine.transforms import check_untransformed
-from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
@@ -104,7 +103,7 @@ def explain(
             )
         _check_finite(network, graph, logits, inputs)
         if hooked:
-            _check_hooks(network, hooked, logits, inputs)
+            check_hooks(network, hooked, logits, inputs)
         dtype = torch.float32 if inputs.dtype in _HALF else inputs.dtype
         asked = resolve_targets(targets, logits, dtype)
         relevance = walk_back(graph, steps, record, inputs, asked.seeds.reshape(-1, *logits.shape))
@@ -256,7 +255,7 @@ def _check_finite(network: nn.Module, graph: Graph, logits: Tensor, inputs: Tens
         )
 
 
-def check_hooks(network: nn.Module, inputs: Tensor) -> None:
+def check_no_harm_by_hooks(network: nn.Module, inputs: Tensor) -> None:
     """Refuse a network whose forward hooks change its output, for what is computed without them.
 
     Raises
@@ -267,38 +266,8 @@ def check_hooks(network: nn.Module, inputs: Tensor) -> None:
     network = unwrap(network)
     if hooked := has_forward_hooks(network):
         with undisturbed(inputs):
-            _check_hooks(network, hooked, run_twin(network, inputs), inputs)
-
-
-def _check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:
-    """Refuse hooks that fail or change the output: a twin of the network is run once with them.
-
-    Raises
-    ------
-    InputError
-        The network fails without its hooks too.
-    UnsupportedNetworkError
-        It fails or returns something else with its hooks alone.
-    """
-    where = f"(hooks are on: {', '.join(hooked[:5])})"
-    try:
-        with twin_of(network, copies=True, hooked=True) as twin, Undrawn():
-            output = twin(inputs.clone())
-    except Exception as error:
-        run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
-        raise UnsupportedNetworkError(
-            f"a forward hook of the network fails, or makes a layer fail {where}: {type(error).__name__}: "
-            f"{reason_of(error)}. Mend it, or remove it."
-        ) from error
-    tolerance = 2e-2 if inputs.dtype in _HALF else 1e-4
-    if getattr(output, "shape", None) != logits.shape or not torch.allclose(
-        output, logits, rtol=0, atol=tolerance * float(logits.abs().max())
-    ):
-        check_up_to_date(network)
-        raise UnsupportedNetworkError(
-            f"forward hooks change the output of the network {where}. An explanation follows the modules alone: "
-            "remove the hooks that replace outputs, or write their effect as a module."
-        )
+            for each in (others_of(inputs), inputs):
+                check_hooks(network, hooked, run_twin(network, each), each)
 
 
 def _check_relevance(network: nn.Module, graph: Graph, inputs: Tensor, relevance: Relevance) -> None:

@@ -32,6 +32,12 @@ HOOKS = (
     "_forward_pre_hooks_with_kwargs",
 )
 
+
+def hooks_of(network: nn.Module) -> list[dict[int, Any]]:
+    """Return the dicts in which the network's modules keep their hooks of all kinds; PyTorch counts their keys up."""
+    return [vars(module)[kind] for _, module in each_module(network) for kind in HOOKS]
+
+
 REFERENCES = frozenset({ReferenceType, *ProxyTypes})
 VIEWS: dict[type, Callable[[Any], Any]] = {
     MappingProxyType: MappingProxyType,

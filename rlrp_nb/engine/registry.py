@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from rlrp_nb.engine.hooks import check_hooks, check_runs_without
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
@@ -18,7 +19,7 @@ from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.engine.trial import try_steps
-from rlrp_nb.errors import UnsupportedNetworkError
+from rlrp_nb.errors import InputError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,7 +115,7 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
         single = (*key, 1)
         graph = entry.graphs.get((*key, len(inputs))) or entry.graphs.get(key)
         if graph is None:
-            graph = trace(network, inputs)
+            graph = _trace(network, inputs, entry.hooked)
             if graph.batch_size != 1 and len(inputs):
                 check_samples_alone(network, graph, inputs)
             _check_way_back(network, graph, inputs)
@@ -133,12 +134,30 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
                     "time, a counter, the thread, the order of its input in memory, or on whether it is being "
                     "compiled. Make it depend on these two alone."
                 )
+            if entry.hooked:
+                _check_hooks(network, graph, inputs, entry.hooked)
             entry.checked.add(checked)
         if graph not in entry.places:
             position = {name: n for n, name in enumerate(entry.names)}
             entry.places[graph] = [(index, position[name]) for index, name in graph.constants.state.items()]
         state = {index: tensors[n] for index, n in entry.places[graph]}
         return Known(graph, _computed(graph, state), entry.hooked)
+
+
+def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
+    try:
+        return trace(network, inputs)
+    except InputError:
+        if hooked:
+            check_runs_without(network, hooked, inputs)
+        raise
+
+
+def _check_hooks(network: nn.Module, graph: Graph, inputs: Tensor, hooked: list[str]) -> None:
+    """Refuse hooks that have to do with the logits: of inputs that they have not seen, and then of those they shall."""
+    tried, answer = inputs[:2] if graph.batch_size is None else inputs, _answering(network, graph)
+    for each in (others_of(tried), tried) if len(inputs) else ():
+        check_hooks(network, hooked, answer(each), each)
 
 
 def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
@@ -149,7 +168,7 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
     """
     tried = inputs[:2] if graph.batch_size is None else inputs
     answer = _answering(network, graph)
-    for each in (tried, torch.empty_like(tried).copy_(_others(tried))):
+    for each in (tried, others_of(tried)):
         own, logits = run_twin(network, each), answer(each)
         if not isinstance(own, Tensor) or own.numel() != logits.numel():
             return False
@@ -166,9 +185,9 @@ def _check_way_back(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
     try_steps(graph, constants_of(network, graph), inputs[:1] if graph.batch_size is None else inputs)
 
 
-def _others(inputs: Tensor) -> Tensor:
-    """Return other inputs, of about the same size."""
-    return inputs * 0.5 + inputs.flip(-1) + 0.1
+def others_of(inputs: Tensor) -> Tensor:
+    """Return other inputs, of about the same size and in the same order in memory."""
+    return torch.empty_like(inputs).copy_(inputs * 0.5 + inputs.flip(-1) + 0.1)
 
 
 def two_of(inputs: Tensor) -> Tensor:
@@ -178,7 +197,7 @@ def two_of(inputs: Tensor) -> Tensor:
 
 def with_others(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return samples, the first of them beside others, and the last beside others."""
-    others = _others(inputs)
+    others = others_of(inputs)
     return inputs, torch.cat([inputs[:1], others[1:]]), torch.cat([others[:-1], inputs[-1:]])
 
 

@@ -198,14 +198,22 @@ def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> An
             where = f"at layer {name!r} ({type(module).__name__})" if name else f"in {type(module).__name__}.forward"
             raise InputError(
                 f"the network cannot be run on an input of shape {tuple(inputs.shape)}: {where}: {reason_of(error)}. "
-                + (
-                    "If it works by itself: it is run as a twin of other modules, which a table by id() does not hold; "
-                    "use the modules or their names."
-                    if isinstance(error, KeyError)
-                    else "Pass a batch of the shape that the network was made for, such as (batch, channels, height, "
-                    "width)."
-                )
+                + _remedy(error)
             ) from None  # the tracer's hundred frames would hide what matters
+
+
+def _remedy(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        return (
+            "If it works by itself: it is run as a twin of other modules, which a table by id() does not hold; use the "
+            "modules or their names."
+        )
+    if any(word in _text(error) for word in ("requires_grad", "require grad")):
+        return (
+            "Explanations need no gradients, and the network is run without: in its forward, ask for one or hook a "
+            "tensor only if torch.is_grad_enabled()."
+        )
+    return "Pass a batch of the shape that the network was made for, such as (batch, channels, height, width)."
 
 
 def reason_of(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torchvision.models import ResNet
 
 from rlrp_nb.checks import check_texts
-from rlrp_nb.engine.explainer import check_hooks
+from rlrp_nb.engine.explainer import check_no_harm_by_hooks
 from rlrp_nb.engine.methods import METHODS, TRANSPOSE, Method
 from rlrp_nb.engine.modules import each_module, modules_of
 from rlrp_nb.engine.twins import separate
@@ -482,7 +482,7 @@ def _twin(network: nn.Module, inputs: Tensor) -> Iterator[nn.Module]:
     UnsupportedNetworkError
         Hooks, which the twin has none of, change what the network computes.
     """
-    check_hooks(network, inputs.detach())
+    check_no_harm_by_hooks(network, inputs.detach())
     with separate(network) as twin:
         twin.register_forward_pre_hook(lambda _module, given: tuple(tensor.clone() for tensor in given))
         yield twin

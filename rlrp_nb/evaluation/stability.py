@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.classic import STABILIZER, AlphaBeta, Epsilon, Gamma, LayerRule
-from rlrp_nb.engine.explainer import check_hooks, undisturbed
+from rlrp_nb.engine.explainer import check_no_harm_by_hooks, undisturbed
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import Plan, plan
 from rlrp_nb.engine.propagate import Record, call_of, forward
@@ -219,7 +219,7 @@ def denominators_by_layer(network: nn.Module, inputs: Tensor, method: str | Meth
 
 def _run(network: nn.Module, inputs: Tensor, method: Method) -> tuple[Graph, Plan, Record]:
     """Run the network forward and keep every value, as the ledger does."""
-    check_hooks(network, inputs)
+    check_no_harm_by_hooks(network, inputs)
     graph = graph_of(network, inputs)
     steps = plan(graph, method, None, ledger=True)
     record = forward(graph, steps, constants_of(network, graph), inputs)

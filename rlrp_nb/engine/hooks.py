@@ -1,0 +1,84 @@
+"""Forward hooks: those that look are called on a twin; those that change what is computed are refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.snapshot import check_up_to_date
+from rlrp_nb.engine.tracing import reason_of, run_twin
+from rlrp_nb.engine.twins import twin_of
+from rlrp_nb.errors import UnsupportedNetworkError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_NEAR, _COARSELY_NEAR = 1e-4, 2e-2
+"""How far logits may be apart, of the largest; the second in half precision."""
+
+
+def check_hooks(network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor) -> None:
+    """Refuse hooks that fail or change the output: a twin of the network is run once with them.
+
+    Parameters
+    ----------
+    network
+        Not wrapped.
+    hooked
+        Names of the modules that carry a forward hook.
+    logits
+        What the network's modules alone compute for the inputs.
+    inputs
+        Of inputs that the network has not seen yet, logits also change where its forward reads what a hook stores.
+
+    Raises
+    ------
+    InputError
+        The network fails without its hooks too.
+    UnsupportedNetworkError
+        It fails or returns something else with its hooks alone.
+    """
+    try:
+        with twin_of(network, copies=True, hooked=True) as twin, Undrawn():
+            output = twin(inputs.clone())
+    except Exception as error:
+        run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
+        raise UnsupportedNetworkError(
+            f"a forward hook of the network fails, or makes a layer fail {_where(hooked)}: {type(error).__name__}: "
+            f"{reason_of(error)}. Mend it, or remove it."
+        ) from error
+    tolerance = _NEAR if inputs.dtype.itemsize > torch.half.itemsize else _COARSELY_NEAR
+    if getattr(output, "shape", None) != logits.shape or not torch.allclose(
+        output, logits, rtol=0, atol=tolerance * float(logits.abs().max())
+    ):
+        check_up_to_date(network)
+        raise UnsupportedNetworkError(
+            f"forward hooks change the output of the network, or store what its forward reads {_where(hooked)}. An "
+            "explanation follows the modules alone: remove the hooks that replace outputs, write their effect as a "
+            "module, and hand on in forward itself what a hook stores."
+        )
+
+
+def check_runs_without(network: nn.Module, hooked: list[str], inputs: Tensor) -> None:
+    """Refuse a network that failed without its hooks, if it runs with them.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        Its forward reads what its hooks store.
+    """
+    try:
+        with twin_of(network, copies=True, hooked=True) as twin, Undrawn(), torch.no_grad():
+            twin(inputs.clone())
+    except Exception:  # noqa: BLE001 - what fails either way is no matter of hooks
+        return
+    raise UnsupportedNetworkError(
+        f"the network runs with its forward hooks alone {_where(hooked)}: its forward reads what they store. An "
+        "explanation follows the modules without hooks: hand it on in forward itself."
+    )
+
+
+def _where(hooked: list[str]) -> str:
+    return f"(hooks are on: {', '.join(hooked[:5])})"

@@ -1,0 +1,79 @@
+import pytest
+import torch
+from torch import nn
+
+import rlrp_nb as rn
+from rlrp_nb.errors import UnsupportedNetworkError
+
+
+class Stored:
+    """Keeps what a module gives, as fastai's hooks do."""
+
+    def __init__(self, module):
+        self.value = None
+        module.register_forward_hook(self.store)
+
+    def store(self, _module, _inputs, output):
+        self.value = output
+
+
+class Skipping(nn.Module):
+    """Has a skip connection, either by what a hook stored or by forward alone."""
+
+    def __init__(self, by_hook):
+        super().__init__()
+        self.first, self.second, self.head = (
+            nn.Conv2d(3, 4, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.Linear(8, 5),
+        )
+        self.stored = Stored(self.first) if by_hook else None
+
+    def forward(self, x):
+        skipped = self.first(x)
+        y = self.second(skipped.relu())
+        return self.head(torch.cat([y, skipped if self.stored is None else self.stored.value], 1).relu().mean((2, 3)))
+
+
+@pytest.fixture
+def skipping():
+    torch.manual_seed(0)
+    return Skipping(by_hook=True).eval()
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_a_skip_connection_by_a_hook_is_refused_after_a_run_on_the_same_input(skipping, images, samples):
+    skipping(images[:samples])
+    before = skipping.stored.value
+    with pytest.raises(UnsupportedNetworkError, match=r"store what its forward reads \(hooks are on: first\)"):
+        rn.explain(skipping, images[:samples], 1)
+    with pytest.raises(UnsupportedNetworkError, match="store what its forward reads"):
+        rn.explain(skipping, images[:samples], 1, "gradient-x-input")
+    assert before.shape[0] == samples
+
+
+def test_a_skip_connection_by_a_hook_is_named_where_it_was_never_run(skipping, images):
+    with pytest.raises(UnsupportedNetworkError, match="its forward reads what they store"):
+        rn.explain(skipping, images, 1)
+
+
+def test_a_network_that_fails_with_and_without_hooks_fails_by_its_input(residual, images):
+    residual[0][0].register_forward_hook(lambda *_: None)
+    with pytest.raises(rn.errors.InputError, match="Pass a batch of the shape"):
+        rn.explain(residual, images[:, :2], 1)
+
+
+def test_measures_refuse_it_too(skipping, images):
+    skipping(images)
+    with pytest.raises(UnsupportedNetworkError, match="store what its forward reads"):
+        rn.RLRP(skipping).attribute(images, 1)
+
+
+def test_what_a_looking_hook_saw_last_is_the_input(images):
+    plain = Skipping(by_hook=False).eval()
+    seen = []
+    plain.first.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0]))
+    rn.explain(plain, images, 1)
+    assert len(seen) > 1
+    torch.testing.assert_close(seen[-1], images)
+    assert not any(torch.equal(each, images) for each in seen[:1])
