@@ -5,20 +5,40 @@ import { StandIn } from "./standin.js";
 
 /** @typedef {import("./dom.js").Model} Model */
 
-/** @type {WeakMap<Model, StandIn>} */
-const bridges = new WeakMap();
+/**
+ * A module that anywidget loads for each widget. It makes the widget's state once, with a model that lives as long as the
+ * widget: that of a view loses its listeners with the view.
+ * @param {string[]} keys what the widget's Python half declares
+ * @param {string[]} saved of these, what Python is told when the browser changes it
+ * @param {(state: StandIn) => import("./dom.js").View} show
+ */
+export function widget(keys, saved, show) {
+  return () => {
+    /** @type {StandIn} */
+    let state;
+    return {
+      /** @param {{model: Model}} context */
+      initialize({ model }) {
+        state = bridge(model, keys, saved);
+      },
+      /** @param {{el: HTMLElement}} context */
+      render({ el }) {
+        const view = show(state);
+        el.append(view.el);
+        return view.destroy;
+      },
+    };
+  };
+}
 
 /**
  * The state that all views of a widget share.
  * @param {Model} model
- * @param {string[]} keys what the widget's Python half declares
- * @param {string[]} saved of these, what Python is told when the browser changes it
+ * @param {string[]} keys
+ * @param {string[]} saved
  */
-export function bridge(model, keys, saved = []) {
-  const known = bridges.get(model);
-  if (known) return known;
+export function bridge(model, keys, saved) {
   const state = new StandIn(Object.fromEntries(keys.map((key) => [key, model.get(key)])));
-  bridges.set(model, state);
   for (const key of keys) model.on(`change:${key}`, () => state.set(key, model.get(key)));
   for (const key of saved) {
     state.on(`change:${key}`, () => {

@@ -1,6 +1,6 @@
 // The Explorer as an anywidget.
 
-import { bridge } from "./bridge.js";
+import { widget } from "./bridge.js";
 import { createExplorer } from "./explorer.js";
 
 const KEYS = (
@@ -8,11 +8,4 @@ const KEYS = (
   "busy progress status error heard"
 ).split(" ");
 
-/** @param {{model: import("./dom.js").Model, el: HTMLElement}} context */
-function render({ model, el }) {
-  const view = createExplorer(bridge(model, KEYS));
-  el.append(view.el);
-  return view.destroy;
-}
-
-export default { render };
+export default widget(KEYS, [], createExplorer);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { askOf, keyOf } from "../src/ask.js";
-import { bridge } from "../src/bridge.js";
+import { bridge, widget } from "../src/bridge.js";
 import { merge } from "../src/merge.js";
 import { choose, classShares } from "../src/scene.js";
 import { StandIn } from "../src/standin.js";
@@ -38,7 +38,7 @@ class Recorder extends StandIn {
 const KEYS = ["scene", "image", "method", "target", "layer", "opacity", "live", "busy", "error", "heard", "max_bytes"];
 function start(live = true) {
   const model = new Recorder({ scene: scene(), image: 0, method: "rlrp", target: "1", layer: "input", opacity: 1, live, busy: false, error: "", heard: "", max_bytes: 100 });
-  const state = bridge(/** @type {any} */ (model), KEYS);
+  const state = bridge(/** @type {any} */ (model), KEYS, []);
   const now = () => choose(state.get("scene"), { method: state.get("method"), target: state.get("target") });
   return { model, state, ask: askOf(state, now) };
 }
@@ -236,10 +236,25 @@ test("a seed is not asked for by a number that it does not have", () => {
   assert.deepEqual([model.sent.length, state.get("refused")], [1, ""]);
 });
 
-test("a bridge is one for all views, follows the kernel, and saves only what it should", () => {
+test("all views of a widget share a state, and two widgets share none", () => {
+  const seen = /** @type {StandIn[]} */ ([]);
+  const el = /** @type {any} */ ({ append: () => {} });
+  const make = widget(["layer"], [], (state) => {
+    seen.push(state);
+    return { el, destroy: () => {} };
+  });
+  const [one, other] = [make(), make()];
+  const models = ["a", "b"].map((layer) => new Recorder({ layer }));
+  one.initialize({ model: /** @type {any} */ (models[0]) });
+  other.initialize({ model: /** @type {any} */ (models[1]) });
+  for (const each of [one, one, other]) each.render({ el });
+  assert.equal(seen[0], seen[1]);
+  assert.deepEqual(seen.map((state) => state.get("layer")), ["a", "a", "b"]);
+});
+
+test("a bridge follows the kernel, and saves only what it should", () => {
   const model = new Recorder({ layer: "a", opacity: 1 });
   const state = bridge(/** @type {any} */ (model), ["layer", "opacity"], ["layer"]);
-  assert.equal(bridge(/** @type {any} */ (model), []), state);
   model.set("opacity", 0.5);
   assert.equal(state.get("opacity"), 0.5);
   state.set("opacity", 0.2);
@@ -252,7 +267,7 @@ test("a bridge is one for all views, follows the kernel, and saves only what it 
 
 test("what Python sets moves the browser also where Python has that value already", () => {
   const model = new Recorder({ layer: "a", opacity: 1 });
-  const state = bridge(/** @type {any} */ (model), ["layer", "opacity"]);
+  const state = bridge(/** @type {any} */ (model), ["layer", "opacity"], []);
   state.set("opacity", 0.2);
   answer(model, { kind: "set", key: "opacity", value: 1 });
   answer(model, { kind: "set", key: "unheard", value: 1 });
