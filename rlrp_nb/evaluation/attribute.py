@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,8 @@ from rlrp_nb.engine.agreement import says_the_same
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.explainer import check_inputs, explain
 from rlrp_nb.engine.methods import Method, resolve
+from rlrp_nb.engine.reach import hooks_of
 from rlrp_nb.engine.registry import two_of, with_others
-from rlrp_nb.engine.snapshot import has_forward_hooks
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.subject import answer, check_evaluating, logits_of
 
@@ -170,19 +170,19 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     ------
     InputError
         The attribute is no function, its answer is no real tensor ``(B, H, W)``, a heatmap holds NaN or infinite
-        values, or the network came back with another mode, ``requires_grad`` or number of hooks. Mode and
-        ``requires_grad`` are put back first.
+        values, or the network came back with another mode, ``requires_grad`` or other hooks, forward or backward. All
+        three are put back first.
     """
     if not callable(attribute):
         raise InputError(
             f"attribute is {attribute!r}; accepted is a function from a network, inputs and targets to heatmaps, such "
             "as rlrp_nb.evaluation.attribute.engine_attribute('rlrp')."
         )
-    before = _state(network)
+    before, hooks = _state(network), [(held, {**held}) for held in hooks_of(network)]
     # what is copied outside of inference mode can be differentiated by, also where it was made within
     with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad():
         heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
-    _check_untouched(network, before)
+    _check_untouched(network, before, hooks)
     wanted = (len(inputs), *inputs.shape[2:])
     if not isinstance(heatmaps, Tensor) or tuple(heatmaps.shape) != wanted or not heatmaps.is_floating_point():
         given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}" if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
@@ -218,11 +218,13 @@ def _state(network: nn.Module) -> dict[str, object]:
     return {
         **{f"mode of {name or 'the network'}": module.training for name, module in network.named_modules()},
         **{f"requires_grad of {name}": parameter.requires_grad for name, parameter in network.named_parameters()},
-        "hooks of the network": tuple(has_forward_hooks(network)),
+        "hooks of the network": [[*hooks] for hooks in hooks_of(network)],
     }
 
 
-def _check_untouched(network: nn.Module, before: dict[str, object]) -> None:
+def _check_untouched(
+    network: nn.Module, before: dict[str, object], hooks: list[tuple[dict[int, Any], dict[int, Any]]]
+) -> None:
     after = _state(network)
     changed = [what for what in before if after.get(what) != before[what]]
     if not changed:
@@ -231,6 +233,9 @@ def _check_untouched(network: nn.Module, before: dict[str, object]) -> None:
         module.training = bool(before.get(f"mode of {name or 'the network'}", module.training))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(bool(before.get(f"requires_grad of {name}", parameter.requires_grad)))
+    for held, were in hooks:
+        held.clear()
+        held.update(were)
     raise InputError(
         f"the attribute changed the network: {', '.join(changed[:3])}. It has to leave the network as it was; let it "
         "work on copy.deepcopy(network), or undo what it does."

@@ -375,8 +375,12 @@ def _one(trial: Trial, k: int) -> Trial:
 
 
 def _reason(error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [""])[0]
-    return first if isinstance(error, rlrp_nb.RlrpError) else f"{type(error).__name__}: {first}"
+    first, *more = str(error).strip().splitlines() or [""]
+    if not isinstance(error, rlrp_nb.RlrpError):
+        return f"{type(error).__name__}: {first}"
+    for line in more:  # of ours, each has something to say
+        first += f"{' ' if first.endswith((':', '.', ',')) else '; '}{line.strip()}"
+    return first
 
 
 def _gather(run: _Run, contenders: tuple[Contender, ...], statistics: Statistics) -> Comparison:

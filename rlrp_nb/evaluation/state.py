@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rlrp_nb.engine.explainer import undisturbed
+from rlrp_nb.engine.reach import hooks_of
 from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import structure_of
 
@@ -55,4 +56,5 @@ class State:
     def _look(self) -> dict[str, Any]:
         held = [*self._network.named_parameters(), *self._network.named_buffers()]
         digests = {name: zlib.crc32(bytes_of(tensor)) for name, tensor in held if tensor.layout == torch.strided}
-        return {**digests, _REST: structure_of(self._network)}
+        hooks = [[*hooks] for hooks in hooks_of(self._network)]  # those of the way back too, which no graph knows
+        return {**digests, _REST: (structure_of(self._network), hooks)}

@@ -121,6 +121,10 @@ def test_answers_that_are_no_heatmaps_are_named():
             heatmaps_of(lambda *_, answer=answer: answer, network, inputs, TARGETS)
 
 
+def _looks(*_):
+    return None
+
+
 def _train(network):
     network[1].train()
 
@@ -133,9 +137,26 @@ def _hook(network):
     network[3].register_forward_hook(lambda *_: None)
 
 
+def _hook_backward(network):
+    network[1].register_full_backward_hook(lambda _module, found, _given: (found[0].clamp(min=0),))
+
+
+def _hook_before(network):
+    network[1].register_full_backward_pre_hook(lambda *_: None)
+
+
+def _exchange_hooks(network):
+    for key in list(network[3]._forward_hooks):
+        del network[3]._forward_hooks[key]
+    _hook(network)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        (_hook_backward, "hooks of the network"),
+        (_hook_before, "hooks of the network"),
+        (_exchange_hooks, "hooks of the network"),
         (_train, "mode of 1"),
         (_freeze, "requires_grad of 0.weight"),
         (_hook, "hooks of the network"),
@@ -143,6 +164,7 @@ def _hook(network):
 )
 def test_an_attribute_that_changes_the_network_is_refused(change, words):
     network, inputs = small_vgg(), images(2, 12)
+    network[3].register_forward_hook(_looks)
 
     def attribute(network, inputs, targets):
         change(network)
@@ -152,6 +174,9 @@ def test_an_attribute_that_changes_the_network_is_refused(change, words):
         heatmaps_of(attribute, network, inputs, TARGETS)
     assert not any(module.training for module in network.modules())
     assert all(parameter.requires_grad for parameter in network.parameters())
+    kinds = [kind for kind in vars(network) if kind.endswith("_hooks")]
+    hooks = [hook for module in network.modules() for kind in kinds for hook in (vars(module)[kind] or {}).values()]
+    assert hooks == [_looks]
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -242,10 +242,6 @@ def test_a_method_that_writes_into_the_network_is_refused_by_name(method, tensor
     assert "mine" not in [json.loads(line).get("method") for line in path.read_text().splitlines()]
 
 
-def hooks(network, _inputs, _targets):
-    network[0].register_forward_hook(lambda _module, _inputs, output: 2 * output)
-
-
 def replaces(network, _inputs, _targets):
     network[1] = nn.Tanh().eval()
 
@@ -258,8 +254,8 @@ def patches(network, _inputs, _targets):
     network[1].forward = torch.tanh
 
 
-@pytest.mark.parametrize("change", [hooks, replaces, sets, patches])
-def test_a_method_that_changes_layers_hooks_or_settings_is_refused_by_name(change):
+@pytest.mark.parametrize("change", [replaces, sets, patches])
+def test_a_method_that_changes_layers_or_settings_is_refused_by_name(change):
     def method(network, inputs, targets):
         change(network, inputs, targets)
         return inputs.sum(1)
@@ -339,6 +335,53 @@ def test_a_metric_that_fails_on_one_image_loses_that_value():
     assert [(f.metric, f.image, f.reason) for f in found.failures] == [
         ("picky", 2, "RuntimeError: not this one"), ("picky", 5, "the value is inf.")
     ]  # fmt: skip
+
+
+def test_why_a_network_is_refused_is_said_in_full():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(100, 8), nn.Softsign(), nn.Linear(8, 4), nn.LogSoftmax(1)).eval()
+    with pytest.raises(UnsupportedNetworkError) as refused:
+        rn.explain(network, INPUTS)
+    found = run(network, methods=("rlrp",), metrics=("gini",), targets=[0] * 7)
+    reason = found.failures[0].reason
+    lines = [line.strip() for line in str(refused.value).splitlines()]
+    assert len(lines) > 2
+    assert all(line in reason for line in lines)
+    assert "\n" not in reason
+
+
+def own_gradient(network, inputs, targets):
+    inputs.requires_grad_()
+    network(inputs).gather(1, targets[:, None]).sum().backward()
+    return (inputs.grad * inputs)[:, 0].detach()
+
+
+def doubled(network, inputs, targets):
+    network[0].register_forward_hook(lambda _module, _inputs, output: 2 * output)
+    return own_gradient(network, inputs, targets)
+
+
+def guided(network, inputs, targets):
+    network[1].register_full_backward_hook(lambda _module, found, _given: (found[0].clamp(min=0),))
+    return own_gradient(network, inputs, targets)
+
+
+@pytest.mark.parametrize("method", [doubled, guided])
+def test_a_method_that_leaves_hooks_is_named_and_the_next_is_measured_without(method):
+    alone = run(methods=("rlrp", own_gradient), metrics=("gini",))
+    beside = run(methods=("rlrp", method, own_gradient), metrics=("gini",))
+    assert [failure.method for failure in beside.failures] == [method.__name__] * 7
+    assert "the attribute changed the network: hooks of the network" in beside.failures[0].reason
+    np.testing.assert_array_equal(beside["own_gradient", "gini"], alone["own_gradient", "gini"])
+    np.testing.assert_array_equal(beside["rlrp", "gini"], alone["rlrp", "gini"])
+
+
+def test_a_metric_that_leaves_hooks_is_refused_by_name():
+    def hooking(network, inputs, _heatmaps, _targets):
+        network[1].register_full_backward_hook(lambda *_: None)
+        return inputs.flatten(1).sum(1)
+
+    with pytest.raises(InputError, match=r"the metric 'hooking' changed .*: layers, hooks or settings"):
+        run(methods="rlrp", metrics=hooking)
 
 
 def test_a_metric_of_the_wrong_shape_is_said():
