@@ -16,6 +16,7 @@ from tqdm.auto import tqdm  # type: ignore[import-untyped]
 from rlrp_nb.checks import LARGEST_SEED, check_tensors, check_whole
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.subject import answer, check_evaluating, check_network, taking
+from rlrp_nb.stream import Stream
 
 Augment: TypeAlias = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 
@@ -106,35 +107,36 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
     asked = False
+    drawn, told = Stream(seed), Stream(seed)  # by dropout, if the network has any; and by whoever is shown an epoch
     try:
-        with _differentiating(), torch.random.fork_rng(), tqdm(total=steps, desc="training", unit="batch") as bar:
-            torch.manual_seed(seed)  # dropout, if the network has any
+        with _differentiating(), tqdm(total=steps, desc="training", unit="batch") as bar:
             for _ in range(epochs):
                 _set_learning(network)  # each time, since whoever was shown an epoch may have looked at it in eval mode
                 loss_sum, correct = 0.0, 0
                 for batch in _batches(torch.randperm(len(images), generator=generator, device="cpu"), batch_size):
-                    chosen = batch.to(device)
-                    inputs = images[chosen] if augment is None else _augmented(augment, images[chosen], generator)
-                    if not asked:  # only now, since the network may take what `augment` returns and nothing else
-                        _check_classes(network, inputs[:1], labels)
-                        asked = True
-                    with _kept(network):
-                        with taking(inputs, _FITTING):
-                            logits = network(inputs)
-                        _check_logits(logits, len(inputs), labels[chosen], 0)
-                        loss = functional.cross_entropy(logits, labels[chosen])
-                        optimizer.zero_grad(set_to_none=True)
-                        loss.backward()  # type: ignore[no-untyped-call]
-                        _check_finite(loss, network, len(history) + 1)
-                    optimizer.step()
-                    schedule.step()
-                    loss_sum += loss.item() * len(batch)
-                    correct += int((logits.argmax(dim=1) == labels[chosen]).sum())
+                    with drawn:
+                        chosen = batch.to(device)
+                        inputs = images[chosen] if augment is None else _augmented(augment, images[chosen], generator)
+                        if not asked:  # only now, since the network may take what `augment` returns and nothing else
+                            _check_classes(network, inputs[:1], labels)
+                            asked = True
+                        with _kept(network):
+                            with taking(inputs, _FITTING):
+                                logits = network(inputs)
+                            _check_logits(logits, len(inputs), labels[chosen], 0)
+                            loss = functional.cross_entropy(logits, labels[chosen])
+                            optimizer.zero_grad(set_to_none=True)
+                            loss.backward()  # type: ignore[no-untyped-call]
+                            _check_finite(loss, network, len(history) + 1)
+                        optimizer.step()
+                        schedule.step()
+                        loss_sum += loss.item() * len(batch)
+                        correct += int((logits.argmax(dim=1) == labels[chosen]).sum())
                     bar.update()
                 history.append(Epoch(loss_sum / len(images), correct / len(images)))
                 bar.set_postfix(loss=f"{history[-1].loss:.4f}", accuracy=f"{history[-1].accuracy:.2%}")
                 if on_epoch is not None:
-                    with torch.random.fork_rng():  # what it draws is not the training's
+                    with told:
                         on_epoch(history[-1])
     finally:
         network.eval()
@@ -373,7 +375,7 @@ def _check_classes(network: nn.Module, inputs: torch.Tensor, labels: torch.Tenso
     """Ask a network in training mode for the number of its classes, by one image and without changing it."""
     network.eval()
     before = _Buffers(network)
-    with torch.random.fork_rng():
+    with Stream(0):
         logits = answer(network, inputs)
     before.put_back()
     _set_learning(network)

@@ -61,13 +61,15 @@ class Reach:
     ----------
     tensors
         The tensors among them that are no parameters or buffers of the network, with the attribute that leads there.
+    values
+        All of them that are no plain values.
     """
 
     def __init__(self, network: nn.Module) -> None:
         self._own = {id(module) for _, module in each_module(network)}
         self._own |= {id(tensor) for tensor in named_tensors(network).values()}
         self.tensors: list[tuple[str, Tensor]] = []
-        self._alive: list[Any] = []  # so that no identity is used twice
+        self.values: list[Any] = []  # kept, so that no identity is used twice
         leading_to: dict[int, list[int]] = {}
         ahead = [(name, part, 0) for name, part in _parts_of_network(network)]
         while ahead:
@@ -78,7 +80,7 @@ class Reach:
                 leading_to[id(value)].append(holder)
                 continue
             leading_to[id(value)] = [holder]
-            self._alive.append(value)
+            self.values.append(value)
             if id(value) in self._own:
                 continue
             if issubclass(type(value), Tensor):  # a weak proxy, which may be of what is gone, is none

@@ -19,7 +19,7 @@ from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.engine.trial import try_steps
-from rlrp_nb.errors import InputError, UnsupportedNetworkError
+from rlrp_nb.errors import RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +147,7 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
 def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
     try:
         return trace(network, inputs)
-    except InputError:
+    except RlrpError:
         if hooked:
             check_runs_without(network, hooked, inputs)
         raise

@@ -20,7 +20,9 @@ from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.functional import without_in_place_ops
 from rlrp_nb.engine.guard import Guard
 from rlrp_nb.engine.interrupts import held_back
+from rlrp_nb.engine.leavings import taken_away
 from rlrp_nb.engine.modules import each_module, global_hooks
+from rlrp_nb.engine.notes import noted_by_this_thread_alone
 from rlrp_nb.engine.quiet import quiet
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached, check_up_to_date
@@ -80,7 +82,7 @@ def trace(network: nn.Module, inputs: Tensor, *, for_any_batch: bool = True) -> 
             f"the network returns a tensor of shape {tuple(own.shape)}, which holds no logits to explain."
         )
     # an interrupt while the thread starts would leave it behind, tracing, while the next trace begins
-    with held_back(), _tracing, ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
+    with held_back(), _tracing, taken_away(network), ThreadPoolExecutor(1, thread_name_prefix="rlrp-trace") as pool:
         try:
             return pool.submit(copy_context().run, _trace, network, inputs, for_any_batch).result()
         except UnsupportedNetworkError as error:
@@ -160,7 +162,7 @@ def _lent(network: nn.Module) -> Iterator[nn.Module]:
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
     shapes = ({0: Dim("batch")},) if dynamic else None
-    with quiet(), torch.no_grad():
+    with quiet(), noted_by_this_thread_alone(), torch.no_grad():
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
         return without_zero_products(without_in_place_ops(program))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 import zlib
 from collections.abc import Iterable, Mapping
@@ -36,6 +35,7 @@ from rlrp_nb.evaluation.metric import METRICS, Metric, Settings, Trial, resolve_
 from rlrp_nb.evaluation.state import State
 from rlrp_nb.evaluation.store import Failure, Store
 from rlrp_nb.home import expanded
+from rlrp_nb.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -297,7 +297,7 @@ class _Run:
     def _measure(self, family: Family, trial: Trial, good: list[int], positions: list[int], done: _Done) -> None:
         """Put the values of a family into `done`: of all images at once, or, if that fails, of each alone."""
         try:
-            with _own_random_numbers(self.settings.seed + positions[good[0]]):
+            with Stream(self.settings.seed + positions[good[0]]):
                 values = family(trial)
             found = {name: _checked(name, values[name], len(good)) for name in done.values}
         except Exception as error:  # noqa: BLE001 - a metric of one's own may fail in any way
@@ -318,25 +318,6 @@ class _Run:
                     done.failures.append(Failure(trial.contender.name, name, positions[k], reason))
 
 
-@contextmanager
-def _own_random_numbers(seed: int) -> Iterator[None]:
-    """Let what draws from a global generator draw the same numbers in every run, and put the states back.
-
-    These are PyTorch's, NumPy's and Python's: what is compared may be anyone's.
-    """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    before = np.random.get_state(), random.getstate()  # noqa: NPY002 - the global one
-    try:
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002 - likewise
-            random.seed(seed)
-            yield
-    finally:
-        np.random.set_state(before[0])  # noqa: NPY002 - likewise
-        random.setstate(before[1])
-
-
 def _ask(
     attribute: Callable[[nn.Module, Tensor, Tensor], Tensor],
     network: nn.Module,
@@ -345,7 +326,7 @@ def _ask(
     seed: int,
 ) -> Tensor:
     """Ask for heatmaps, and wait until they are there."""
-    with _own_random_numbers(seed):
+    with Stream(seed):
         heatmaps = heatmaps_of(attribute, network, inputs, targets)
     if inputs.is_cuda:
         torch.cuda.synchronize(inputs.device)  # so that the clock is read when the work is done

@@ -292,8 +292,8 @@ def _follow(
         rank, chosen = ranks.index_select(0, sample), inputs.index_select(0, sample)
         first, end = (bound.to(rank.dtype)[:, None, None] for bound in (low, high))  # of one dtype, compared faster
         hidden = (rank >= first) & (rank < end)
-        flipped = torch.empty_like(chosen, memory_format=order)
         with undisturbed(inputs):
+            flipped = torch.empty_like(chosen, memory_format=order)
             shown = _imagined(fill, chosen, hidden) if fixed is None else fixed.index_select(0, sample)
             torch.where(hidden[:, None], shown, chosen, out=flipped)
             parts = -(-len(flipped) // together)  # of equal size: a small last one costs more, each, than the others

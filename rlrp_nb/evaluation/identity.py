@@ -236,9 +236,12 @@ def _more(value: object) -> list[Any]:
     return [kind, *(part for pair in held for part in pair)]
 
 
-def _is_versioned(module: str) -> bool:
-    """Tell code that a version stands for, this package's own too: what it keeps differs between processes."""
-    return is_library(module) or module.partition(".")[0] == "rlrp_nb"
+def _is_versioned(module: object) -> bool:
+    """Tell code that a version stands for, this package's own too: what it keeps differs between processes.
+
+    A class in C may have a descriptor in place of its module's name, for its objects.
+    """
+    return is_library(module) or (isinstance(module, str) and module.partition(".")[0] == "rlrp_nb")
 
 
 def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:

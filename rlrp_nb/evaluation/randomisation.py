@@ -28,6 +28,7 @@ from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.attribute import Attribute, check_case, heatmaps_of
 from rlrp_nb.evaluation.robustness import Measure, comparison
+from rlrp_nb.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -216,9 +217,7 @@ def _draw(name: str, module: nn.Module, seed: int) -> None:
     UnsupportedNetworkError
         ``reset_parameters`` leaves some as they are, as where a weight is computed from others before each run.
     """
-    devices = {p.device.index for p in module.parameters(recurse=False) if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=[index for index in devices if index is not None]), torch.no_grad():
-        torch.manual_seed(seed + 1)
+    with Stream(seed + 1), torch.no_grad():
         own = {key: p for key, p in module.named_parameters(recurse=False) if p.is_floating_point() or p.is_complex()}
         for parameter in own.values():
             parameter.fill_(math.nan)  # what is drawn anew does not depend on it

@@ -25,6 +25,7 @@ from rlrp_nb.models import torchvision_cnn
 from rlrp_nb.models.low_rank import load_factors, save_factors
 from rlrp_nb.models.preprocess import Preprocess
 from rlrp_nb.models.weights import read_state
+from rlrp_nb.stream import Stream
 from rlrp_nb.training import fit, jitter, measure_accuracy
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def train(
     """
     recipe = _RECIPES[name]
     epochs = recipe.epochs if epochs is None else epochs
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with Stream(seed):
         network = _in_factors(name)
     fit(network, images, labels, epochs=epochs, learning_rate=recipe.learning_rate, augment=jitter, seed=seed)
     _clear_unseen(network, images[:64], labels[:64])

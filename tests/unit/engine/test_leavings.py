@@ -1,0 +1,72 @@
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+import rlrp_nb as rn
+from rlrp_nb.engine.leavings import taken_away
+from rlrp_nb.engine.tracing import trace
+
+SEEN = {}
+
+
+class Memory:
+    def __init__(self):
+        self.last = None
+        self.all = []
+        self.runs = 0
+
+
+class Keeping(nn.Module):
+    """Keeps what it computed in an object of another class, in a list in it, and in a global dict."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head, self.memory = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), Memory()
+
+    def forward(self, x):
+        y = self.conv(x).relu()
+        self.memory.last = y
+        self.memory.all.append((y,))
+        self.memory.runs += 1
+        SEEN["y"] = {"of": y}
+        return self.head(y.mean((2, 3)))
+
+
+def own(value):
+    return isinstance(value, Tensor) and not isinstance(value, FakeTensor)
+
+
+def test_a_trace_leaves_no_tensor_without_values(images):
+    network = Keeping().eval()
+    SEEN.clear()
+    network(images)
+    rn.explain(network, images, 1)
+    assert own(network.memory.last)
+    assert all(own(kept) for (kept,) in network.memory.all)
+    assert own(SEEN["y"]["of"])
+    assert own(network(images))
+    assert network.memory.runs >= 2
+
+
+def test_nothing_is_left_where_the_trace_fails_after_it(images):
+    network = Keeping().eval()
+    before = network.memory.last = torch.ones(1)
+    network.head = nn.Softmax(1)
+    SEEN.clear()
+    with pytest.raises(rn.UnsupportedNetworkError, match="softmax"):
+        trace(network, images)
+    assert all(own(kept) for (kept,) in network.memory.all)
+    assert own(network.memory.last)
+    assert network.memory.last is not before  # a run without the tracer came first
+    assert own(SEEN["y"]["of"])
+
+
+def test_what_else_was_put_there_meanwhile_stays():
+    network = Keeping().eval()
+    with taken_away(network):
+        network.memory.last, network.memory.runs = "something", 7
+    assert (network.memory.last, network.memory.runs) == ("something", 7)
+    with FakeTensorMode() as mode, taken_away(network):
+        network.memory.last = mode.from_tensor(torch.ones(2))
+    assert network.memory.last == "something"
