@@ -1,5 +1,6 @@
 """A small, deterministic training loop for image classifiers, with a progress bar."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,9 +96,7 @@ def fit(
     check_network(network)
     epochs, batch_size = check_whole(1, epochs=epochs, batch_size=batch_size)
     (seed,) = check_whole(0, LARGEST_SEED, seed=seed)
-    for name, called in (("augment", augment), ("on_epoch", on_epoch)):
-        if called is not None and not callable(called):
-            raise InputError(f"{name} is a {type(called).__name__}; accepted is a function, or None.")
+    _check_called(augment, on_epoch)
     rate, decay = _rates(learning_rate=learning_rate, weight_decay=weight_decay)
     device = _learning(network, images).device
     generator = torch.Generator().manual_seed(seed)
@@ -143,6 +142,28 @@ def fit(
         for parameter in network.parameters():
             parameter.grad = None
     return tuple(history)
+
+
+def _check_called(augment: Augment | None, on_epoch: Callable[[Epoch], object] | None) -> None:
+    for name, called in (("augment", augment), ("on_epoch", on_epoch)):
+        if called is not None and not callable(called):
+            raise InputError(f"{name} is a {type(called).__name__}; accepted is a function, or None.")
+    if augment is not None and not _takes_two(augment):
+        raise InputError(
+            "augment is called with a batch and a generator of random numbers, and takes no two arguments: write "
+            "lambda images, generator: transform(images)."
+        )
+
+
+def _takes_two(augment: Callable[..., object]) -> bool:
+    called = augment.forward if isinstance(augment, nn.Module) else augment
+    try:
+        inspect.signature(called).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function in C, which has none
+        return True
+    return True
 
 
 def _augmented(augment: Augment, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

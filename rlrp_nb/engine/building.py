@@ -55,16 +55,19 @@ _ALONG = {
     )
 }
 _NAMED = 6  # of many, as in a transformer, the first few
-_ADVICE = (
-    "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op that is affine or "
-    "a "
-    "pointwise activation with phi(0) = 0."
-)
 _MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
 _LOST = (
-    "it leaves out the axis of the samples, as PyTorch does with leading axes of length 1 of what is written into "
-    "places. Two samples at a time can be explained"
+    "it leaves out the axis of the samples, as flatten() does, and as PyTorch does with leading axes of length 1 of "
+    "what is written into places"
 )
+_WAYS = {
+    "no rule for": "\nReplace these parts by supported ones, or add a rule to rlrp_nb.engine.rules.RULES for an op "
+    "that is affine or a pointwise activation with phi(0) = 0.",
+    _MIXED: "\nA part that takes frames or windows for samples can be run for each of them in a loop, such as "
+    "torch.stack([part(x[:, t]) for t in range(x.shape[1])], 1).",
+    _LOST: "\nKeep that axis, by flatten(1) in place of flatten(), or try two samples at a time.",
+}
+"""What to do, by the reason."""
 
 
 def build(  # noqa: C901, PLR0912 - one branch per kind of node
@@ -232,11 +235,11 @@ def check(graph: Graph) -> None:
     missing = {key: names for key, names in problems.items() if key[1] not in {_MIXED, _LOST}}
     problems = missing or problems  # what an op without a rule does to the batch is of no interest
     if problems:
-        advice = any("no rule for" in problem for _, problem in problems)
+        advice = [way for reason, way in _WAYS.items() if any(reason in problem for _, problem in problems)]
         raise UnsupportedNetworkError(
             "this network cannot be explained as it stands:\n"
             + "\n".join(f"  {op} at {shortlist(names, _NAMED)}: {problem}" for (op, problem), names in problems.items())
-            + (_ADVICE if advice else "")
+            + "".join(advice)
         )
 
 

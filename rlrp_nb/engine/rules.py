@@ -19,6 +19,7 @@ from rlrp_nb.engine.linear import Homogeneous, Linear
 from rlrp_nb.engine.places import Copy, Overwriting, Pick, Placed
 from rlrp_nb.engine.pooling import Maximum, MaxPool
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
+from rlrp_nb.engine.rule_table import RuleTable
 from rlrp_nb.engine.shapes import Concatenate, Dropout, Pad, Permute, Reshape
 from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
@@ -145,7 +146,7 @@ _reshape, _spatial = Reshape(), Linear(batched=True)
 _batch_statistics = Refusal(BATCH_STATISTICS)
 _attention = Refusal("attention has no R-LRP rule: transformers, vision transformers too, are not supported")
 
-RULES: dict[str, Rule] = {
+_RULES: dict[str, Rule] = {
     **ACTIVATIONS,
     # maps with weights
     **{f"aten.conv{n}d": Convolution() for n in (1, 2, 3)},
@@ -265,6 +266,7 @@ RULES: dict[str, Rule] = {
     "aten.log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
     "aten._log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
 }
+RULES = RuleTable(_RULES)
 """Backward rules by op name."""
-BUILT_IN = MappingProxyType({**RULES})
+BUILT_IN = MappingProxyType(_RULES)
 """The rules as they came, whatever a user adds."""

@@ -185,6 +185,11 @@ def _tensor(targets: Any, samples: int, classes: int) -> Tensor:  # noqa: ANN401
         )
     for index in indices.flatten().tolist():
         _in_range(index, classes)
+    if tuple(indices.shape[1:]) == (classes,) and classes > 2 and int(indices.max()) < 2:  # noqa: PLR2004 - two may be meant
+        raise InputError(
+            "targets looks like classes of which each is marked by a 1 (one-hot); accepted are their numbers, "
+            "targets.argmax(1), or seeds of a floating-point dtype, (B, K, classes)."
+        )
     return indices.reshape(samples, -1).clone()  # likewise
 
 

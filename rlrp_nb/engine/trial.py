@@ -7,11 +7,12 @@ lies, and the range of numbers are of no concern, and so that the memory of one 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
@@ -36,8 +37,8 @@ _APART = 37
 def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> None:
     """Refuse a graph that has a step which the engine would walk back wrongly.
 
-    Steps with a rule of the user's own are not tried, and neither are layer-norms, whose standard deviation is held
-    constant where it has a derivative.
+    Of steps with a rule of the user's own it is only tried whether the rule can be used. Layer-norms are not tried, as
+    their standard deviation is held constant where it has a derivative.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> Non
     Raises
     ------
     UnsupportedNetworkError
-        Names the first such step.
+        Names the first such step, or the first one whose rule, of the user's own, fails.
     """
     method = METHODS["rlrp"]
     record = forward(graph, plan(graph, method, None, ledger=False), constants, inputs)
@@ -60,7 +61,10 @@ def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> Non
     for step in reversed(graph.steps):
         treatment = steps.treatments.get(step.index)
         built_in = step.rule is not None and step.rule is BUILT_IN.get(step.op)
-        if treatment is None or not built_in or isinstance(step.rule, LayerNorm):
+        if treatment is None or isinstance(step.rule, LayerNorm):
+            continue
+        if not built_in:
+            trial.use(step, treatment, steps.receivers[step.index])
             continue
         try:
             off = trial.disagreement(step, treatment, steps.receivers[step.index])
@@ -72,6 +76,17 @@ def try_steps(graph: Graph, constants: Mapping[int, Any], inputs: Tensor) -> Non
                 "that its explanations would be wrong. That is a defect of rlrp_nb: please report it with the "
                 "network's forward. Writing this part with other ops may help."
             )
+
+
+class _Handed(NamedTuple):
+    """What a step was given on both ways, and what it handed on."""
+
+    values: dict[int, Tensor]
+    constants: dict[int, Any]
+    output: Tensor
+    s: Tensor
+    call: Call
+    messages: list[Tensor]
 
 
 class _Trial:
@@ -116,13 +131,27 @@ class _Trial:
         start = _APART * (place % 64)
         return self._numbers[start : start + shape.numel()].reshape(shape)
 
-    def disagreement(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> float:
-        """Return how far what is handed on is from what it should be, as a share of both; 0 if rounding can do that."""
+    def use(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> None:
+        """Walk back through a step by a rule of the user's own, and say in words where that fails."""
+        cause: Exception | None = None
+        try:
+            handed = self._handed(step, treatment, receivers)
+            reason = _misfit(step.rule, handed, receivers)
+        except Exception as error:  # noqa: BLE001 - a user's rule can raise anything
+            cause, reason = error, f"{type(error).__name__}: {error}"
+        if reason:
+            named = ", ".join([*step.arguments][1:])
+            raise UnsupportedNetworkError(
+                f"the rule in RULES for {step.op}, which is at {step.name}, cannot be used: {reason}. The secant of an "
+                f"Activation is given z and the op's own arguments by name ({named or 'here none'}) and returns "
+                "phi(z) / z, a new tensor of z's shape."
+            ) from cause
+
+    def _handed(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> _Handed:
+        """Walk back through a step, from and to random numbers."""
         values = {i: self._random(self._shapes[i], place + 1) for place, i in enumerate(step.sources)}
         constants = {i: self._usable(self._given[i]) for i in step.reads() - values.keys()}
         output, state = rule_of(step).forward(step, step.filled({**constants, **values}.__getitem__))
-        if not output.numel():
-            return 0.0
         s = self._random(output.shape, 0)
         call = Call(
             step=step,
@@ -135,7 +164,14 @@ class _Trial:
             dtype=self._exact,
             device=s.device,
         )
-        messages = [message[0] for message in treatment.back(call, s[None])]
+        messages = [message[0] for message in treatment.back(call, s[None])] if output.numel() else []
+        return _Handed(values, constants, output, s, call, messages)
+
+    def disagreement(self, step: Step, treatment: Treatment, receivers: Sequence[int]) -> float:
+        """Return how far what is handed on is from what it should be, as a share of both; 0 if rounding can do that."""
+        values, constants, output, s, _, messages = self._handed(step, treatment, receivers)
+        if not output.numel():
+            return 0.0
         if len(messages) != len(receivers):
             return 1.0
         if isinstance(treatment, Activate):  # R_z = |a| / max |a| * R_a
@@ -169,6 +205,15 @@ class _Trial:
             output = rule_of(step).forward(step, arguments)[0] if views else step.invoke(arguments)
         found = torch.autograd.grad(output, [variables[i] for i in of], s.to(output), materialize_grads=True)
         return map(torch.Tensor.detach, found)
+
+
+def _misfit(rule: object, handed: _Handed, receivers: Sequence[int]) -> str:
+    """Say how the slope of a user's activation does not fit; nothing where it does."""
+    if not isinstance(rule, Activation) or not handed.messages:
+        return ""
+    z = handed.values[receivers[0]]
+    slope = rule.slope(handed.call, z)
+    return "" if slope.shape == z.shape else f"its secant returned {tuple(slope.shape)} for z {tuple(z.shape)}"
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

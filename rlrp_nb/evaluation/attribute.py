@@ -157,7 +157,7 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     ----------
     attribute : Attribute
         It is given copies of inputs and targets, with gradients enabled and outside of inference mode, so that it may
-        differentiate.
+        differentiate, and without the caller's autocast.
     network, inputs, targets
         As in `check_case`, which is not called here.
 
@@ -180,7 +180,8 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
         )
     before, hooks = _state(network), [(held, {**held}) for held in hooks_of(network)]
     # what is copied outside of inference mode can be differentiated by, also where it was made within
-    with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad():
+    apart = torch.autocast(inputs.device.type, enabled=False)  # as the engine's own methods are computed
+    with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad(), apart:
         heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
     _check_untouched(network, before, hooks)
     wanted = (len(inputs), *inputs.shape[2:])

@@ -52,6 +52,7 @@ Score: TypeAlias = Literal["probability", "logit", "accuracy"]
 Order: TypeAlias = Literal["morf", "lerf"]
 
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+_PROBABLE = 1e-3  # how near 1 probabilities add up
 _ROUNDING = 1e-9  # so that 0.29 of 100 pixels are 29, though the product is a little less
 
 
@@ -366,8 +367,19 @@ def _score(logits: Tensor, targets: Tensor, score: Score) -> Tensor:
     if score == "accuracy":
         # A logit that is NaN is highest nowhere: it is passed on, not counted as an error of the network.
         return torch.where(logits.isfinite().all(1), (logits.argmax(1) == targets).to(logits.dtype), torch.nan)
+    if score == "probability" and _are_probabilities(logits):
+        raise InputError(
+            "the network returns probabilities, whose softmax tells little: remove the softmax at its end, or give "
+            "score='logit', which takes its outputs as they are."
+        )
     values = logits.softmax(1) if score == "probability" else logits
     return values.gather(1, targets[:, None])[:, 0]
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Tell outputs of a softmax: of a few samples, logits could add up to 1 by chance."""
+    sums = logits.double().sum(1)
+    return bool((logits >= 0).all()) and len(logits) > 1 and bool(((sums - 1).abs() < _PROBABLE).all())
 
 
 def _checked(network: nn.Module, inputs: Tensor, heatmaps: Tensor, targets: Tensor, batch: int) -> Tensor:

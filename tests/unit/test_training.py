@@ -490,3 +490,14 @@ def test_a_lazy_layer_anywhere_is_refused():
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(2))
     with pytest.raises(UnsupportedNetworkError, match="lazy layer whose weights are not made yet"):
         fit(network, *make_bars(4))
+
+
+@pytest.mark.parametrize(
+    "augment", [nn.Dropout(0.1), lambda images: images, lambda images, *, generator: (images, generator), lambda: None]
+)
+def test_an_augmentation_that_takes_something_else_is_refused_before_anything_is_learned(augment):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    before = network[1].weight.clone()
+    with pytest.raises(InputError, match="lambda images, generator: transform"):
+        fit(network, torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1]), epochs=1, augment=augment)
+    assert torch.equal(network[1].weight, before)

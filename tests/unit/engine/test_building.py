@@ -124,3 +124,38 @@ def test_parts_stacked_along_the_batch_are_refused_for_any_number_of_samples(wri
     for samples in (images[:1], images):
         with pytest.raises(UnsupportedNetworkError, match="mixes"):
             rn.explain(written(siamese), samples)
+
+
+def test_frames_that_are_taken_for_samples_are_refused_with_a_way_that_works():
+    torch.manual_seed(0)
+    conv, head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    class Video(nn.Module):
+        def __init__(self, *, loops):
+            super().__init__()
+            self.conv, self.head, self.loops = conv, head, loops
+
+        def part(self, x):
+            return self.conv(x).relu().mean((2, 3))
+
+        def forward(self, x):
+            if self.loops:
+                frames = torch.stack([self.part(x[:, t]) for t in range(x.shape[1])], 1)
+            else:
+                frames = self.part(x.flatten(0, 1)).view(*x.shape[:2], -1)
+            return self.head(frames.mean(1))
+
+    for samples in (1, 2):
+        x = torch.randn(samples, 3, 3, 6, 6)
+        with pytest.raises(UnsupportedNetworkError, match=r"run for each of them in a loop, such as torch.stack"):
+            rn.explain(Video(loops=False).eval(), x, 1)
+        torch.testing.assert_close(rn.explain(Video(loops=True).eval(), x, 1).logits, Video(loops=False)(x).detach())
+
+
+def test_a_network_that_leaves_out_the_samples_is_told_to_keep_them():
+    class Flat(nn.Sequential):
+        def forward(self, x):
+            return super().forward(x.flatten())[None]
+
+    with pytest.raises(UnsupportedNetworkError, match=r"leaves out the axis of the samples.*\n.*flatten\(1\)"):
+        rn.explain(Flat(nn.Linear(12, 3)).eval(), torch.randn(1, 3, 2, 2))

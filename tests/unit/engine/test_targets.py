@@ -127,6 +127,18 @@ def test_what_is_not_accepted_is_refused_with_the_reason(targets, reason):
         resolve(targets)
 
 
+def test_one_hot_numbers_are_no_classes():
+    marked = torch.nn.functional.one_hot(torch.tensor([3, 1]), 4)
+    for targets in (marked, marked.numpy(), marked[:, :, None].squeeze(2).to(torch.uint8)):
+        with pytest.raises(InputError, match=r"one-hot.*targets\.argmax\(1\)"):
+            resolve_targets(targets, LOGITS, torch.float32)
+    assert resolve_targets(torch.tensor([[0, 1], [1, 0]]), LOGITS[:, :2], torch.float32).positive.tolist() == [
+        [0, 1],
+        [1, 0],
+    ]
+    assert resolve_targets(torch.tensor([[0, 1], [1, 1]]), LOGITS, torch.float32).positive.tolist() == [[0, 1], [1, 1]]
+
+
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 def test_quantised_classes_are_refused():
     with pytest.raises(InputError, match=r"dtype torch.quint8"):

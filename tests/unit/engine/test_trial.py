@@ -3,9 +3,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 import rlrp_nb as rn
 from rlrp_nb.engine import activations, registry, rules, shapes, weighted
+from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.linear import Linear
 from rlrp_nb.engine.rules import BUILT_IN, RULES
 from rlrp_nb.errors import UnsupportedNetworkError
@@ -137,3 +139,25 @@ def test_what_half_precision_rounds_is_no_difference(dtype, op):
             return self.head(op(self.conv(x)))
 
     assert bool(rn.explain(Rounded().to(dtype).eval(), torch.randn(1, 3, 128, 128).to(dtype)).relevance.any())
+
+
+OWN = {
+    "an argument that is not taken": (lambda z: (z.abs() > 0.5).to(z.dtype), r"unexpected keyword argument 'lambd'"),
+    "nothing returned": (lambda z, lambd: None, "NoneType"),  # noqa: ARG005 - as a forgotten return
+    "another shape": (lambda z, lambd: z.sum() * lambd, r"its secant returned \(\) for z \(1, 4, 8, 8\)"),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_rule_of_ones_own_that_cannot_be_used_is_named(written, images, monkeypatch, name):
+    secant, reason = OWN[name]
+    monkeypatch.setitem(RULES, "aten.hardshrink", Activation(secant))
+    network = written(lambda n, x: n.classify(functional.hardshrink(n.conv(x))))
+    with pytest.raises(UnsupportedNetworkError, match=rf"rule in RULES for aten.hardshrink.*{reason}.*\(lambd\)"):
+        rn.explain(network, images, 1)
+
+
+def test_a_rule_of_ones_own_that_fits_is_used(written, images, monkeypatch):
+    monkeypatch.setitem(RULES, "aten.hardshrink", Activation(lambda z, lambd: (z.abs() > lambd).to(z.dtype)))
+    network = written(lambda n, x: n.classify(functional.hardshrink(n.conv(x))))
+    assert rn.explain(network, images, 1).relevance.abs().sum() > 0

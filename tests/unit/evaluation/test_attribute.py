@@ -215,3 +215,12 @@ def test_a_network_that_takes_channels_last_is_refused():
 
     with pytest.raises(InputError, match=r"takes inputs \(2, 12, 16, 3\) with channels on axis 3; measures take"):
         engine_attribute()(ChannelsLast().eval(), torch.randn(2, 12, 16, 3), torch.tensor([0, 1]))
+
+
+def test_the_autocast_of_the_caller_is_not_that_of_the_attribute():
+    network, inputs = small_vgg(), images(2, 12)
+    network, inputs = network.float(), inputs.float()
+    expected = heatmaps_of(gradient, network, inputs, TARGETS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = heatmaps_of(gradient, network, inputs, TARGETS)
+    assert torch.equal(found, expected)

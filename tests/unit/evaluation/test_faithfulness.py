@@ -454,3 +454,16 @@ def test_bad_input_is_named():
             measure(network.train(), inputs, heatmaps, targets)
     with pytest.raises(InputError, match=r"the network returns \(6, 4, 9, 7\)"):
         flip(network[:2].eval(), inputs, heatmaps, targets, patch=20)
+
+
+@pytest.mark.parametrize("score", ["probability", "logit"])
+def test_a_softmax_at_the_end_is_not_taken_twice(score):
+    network, (inputs, heatmaps, targets) = small_network(), case()
+    probable = nn.Sequential(network, nn.Softmax(1)).eval()
+    if score == "probability":
+        with pytest.raises(InputError, match=r"returns probabilities.*remove the softmax.*score='logit'"):
+            flip(probable, inputs, heatmaps, targets, patch=3)
+    else:
+        found = flip(probable, inputs, heatmaps, targets, patch=3, score="logit")
+        expected = flip(network, inputs, heatmaps, targets, patch=3)
+        torch.testing.assert_close(found.aopc, expected.aopc)

@@ -1,0 +1,40 @@
+"""The table of rules, which says at once what is no rule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rlrp_nb.engine.rule import Rule
+from rlrp_nb.errors import InputError
+
+
+class RuleTable(dict[str, Rule]):
+    """Rules by the names of ops; users add their own."""
+
+    def __setitem__(self, op: str, rule: Rule) -> None:
+        """Take a rule.
+
+        Raises
+        ------
+        InputError
+            The name is none of an op, or the rule is none.
+        """
+        if not isinstance(op, str) or "." not in op:
+            raise InputError(
+                f"the name of an op is {op!r}; accepted is one with its namespace and without its overload, as "
+                "explain() names it, such as 'aten.hardshrink'."
+            )
+        if isinstance(rule, type) and issubclass(rule, Rule):
+            raise InputError(f"the rule for {op!r} is the class {rule.__name__}; call it: {rule.__name__}(...).")
+        if not isinstance(rule, Rule):
+            raise InputError(
+                f"the rule for {op!r} is a {type(rule).__name__}; accepted is a Rule: Linear() for an op that is "
+                "linear, or Activation(secant) with a function secant(z, **arguments) that returns phi(z) / z, given "
+                "the op's own arguments by name."
+            )
+        super().__setitem__(op, rule)
+
+    def update(self, *args: Any, **named: Rule) -> None:  # noqa: ANN401 - as dict.update takes them
+        """Take several rules."""
+        for op, rule in dict(*args, **named).items():
+            self[op] = rule

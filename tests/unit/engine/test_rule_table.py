@@ -1,0 +1,42 @@
+import pytest
+
+from rlrp_nb.engine.linear import Linear
+from rlrp_nb.engine.rule_table import RuleTable
+from rlrp_nb.engine.rules import BUILT_IN, RULES
+from rlrp_nb.errors import InputError
+
+WRONG = {
+    "a class": ("aten.cumsum", Linear, r"is the class Linear; call it: Linear\(\.\.\.\)"),
+    "a function": ("aten.cumsum", lambda z: z, "is a function; accepted is a Rule: Linear"),
+    "a name": ("aten.cumsum", "linear", "is a str; accepted is a Rule"),
+    "no namespace": ("cumsum", Linear(), "'cumsum'; accepted is one with its namespace"),
+    "an op": (len, Linear(), "accepted is one with its namespace"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("way", ["item", "dict", "pairs"])
+def test_what_is_no_rule_is_refused_where_it_is_put_in(name, way):
+    op, rule, words = WRONG[name]
+    table = RuleTable()
+    put = {
+        "item": lambda: table.__setitem__(op, rule),
+        "dict": lambda: table.update({op: rule}),
+        "pairs": lambda: table.update([(op, rule)]),
+    }
+    with pytest.raises(InputError, match=words):
+        put[way]()
+    assert not table
+
+
+def test_rules_are_taken():
+    table, rule = RuleTable(), Linear()
+    table["aten.cumsum"] = rule
+    table.update({"aten.cumprod": rule})
+    assert table == {"aten.cumsum": rule, "aten.cumprod": rule}
+
+
+def test_the_table_begins_with_the_built_in_rules():
+    assert isinstance(RULES, RuleTable)
+    assert dict(BUILT_IN) == RULES
+    assert len(RULES) > 100
