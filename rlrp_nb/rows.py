@@ -21,6 +21,7 @@ from rlrp_nb.checks import is_whole
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.engine.methods import resolve
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
+from rlrp_nb.models.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from rlrp_nb.engine.methods import Method
     from rlrp_nb.models.classifier import Classifier
-    from rlrp_nb.models.preprocess import Preprocess
 
     Columns: TypeAlias = Mapping[str, np.ndarray[Any, Any]]
     Measure: TypeAlias = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -45,9 +45,18 @@ class ReadPictures:
     ----------
     preprocess : Preprocess
         Of the classifier that the pictures are for.
+
+    Raises
+    ------
+    InputError
+        It is something else.
     """
 
     def __init__(self, preprocess: Preprocess) -> None:
+        if not isinstance(preprocess, Preprocess):
+            raise InputError(
+                f"preprocess is a {type(preprocess).__name__}; accepted is that of a classifier, model.preprocess."
+            )
         self._preprocess = preprocess
 
     def __call__(self, columns: Columns) -> dict[str, np.ndarray[Any, Any]]:
@@ -63,7 +72,16 @@ class ReadPictures:
         dict of str to numpy.ndarray
             ``path``; ``picture``, uint8 ``(N, H, W, 3)``, black where a file cannot be read; ``error``, N texts that
             say why, empty where all is well.
+
+        Raises
+        ------
+        InputError
+            There is no column ``path``.
         """
+        if "path" not in columns:
+            raise InputError(
+                f"there is no column 'path', only {', '.join(map(repr, columns))}: rename that of the paths."
+            )
         height, width = self._preprocess.shape[1:]
         pictures = np.zeros((len(columns["path"]), height, width, 3), dtype=np.uint8)
         errors = [self._read(str(path), picture) for path, picture in zip(columns["path"], pictures, strict=True)]

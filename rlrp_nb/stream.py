@@ -17,7 +17,8 @@ class Stream:
     """Random numbers by one seed, in place of PyTorch's, NumPy's and Python's global ones while it is entered.
 
     It goes on where it was left when it is entered again. Only one is in place at a time, and another thread waits that
-    enters one: what is done within should be short. What a thread draws that enters none is not kept apart.
+    enters one: what is done within should be short, and must not wait for such a thread. What a thread draws outside of
+    any is not kept apart.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=rate, total_steps=steps)
     history: list[Epoch] = []
     asked = False
-    drawn, told = Stream(seed), Stream(seed)  # by dropout, if the network has any; and by whoever is shown an epoch
+    drawn = Stream(seed)  # by dropout, if the network has any
     try:
         with _differentiating(), tqdm(total=steps, desc="training", unit="batch") as bar:
             for _ in range(epochs):
@@ -135,8 +135,7 @@ def fit(
                 history.append(Epoch(loss_sum / len(images), correct / len(images)))
                 bar.set_postfix(loss=f"{history[-1].loss:.4f}", accuracy=f"{history[-1].accuracy:.2%}")
                 if on_epoch is not None:
-                    with told:
-                        on_epoch(history[-1])
+                    on_epoch(history[-1])  # which draws from the caller's own numbers, and may wait for other threads
     finally:
         network.eval()
         for parameter in network.parameters():
@@ -307,7 +306,8 @@ def jitter(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     if not isinstance(images, torch.Tensor) or images.ndim != 4 or not images.is_floating_point():  # noqa: PLR2004
         given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, torch.Tensor) else type(images).__name__
         raise InputError(f"images are {given}; accepted is a floating-point tensor (B, C, H, W).")
-    turn, scale, right, down = (torch.rand(4, len(images), generator=generator, device="cpu") * 2 - 1).to(images)
+    drawn = torch.rand(4, len(images), generator=generator, device="cpu", dtype=torch.float32)
+    turn, scale, right, down = (drawn * 2 - 1).to(images)
     angle, scale = turn * math.radians(10), 1 + scale * 0.1
     height, width = images.shape[2:]
     # the grid runs from -1 to 1 along either side, so a shift of 0.14 is 7 % of it

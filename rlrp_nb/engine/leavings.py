@@ -1,65 +1,143 @@
-"""What a trace leaves behind in objects that the network's code reaches: tensors without values.
+"""What a trace leaves behind in the user's objects: tensors without values, and numbers that stand for a batch's size.
 
-A twin has modules, lists and dicts of its own. An object of another class, or a global dict, is the user's own, and
+A twin has modules, lists and dicts of its own. Objects of other classes, classes and globals are the user's own, and
 what ``forward`` keeps there while it is traced would be there when the network is run next.
 """
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from collections import OrderedDict, deque
+from contextlib import contextmanager, suppress
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
+from rlrp_nb.engine.marks import fields_of, is_aside, is_library
+from rlrp_nb.engine.modules import each_module
 from rlrp_nb.engine.reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import nn
 
+_LEFT = (FakeTensor, FunctionalTensor, torch.SymInt, torch.SymFloat, torch.SymBool)
+_HOLDERS = (list, deque, dict)
 _DEPTH = 3  # of what is kept within something new
 
 
 @contextmanager
 def taken_away(network: nn.Module) -> Iterator[None]:
-    """Put lists, dicts and objects back to what they held, if a tensor without values was put there meanwhile."""
-    kept = [(value, _held_by(value)) for value in Reach(network).values]
+    """Put back what the network's code reaches, wherever something without a value was put meanwhile."""
+    kept = [*_places(network)]
     try:
         yield
     finally:
-        for value, before in kept:
-            if before is not None and any(_is_left(held, _DEPTH) for held in _parts(_held_by(value))):
-                _put_back(value, before)
+        for place in kept:
+            place.put_back()
 
 
-def _held_by(value: Any) -> dict[Any, Any] | list[Any] | None:  # noqa: ANN401 - anything at all
-    if type(value) is list:
-        return [*value]
-    if type(value) is dict:
-        return {**value}
-    own = getattr(type(value), "__dict__", {}) and getattr(value, "__dict__", None)
-    return {**own} if type(own) is dict else None
+def _places(network: nn.Module) -> Iterator[_Items | _Names]:
+    """Yield what can be written into, as it is now."""
+    values = Reach(network).values
+    functions = [value for value in values if type(value) is FunctionType and not is_library(value.__module__)]
+    # by their types, as what a weak proxy stands for may be gone
+    objects = [value for value in values if not issubclass(type(value), (type, FunctionType, *_HOLDERS))]
+    kinds = {kind for value in (*(m for _, m in each_module(network)), *objects) for kind in type(value).__mro__}
+    classes = [kind for kind in kinds if not is_library(kind.__module__)]
+    of_classes = [held for kind in classes for key, held in vars(kind).items() if not is_aside(key, held)]
+    for value in (*values, *_within(of_classes, _DEPTH)):
+        if issubclass(type(value), _HOLDERS):
+            yield _Items(value)
+    for value in (*objects, *classes, *functions):
+        yield _Names(value)
 
 
-def _parts(held: dict[Any, Any] | list[Any] | None) -> list[Any]:
-    return [] if held is None else [*held.values()] if isinstance(held, dict) else held
+def _within(values: Iterable[Any], depth: int) -> Iterator[Any]:
+    """Yield values and, of lists and the like, what is in them."""
+    for value in values:
+        yield value
+        if depth and issubclass(type(value), _HOLDERS):
+            yield from _within(_held_by(value), depth - 1)
 
 
-def _put_back(value: Any, before: dict[Any, Any] | list[Any]) -> None:  # noqa: ANN401 - likewise
-    if isinstance(before, list):
-        value[:] = before
-        return
-    now = value if type(value) is dict else value.__dict__
-    now.clear()
-    now.update(before)
+def _held_by(value: Any) -> list[Any]:  # noqa: ANN401 - a list, a dict or the like
+    return [*dict.values(value)] if issubclass(type(value), dict) else [*value]
 
 
-def _is_left(value: Any, depth: int) -> bool:  # noqa: ANN401 - likewise
-    """Tell a tensor of the tracer's, or something new that holds one."""
-    if isinstance(value, FakeTensor | FunctionalTensor):
+class _Items:
+    """A list, a deque or a dict with what it holds."""
+
+    def __init__(self, value: list[Any] | deque[Any] | dict[Any, Any]) -> None:
+        self._value = value
+        # of a class of the user's the methods of Python's own class are called
+        self._base: Any = next(base for base in (OrderedDict, dict, deque, list) if isinstance(value, base))
+        self._before = self._now()
+
+    def _now(self) -> list[Any]:
+        is_dict = issubclass(self._base, dict)
+        return [*self._base.items(self._value)] if is_dict else [*self._base.__iter__(self._value)]
+
+    def put_back(self) -> None:
+        """Put back what it held, if something was left there."""
+        now = self._now()
+        if not any(_is_left(held, _DEPTH) for held in now):
+            return
+        self._base.clear(self._value)
+        for held in self._before:
+            if issubclass(self._base, dict):
+                self._base.__setitem__(self._value, *held)
+            else:
+                self._base.append(self._value, held)
+
+
+class _Names:
+    """An object, a class, or the globals that a function names, with what is under each name."""
+
+    def __init__(self, value: Any) -> None:  # noqa: ANN401 - anything
+        self._value = value
+        self._before = dict(self._now())
+
+    def _now(self) -> Iterable[tuple[str, Any]]:
+        if isinstance(self._value, FunctionType):
+            around = self._value.__globals__
+            return [(name, around[name]) for name in self._value.__code__.co_names if name in around]
+        if isinstance(self._value, type):
+            return [*vars(self._value).items()]
+        return fields_of(self._value)
+
+    def put_back(self) -> None:
+        """Put back what was under the names under which something was left."""
+        for name, held in self._now():
+            if _is_left(held, _DEPTH):
+                with suppress(AttributeError, TypeError):  # a field that cannot be written into was not written into
+                    self._set(name)
+
+    def _set(self, name: str) -> None:
+        if isinstance(self._value, FunctionType):
+            around = self._value.__globals__
+            if name in self._before:
+                around[name] = self._before[name]
+            else:
+                del around[name]
+            return
+        kind: Any = type if isinstance(self._value, type) else object
+        if name in self._before:
+            kind.__setattr__(self._value, name, self._before[name])
+        else:
+            kind.__delattr__(self._value, name)
+
+
+def _is_left(value: Any, depth: int) -> bool:  # noqa: ANN401 - anything
+    """Tell something of the tracer's, or something new that holds it."""
+    kind = type(value)
+    if issubclass(kind, _LEFT):
         return True
-    if type(value) in {list, tuple, set, dict} and depth:
-        return any(_is_left(held, depth - 1) for held in (value.values() if type(value) is dict else value))
-    return False
+    return (
+        bool(depth)
+        and issubclass(kind, (tuple, set, *_HOLDERS))
+        and any(_is_left(held, depth - 1) for held in _held_by(value))
+    )

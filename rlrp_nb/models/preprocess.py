@@ -81,6 +81,8 @@ class Preprocess:
         object.__setattr__(self, "resize", None if self.resize is None else int(self.resize))
         if not isinstance(self.interpolation, str) or self.interpolation not in _FILTERS:
             raise InputError(f"interpolation={self.interpolation!r} is not known: choose from {', '.join(_FILTERS)}.")
+        if not isinstance(self.grey, bool):
+            raise InputError(f"grey={self.grey!r} is not known: give True for one grey channel, or False.")
         channels = 1 if self.grey else 3
         object.__setattr__(self, "size", size)
         object.__setattr__(self, "mean", _per_channel("mean", self.mean, channels))

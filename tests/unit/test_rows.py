@@ -278,3 +278,10 @@ def test_without_pyarrow_it_is_said_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "rows are made with pyarrow, which is not installed: pip install 'rlrp-nb[scale]'."
+
+
+def test_what_reads_no_pictures_is_refused(model, paths):
+    with pytest.raises(InputError, match=r"is a Classifier; accepted is that of a classifier, model\.preprocess"):
+        ReadPictures(model)
+    with pytest.raises(InputError, match="no column 'path', only 'file'"):
+        ReadPictures(model.preprocess)({"file": np.array(paths, dtype=object)})

@@ -1,9 +1,12 @@
 """Training learns, depends on the seed alone, and leaves the world as it was."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
+import rlrp_nb as rn
 from rlrp_nb import load_model
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.training import fit, jitter, measure_accuracy
@@ -501,3 +504,20 @@ def test_an_augmentation_that_takes_something_else_is_refused_before_anything_is
     with pytest.raises(InputError, match="lambda images, generator: transform"):
         fit(network, torch.rand(4, 1, 2, 2), torch.tensor([0, 1, 0, 1]), epochs=1, augment=augment)
     assert torch.equal(network[1].weight, before)
+
+
+def test_whoever_is_shown_an_epoch_may_wait_for_a_thread_that_compares_and_draws_its_own_numbers():
+    network, seen = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), []
+    images, labels = torch.rand(8, 1, 4, 4), torch.tensor([0, 1] * 4)
+
+    def look(_epoch):
+        network.eval()
+        with ThreadPoolExecutor(1) as other:
+            options = {"methods": "rlrp", "metrics": "gini", "fill": "black", "progress": False}
+            other.submit(rn.compare, network, images, **options).result(120)
+        seen.append(torch.rand(1).item())
+
+    torch.manual_seed(3)
+    fit(network, images, labels, epochs=2, on_epoch=look)
+    torch.manual_seed(3)
+    assert seen == [torch.rand(1).item() for _ in range(2)]

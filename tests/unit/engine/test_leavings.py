@@ -1,3 +1,6 @@
+from collections import Counter, deque
+from typing import ClassVar
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -8,13 +11,18 @@ from rlrp_nb.engine.leavings import taken_away
 from rlrp_nb.engine.tracing import trace
 
 SEEN = {}
+RECENT, COUNTS, LAST = deque(maxlen=9), Counter(), None
 
 
 class Memory:
     def __init__(self):
         self.last = None
         self.all = []
-        self.runs = 0
+        self.runs = self.samples = 0
+
+
+class Slotted:
+    __slots__ = ("last",)
 
 
 class Keeping(nn.Module):
@@ -22,14 +30,23 @@ class Keeping(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv, self.head, self.memory = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), Memory()
+        self.conv, self.head, self.memory, self.slotted = nn.Conv2d(3, 4, 3), nn.Linear(4, 5), Memory(), Slotted()
+
+    kept: ClassVar = {"y": []}
+    last = None
 
     def forward(self, x):
+        global LAST  # noqa: PLW0603 - as networks on the web do
         y = self.conv(x).relu()
         self.memory.last = y
         self.memory.all.append((y,))
         self.memory.runs += 1
+        self.memory.samples += x.shape[0]
         SEEN["y"] = {"of": y}
+        RECENT.append(y)
+        COUNTS["samples"] += x.shape[0]
+        LAST = self.slotted.last = type(self).last = y
+        self.kept["y"].append(y.shape)
         return self.head(y.mean((2, 3)))
 
 
@@ -47,6 +64,11 @@ def test_a_trace_leaves_no_tensor_without_values(images):
     assert own(SEEN["y"]["of"])
     assert own(network(images))
     assert network.memory.runs >= 2
+    assert type(network.memory.samples) is type(COUNTS["samples"]) is int
+    assert network.memory.samples % len(images) == 0
+    for value in (*RECENT, LAST, network.slotted.last, Keeping.last):
+        assert own(value)
+    assert {type(length) for shape in Keeping.kept["y"] for length in shape} == {int}
 
 
 def test_nothing_is_left_where_the_trace_fails_after_it(images):

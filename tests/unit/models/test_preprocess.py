@@ -132,6 +132,7 @@ def test_a_picture_too_narrow_to_enlarge():
         ({"size": 8, "mean": -1e40}, "mean=-1e[+]40 has to be one finite number"),
         ({"size": 8, "std": float("nan")}, "std=nan"),
         ({"size": 8, "interpolation": "cubic"}, "interpolation='cubic'.*bicubic"),
+        ({"size": 8, "grey": "no"}, "grey='no' is not known: give True"),
         ({"size": 8, "interpolation": []}, r"interpolation=\[\].*bicubic"),
     ],
 )
