@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from contextlib import contextmanager, suppress
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
-from rlrp_nb.engine.marks import fields_of, is_aside, is_library
+from rlrp_nb.engine.marks import fields_of, holds_values, is_aside, is_library
 from rlrp_nb.engine.modules import each_module
-from rlrp_nb.engine.reach import Reach
+from rlrp_nb.engine.reach import REFERENCES, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,8 +44,7 @@ def _places(network: nn.Module) -> Iterator[_Items | _Names]:
     """Yield what can be written into, as it is now."""
     values = Reach(network).values
     functions = [value for value in values if type(value) is FunctionType and not is_library(value.__module__)]
-    # by their types, as what a weak proxy stands for may be gone
-    objects = [value for value in values if not issubclass(type(value), (type, FunctionType, *_HOLDERS))]
+    objects = [value for value in values if _is_open(value)]
     kinds = {kind for value in (*(m for _, m in each_module(network)), *objects) for kind in type(value).__mro__}
     classes = [kind for kind in kinds if not is_library(kind.__module__)]
     of_classes = [held for kind in classes for key, held in vars(kind).items() if not is_aside(key, held)]
@@ -54,6 +53,16 @@ def _places(network: nn.Module) -> Iterator[_Items | _Names]:
             yield _Items(value)
     for value in (*objects, *classes, *functions):
         yield _Names(value)
+
+
+def _is_open(value: Any) -> bool:  # noqa: ANN401 - anything
+    """Tell an object, or a module of the user's, whose fields code may write into; by types, as a proxy may be dead."""
+    kind = type(value)
+    if kind is ModuleType:
+        return not is_library(value.__name__)
+    if kind in REFERENCES or issubclass(kind, (type, FunctionType, *_HOLDERS)):
+        return False
+    return holds_values(kind) or not is_library(kind.__module__)
 
 
 def _within(values: Iterable[Any], depth: int) -> Iterator[Any]:
@@ -102,10 +111,10 @@ class _Names:
         self._before = dict(self._now())
 
     def _now(self) -> Iterable[tuple[str, Any]]:
-        if isinstance(self._value, FunctionType):
+        if type(self._value) is FunctionType:
             around = self._value.__globals__
             return [(name, around[name]) for name in self._value.__code__.co_names if name in around]
-        if isinstance(self._value, type):
+        if issubclass(type(self._value), type):
             return [*vars(self._value).items()]
         return fields_of(self._value)
 
@@ -117,14 +126,14 @@ class _Names:
                     self._set(name)
 
     def _set(self, name: str) -> None:
-        if isinstance(self._value, FunctionType):
+        if type(self._value) is FunctionType:
             around = self._value.__globals__
             if name in self._before:
                 around[name] = self._before[name]
             else:
                 del around[name]
             return
-        kind: Any = type if isinstance(self._value, type) else object
+        kind: Any = type if issubclass(type(self._value), type) else object
         if name in self._before:
             kind.__setattr__(self._value, name, self._before[name])
         else:

@@ -1,6 +1,12 @@
+import math
+import sys
+import threading
+import types
+import weakref
 from collections import Counter, deque
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -92,3 +98,36 @@ def test_what_else_was_put_there_meanwhile_stays():
     with FakeTensorMode() as mode, taken_away(network):
         network.memory.last = mode.from_tensor(torch.ones(2))
     assert network.memory.last == "something"
+
+
+class Guarded:
+    """Answers no question but what the network asks."""
+
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+
+
+def test_objects_that_say_nothing_of_themselves_are_left_alone(images):
+    network = Keeping().eval()
+    gone = Memory()
+    network.odd = [Guarded(), weakref.proxy(gone), threading.Lock(), np.random.default_rng(0), torch, math]
+    del gone
+    assert rn.explain(network, images, 1).relevance.abs().sum() > 0
+
+
+def test_what_is_kept_in_a_module_of_the_user_s_is_taken_away(images, monkeypatch):
+    settings = types.ModuleType("settings_of_a_user")
+    settings.seen = 0
+
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head, self.settings = nn.Linear(192, 5), settings
+
+        def forward(self, x):
+            self.settings.seen += x.shape[0]
+            return self.head(x.flatten(1))
+
+    monkeypatch.setitem(sys.modules, settings.__name__, settings)
+    rn.explain(Counting().eval(), images, 1)
+    assert type(settings.seen) is int
