@@ -55,6 +55,7 @@ _ALONG = {
     )
 }
 _NAMED = 6  # of many, as in a transformer, the first few
+UNRELATED = "the network's output does not depend on its input, so there is nothing to explain."
 _MIXED = "it mixes the samples of the batch or moves them into another axis, so that none can be explained alone"
 _LOST = (
     "it leaves out the axis of the samples, as flatten() does, and as PyTorch does with leading axes of length 1 of "
@@ -138,9 +139,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
             )
     output = indices[_output(program)]
     if output not in dependent:
-        raise UnsupportedNetworkError(
-            "the network's output does not depend on its input, so there is nothing to explain."
-        )
+        raise UnsupportedNetworkError(UNRELATED)
     named = assign_roles(name_steps(steps, output), input_index, input_lengths)
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
     graph = _prune(fold_batch_norm(graph, apart=norms_apart))

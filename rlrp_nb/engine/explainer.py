@@ -12,12 +12,12 @@ from torch import Tensor, nn
 import rlrp_nb
 from rlrp_nb.engine.channels import channels_of_input
 from rlrp_nb.engine.explanation import Explanation
-from rlrp_nb.engine.hooks import check_hooks
+from rlrp_nb.engine.hooks import check_hooks, unseen
 from rlrp_nb.engine.layers import Layers
 from rlrp_nb.engine.methods import Method, resolve
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import Relevance, forward, walk_back
-from rlrp_nb.engine.registry import constants_of, look_up, others_of
+from rlrp_nb.engine.registry import constants_of, look_up
 from rlrp_nb.engine.snapshot import has_forward_hooks, unwrap
 from rlrp_nb.engine.targets import resolve_targets
 from rlrp_nb.engine.tracing import run_twin
@@ -266,7 +266,7 @@ def check_no_harm_by_hooks(network: nn.Module, inputs: Tensor) -> None:
     network = unwrap(network)
     if hooked := has_forward_hooks(network):
         with undisturbed(inputs):
-            for each in (others_of(inputs), inputs):
+            for each in (unseen(inputs), inputs):
                 check_hooks(network, hooked, run_twin(network, each), each)
 
 

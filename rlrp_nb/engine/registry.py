@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
-from rlrp_nb.engine.hooks import check_hooks, check_runs_without
+from rlrp_nb.engine.building import UNRELATED
+from rlrp_nb.engine.hooks import check_hooks, check_runs_without, unseen
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
@@ -19,7 +20,7 @@ from rlrp_nb.engine.snapshot import check_mode, has_forward_hooks
 from rlrp_nb.engine.structure import named_tensors, survey
 from rlrp_nb.engine.tracing import run_twin, trace
 from rlrp_nb.engine.trial import try_steps
-from rlrp_nb.errors import RlrpError, UnsupportedNetworkError
+from rlrp_nb.errors import InputError, RlrpError, UnsupportedNetworkError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,8 +148,8 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
 def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
     try:
         return trace(network, inputs)
-    except RlrpError:
-        if hooked:
+    except RlrpError as error:
+        if hooked and (isinstance(error, InputError) or UNRELATED in str(error)):
             check_runs_without(network, hooked, inputs)
         raise
 
@@ -156,7 +157,7 @@ def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
 def _check_hooks(network: nn.Module, graph: Graph, inputs: Tensor, hooked: list[str]) -> None:
     """Refuse hooks that have to do with the logits: of inputs that they have not seen, and then of those they shall."""
     tried, answer = inputs[:2] if graph.batch_size is None else inputs, _answering(network, graph)
-    for each in (others_of(tried), tried) if len(inputs) else ():
+    for each in (unseen(tried), tried) if len(inputs) else ():
         check_hooks(network, hooked, answer(each), each)
 
 

@@ -47,6 +47,8 @@ class _Known(dict[int, "Step"]):
     def __init__(self, lengths: tuple[str, ...]) -> None:
         super().__init__()
         self._lengths = lengths
+        self.gates: set[int] = set()
+        """Values that are gates where they meet a signal: those made of sigmoids alone, by hand or not."""
 
     def lengths(self, index: int) -> tuple[str, ...]:
         """Return the lengths of a value that depends on the input."""
@@ -78,6 +80,8 @@ def assign_roles(steps: Sequence[Step], network_input: int, lengths: tuple[str, 
             gate = (step.rule is not None and step.rule.kind == "gate") or all(role == "gate" for role in sources)
             roles[step.index] = "gate" if gate else "signal"
             by_index[step.index] = assigned
+            if gate or by_index.gates.issuperset(step.sources) or _is_sigmoid_by_hand(step, by_index):
+                by_index.gates.add(step.index)
         else:
             assigned = step
         result.append(assigned)
@@ -95,20 +99,21 @@ def _roles(step: Step, roles: tuple[Role, ...], by_index: _Known) -> tuple[Role,
     ways: list[tuple[Role, Role]] = [("signal", "gate"), ("gate", "signal")]
     found = [way for way in ways if _is_self_gated(step, way, by_index)]
     if not found:
-        return tuple("gate" if _is_sigmoid_by_hand(i, by_index) else "signal" for i in step.sources)
+        return tuple("gate" if i in by_index.gates else "signal" for i in step.sources)
     return found[0] if len(found) == 1 else roles
 
 
-def _is_sigmoid_by_hand(value: int, by_index: _Known) -> bool:
-    """Tell a sigmoid or hardsigmoid made of other ops, such as ``relu6(x + 3) / 6``, scaled or moved since or not."""
-    step = by_index.get(value)
-    while step is not None and len(step.sources) == 1:
-        before = by_index.get(step.sources[0])
-        if before is not None and (_is_ramp(step, before) or _is_logistic(step, before, by_index)):
+def _is_sigmoid_by_hand(step: Step, by_index: _Known) -> bool:
+    """Tell a sigmoid or hardsigmoid made of other ops, such as ``relu6(x + 3)``; a picture in [0, 1] is none."""
+    before = by_index.get(step.sources[0])
+    if len(step.sources) != 1 or before is None:
+        return False
+    found = _is_ramp(step, before) or _is_logistic(step, before, by_index)
+    while found and before is not None:
+        source = before.sources[0]
+        if len(before.sources) != 1 or not (_is_pointwise(before, by_index) or _move(before, by_index)):
             return True
-        if _move(step, by_index) is None and not _is_affine(step, by_index):
-            return False
-        step = before
+        before = by_index.get(source)
     return False
 
 

@@ -181,9 +181,16 @@ def heatmaps_of(attribute: Attribute, network: nn.Module, inputs: Tensor, target
     before, hooks = _state(network), [(held, {**held}) for held in hooks_of(network)]
     # what is copied outside of inference mode can be differentiated by, also where it was made within
     apart = torch.autocast(inputs.device.type, enabled=False)  # as the engine's own methods are computed
-    with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad(), apart:
-        heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
-    _check_untouched(network, before, hooks)
+    try:
+        with _gradients_kept(network), torch.inference_mode(mode=False), torch.enable_grad(), apart:
+            heatmaps = attribute(network, inputs.detach().clone(), targets.clone())
+    finally:
+        changed = _put_back(network, before, hooks)  # also where it fails, and then says why itself
+    if changed:
+        raise InputError(
+            f"the attribute changed the network: {', '.join(changed[:3])}. It has to leave the network as it was; let "
+            "it work on copy.deepcopy(network), or undo what it does."
+        )
     wanted = (len(inputs), *inputs.shape[2:])
     if not isinstance(heatmaps, Tensor) or tuple(heatmaps.shape) != wanted or not heatmaps.is_floating_point():
         given = f"{heatmaps.dtype} {tuple(heatmaps.shape)}" if isinstance(heatmaps, Tensor) else type(heatmaps).__name__
@@ -223,13 +230,14 @@ def _state(network: nn.Module) -> dict[str, object]:
     }
 
 
-def _check_untouched(
+def _put_back(
     network: nn.Module, before: dict[str, object], hooks: list[tuple[dict[int, Any], dict[int, Any]]]
-) -> None:
+) -> list[str]:
+    """Put back what is another than before, and name it."""
     after = _state(network)
     changed = [what for what in before if after.get(what) != before[what]]
     if not changed:
-        return
+        return []
     for name, module in network.named_modules():
         module.training = bool(before.get(f"mode of {name or 'the network'}", module.training))
     for name, parameter in network.named_parameters():
@@ -237,7 +245,4 @@ def _check_untouched(
     for held, were in hooks:
         held.clear()
         held.update(were)
-    raise InputError(
-        f"the attribute changed the network: {', '.join(changed[:3])}. It has to leave the network as it was; let it "
-        "work on copy.deepcopy(network), or undo what it does."
-    )
+    return changed

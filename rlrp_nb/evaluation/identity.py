@@ -6,6 +6,7 @@ It is said by a digest of code and of what code reads, and is the same in anothe
 from __future__ import annotations
 
 import hashlib
+import random
 from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from contextlib import suppress
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _Seen: TypeAlias = dict[int, tuple[int, Any]]
+_GLOBAL = (random.random.__self__, np.random.rand.__self__)  # type: ignore[attr-defined]
+"""Generators whose state decides nothing, since what is compared draws from a stream in their place."""
 _DEPTH = 100  # of things within things; Python itself would stop at a few hundred
 
 
@@ -202,7 +205,9 @@ def _reduced(value: object) -> list[Any]:
     By the functions that say it for pickling and for copies. What says nothing, as a file or a lock, holds no values.
     """
     kind = type(value)
-    if not is_library(kind.__module__) or fields_of(value):
+    if not is_library(kind.__module__) or (fields_of(value) and not _says_more(kind)):
+        return []
+    if any(value is each for each in _GLOBAL):
         return []
     try:
         reduced = dispatch_table[kind](value) if kind in dispatch_table else value.__reduce_ex__(4)
@@ -210,6 +215,12 @@ def _reduced(value: object) -> list[Any]:
         return []
     # the items of a list or a dict come as iterators
     return [*map(_listed, reduced)] if isinstance(reduced, tuple) else [reduced]
+
+
+def _says_more(kind: type) -> bool:
+    """Tell a class that has a way of its own to say what its objects hold, as of pixels or random numbers kept in C."""
+    ways = ("__reduce__", "__reduce_ex__", "__getstate__")
+    return any(getattr(kind, way, None) is not getattr(object, way) for way in ways)
 
 
 def _listed(part: object) -> object:

@@ -11,8 +11,9 @@ import { StandIn } from "./standin.js";
  * @param {string[]} keys what the widget's Python half declares
  * @param {string[]} saved of these, what Python is told when the browser changes it
  * @param {(state: StandIn) => import("./dom.js").View} show
+ * @param {(state: StandIn) => void} [begin] what hears the kernel also before there is a view
  */
-export function widget(keys, saved, show) {
+export function widget(keys, saved, show, begin) {
   return () => {
     /** @type {StandIn} */
     let state;
@@ -20,6 +21,7 @@ export function widget(keys, saved, show) {
       /** @param {{model: Model}} context */
       initialize({ model }) {
         state = bridge(model, keys, saved);
+        begin?.(state);
       },
       /** @param {{el: HTMLElement}} context */
       render({ el }) {

@@ -10,9 +10,14 @@ import { current } from "./overlay.js";
 const KEYS = "scene image method target layer opacity view sign clip smooth palette across scale live busy progress status error heard categories".split(" ");
 
 /** @param {import("./standin.js").StandIn} state */
+function askFor(state) {
+  return askOf(state, () => current(state));
+}
+
+/** @param {import("./standin.js").StandIn} state */
 function show(state) {
   const local = localState();
-  const grid = createGrid(state, local, askOf(state, () => current(state)));
+  const grid = createGrid(state, local, askFor(state));
   const told = createTold(state);
   const instead = createInstead(state, { keys: ["across"], applies: () => state.get("across") === "methods" });
   const pictures = createPictures(state);
@@ -20,4 +25,4 @@ function show(state) {
   return framed(local, [told, instead, grid, pictures], told.el, pictures.el, instead.el, grid.el);
 }
 
-export default widget(KEYS, ["image", "method", "target"], show);
+export default widget(KEYS, ["image", "method", "target"], show, askFor);

@@ -252,6 +252,22 @@ test("all views of a widget share a state, and two widgets share none", () => {
   assert.deepEqual(seen.map((state) => state.get("layer")), ["a", "a", "b"]);
 });
 
+test("what was computed before the first view is there when it comes", () => {
+  const model = new Recorder({ scene: scene(), image: 0, method: "rlrp", target: "1", live: true, busy: false, error: "", heard: "" });
+  const now = (/** @type {StandIn} */ state) => choose(state.get("scene"), { method: state.get("method"), target: state.get("target") });
+  const shown = /** @type {StandIn[]} */ ([]);
+  const el = /** @type {any} */ ({ append: () => {} });
+  const keys = ["scene", "image", "method", "target", "live", "busy", "error", "heard"];
+  const show = (/** @type {StandIn} */ state) => (shown.push(state), { el, destroy: () => {} });
+  const made = widget(keys, [], show, (state) => askOf(state, () => now(state)))();
+  made.initialize({ model: /** @type {any} */ (model) });
+  const bare = picture("lrp-0", "7");
+  bare.results[0].targets["7"].pieces[0].data = 0;
+  model.listeners.get("msg:custom")?.forEach((hear) => hear({ kind: "explain", ask: "another page-1", tree: { image: 0, picture: bare } }, [new DataView(new ArrayBuffer(1))]));
+  made.render({ el });
+  assert.equal(shown[0]?.get("scene").images[0].results.length, 2);
+});
+
 test("a bridge follows the kernel, and saves only what it should", () => {
   const model = new Recorder({ layer: "a", opacity: 1 });
   const state = bridge(/** @type {any} */ (model), ["layer", "opacity"], ["layer"]);

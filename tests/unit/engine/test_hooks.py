@@ -77,3 +77,46 @@ def test_what_a_looking_hook_saw_last_is_the_input(images):
     assert len(seen) > 1
     torch.testing.assert_close(seen[-1], images)
     assert not any(torch.equal(each, images) for each in seen[:1])
+
+
+def test_a_looking_hook_may_ask_for_the_range_of_its_input(images):
+    network = Skipping(by_hook=False).eval()
+
+    def look(_module, given):
+        assert 0 <= given[0].min() <= given[0].max() <= 1
+
+    network.register_forward_pre_hook(look)
+    assert rn.explain(network, torch.rand_like(images), 1).relevance.abs().sum() > 0
+
+
+def test_a_skip_connection_by_a_hook_is_seen_in_logits_that_are_large_all_of_them(skipping, images):
+    with torch.no_grad():
+        skipping.head.bias.fill_(1e4)
+    skipping(images)
+    with pytest.raises(UnsupportedNetworkError, match="store what its forward reads"):
+        rn.explain(skipping.double(), images.double(), 1)
+    skipping.stored.value = None
+
+
+def test_an_op_without_a_rule_is_named_whatever_hooks_look_on(images):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.Flatten(), nn.Linear(144, 5)).eval()
+    network[0].register_forward_hook(lambda *_: None)
+    with pytest.raises(UnsupportedNetworkError, match="group normalisation has no R-LRP rule"):
+        rn.explain(network, images, 1)
+
+
+def test_a_forward_that_reads_nothing_but_what_a_hook_stored_is_named(images):
+    class Features(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+            self.stored = Stored(self.body)
+
+        def forward(self, x):
+            self.body(x)
+            return self.head(self.stored.value.mean((2, 3)))
+
+    network = Features().eval()
+    network(images)
+    with pytest.raises(UnsupportedNetworkError, match="its forward reads what they store"):
+        rn.explain(network, images, 1)

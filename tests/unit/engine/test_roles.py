@@ -51,7 +51,23 @@ def keras(z):
     return torch.clamp(0.2 * z + 0.5, 0, 1)
 
 
+def hard(z):
+    return functional.hardsigmoid(1.2 * z)
+
+
 GATES_BY_HAND = {
+    "pooled": (lambda z: functional.max_pool2d(keras(z), 3, 1, 1), lambda z: functional.max_pool2d(hard(z), 3, 1, 1)),
+    "the sum of two": (lambda z: keras(z) + keras(-z.flip(2)), lambda z: hard(z) + hard(-z.flip(2))),
+    "joined": (
+        lambda z: torch.cat([keras(z)[:, :2], 1 / (1 + torch.exp(-z[:, 2:]))], 1),
+        lambda z: torch.cat([hard(z)[:, :2], torch.sigmoid(z[:, 2:])], 1),
+    ),
+    "beside a sigmoid": (lambda z: keras(z) * torch.sigmoid(-z), lambda z: hard(z) * torch.sigmoid(-z)),
+    "divided by": (lambda z: 1 / (keras(z) + 0.1), lambda z: 1 / (hard(z) + 0.1)),
+    "weighted": (
+        lambda z: functional.conv2d(keras(z), torch.full((4, 1, 1, 1), 0.3, dtype=z.dtype), groups=4),
+        lambda z: 0.3 * hard(z),
+    ),
     "relu6": (lambda z: functional.relu6(z + 3) / 6, functional.hardsigmoid),
     "clamp and div": (lambda z: (z + 3).clamp(0, 6).div(6.0), functional.hardsigmoid),
     "in place": (lambda z: z.add(3).clamp_(0.0, 6.0).div_(6), functional.hardsigmoid),
@@ -100,14 +116,22 @@ def test_a_gate_written_by_hand_is_held_as_that_of_pytorch(written, images, name
         lambda z: (z + 3).clamp(0),
         lambda z: (z + 3).clamp(1, 6),
         lambda z: 2 + torch.tanh(z),
-        lambda z: functional.conv2d(keras(z), torch.ones(4, 1, 1, 1), groups=4),
-        lambda z: keras(z).relu(),
         torch.exp,
     ],
 )
 def test_what_is_no_sigmoid_by_hand_is_no_gate(written, images, other):
     with pytest.raises(UnsupportedNetworkError, match="one must be a gate and one a signal"):
         roles(written(lambda n, x: n.classify(n.conv(x).relu() * other(n.conv(x.flip(3))))), images)
+
+
+@pytest.mark.parametrize("seen", [lambda x: x, lambda x: x.flip(3), lambda x: 2 * x - 0.1])
+def test_a_picture_that_is_brought_to_0_and_1_is_no_gate(written, images, seen):
+    def dehazed(n, x):
+        picture = (seen(x) * 0.5 + 0.5).clamp(0, 1)
+        return n.head(torch.cat([n.conv(x).relu()[:, :3] * picture, x[:, :1]], 1).mean((2, 3)))
+
+    with pytest.raises(UnsupportedNetworkError, match="one must be a gate and one a signal"):
+        roles(written(dehazed), images)
 
 
 def test_a_hardsigmoid_by_hand_that_scales_nothing_is_an_activation(written, images):

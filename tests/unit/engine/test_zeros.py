@@ -73,6 +73,12 @@ ZEROS = {
     "of the input": lambda x: x.new_zeros(len(x), CHANNELS),
     "like a part": lambda x: torch.zeros_like(x[:, 0, :CHANNELS, 0]),
     "one for all": lambda x: torch.zeros(1, CHANNELS, dtype=x.dtype).expand(len(x), -1),
+    "a row for all": lambda x: torch.zeros(1, CHANNELS, dtype=x.dtype),
+    "full": lambda x: torch.full((len(x), CHANNELS), 0.0, dtype=x.dtype),
+    "filled": lambda x: x.new_full((len(x), CHANNELS), 0),
+    "emptied": lambda x: torch.ones(len(x), CHANNELS, dtype=x.dtype).zero_(),
+    "repeated": lambda x: torch.zeros(1, CHANNELS, dtype=x.dtype).repeat(len(x), 1),
+    "joined": lambda x: torch.cat([torch.zeros(len(x), 1, dtype=x.dtype), x.new_zeros(len(x), CHANNELS - 1)], 1),
     "half of some": lambda x: torch.zeros(len(x), 2 * CHANNELS, dtype=x.dtype).chunk(2, 1)[0],
     "for each layer": lambda x: torch.zeros(2, len(x), CHANNELS, dtype=x.dtype)[1].to(x.device),
 }

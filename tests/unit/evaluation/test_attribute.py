@@ -224,3 +224,17 @@ def test_the_autocast_of_the_caller_is_not_that_of_the_attribute():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = heatmaps_of(gradient, network, inputs, TARGETS)
     assert torch.equal(found, expected)
+
+
+def test_an_attribute_that_fails_says_why_and_leaves_nothing_behind():
+    network, inputs = small_vgg(), images(2, 12)
+
+    def failing(network, _inputs, _targets):
+        _hook_backward(network)
+        _freeze(network)
+        raise ValueError("no such layer")
+
+    with pytest.raises(ValueError, match="no such layer"):
+        heatmaps_of(failing, network, inputs, TARGETS)
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not network[1]._backward_hooks

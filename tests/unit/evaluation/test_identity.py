@@ -3,6 +3,7 @@
 import copy
 import logging
 import os
+import random
 import re
 import subprocess
 import sys
@@ -17,8 +18,10 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType, SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import rlrp_nb as rn
@@ -399,3 +402,45 @@ def test_a_comparison_does_not_go_on_with_values_of_another_callable(tmp_path):
 def test_settings_are_the_variables_around_a_function():
     assert settings_of(enclosing(1.0)) == settings_of(enclosing(1.0)) != settings_of(enclosing(2.0))
     assert settings_of(scaled) == settings_of(Scale(2)) == ""
+
+
+def drawing(generator):
+    def method(_network, inputs, _targets):
+        return inputs[:, 0] * generator.random()
+
+    return method
+
+
+def showing(picture):
+    def method(_network, inputs, _targets):
+        return inputs[:, 0] * float(np.asarray(picture).mean())
+
+    return method
+
+
+@pytest.mark.parametrize("kind", [random.Random, np.random.default_rng, torch.Generator().manual_seed])
+def test_generators_of_another_seed_are_another_one(kind):
+    made = [identity(drawing(kind(seed))) for seed in (0, 0, 1)]
+    assert made[0] == made[1] != made[2]
+
+
+def test_pictures_of_other_pixels_are_others():
+    made = [identity(showing(Image.new("L", (8, 8), value))) for value in (1, 1, 2)]
+    assert made[0] == made[1] != made[2]
+
+
+def test_global_generators_have_no_state_of_their_own():
+    global_random, of_numpy = random.random, np.random.rand
+
+    def method(_network, inputs, _targets):
+        return inputs[:, 0] * global_random() * of_numpy()
+
+    before = identity(method)
+    global_random()
+    of_numpy()
+    assert identity(method) == before
+
+
+def test_a_table_of_pandas_is_what_it_holds():
+    made = [identity(showing(pd.DataFrame({"a": [1.0, value]}))) for value in (2.0, 2.0, 3.0)]
+    assert made[0] == made[1] != made[2]
