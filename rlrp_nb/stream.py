@@ -11,6 +11,7 @@ import torch
 from rlrp_nb.engine.interrupts import held_back
 
 _one_at_a_time = threading.RLock()
+_PATIENCE = 0.2  # seconds
 
 
 class Stream:
@@ -33,20 +34,27 @@ class Stream:
 
     def __enter__(self) -> Self:
         """Put it in place."""
-        _one_at_a_time.acquire()
+        entered = False
         try:
-            with held_back():
-                self._outer.append(_states())
-                if self._own is None:
-                    torch.manual_seed(self._seed)
-                    np.random.seed(self._seed % 2**32)  # noqa: NPY002 - the global one
-                    random.seed(self._seed)
-                else:
-                    _set(self._own)
+            while not entered:
+                with held_back():  # which ends each time, so that whoever waits can be interrupted
+                    entered = _one_at_a_time.acquire(timeout=_PATIENCE)
+                    if entered:
+                        self._begin()
         except BaseException:  # an interrupt that was held back
-            self._leave()
+            if entered:
+                self._leave()
             raise
         return self
+
+    def _begin(self) -> None:
+        self._outer.append(_states())
+        if self._own is None:
+            torch.manual_seed(self._seed)
+            np.random.seed(self._seed % 2**32)  # noqa: NPY002 - the global one
+            random.seed(self._seed)
+        else:
+            _set(self._own)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
