@@ -267,7 +267,7 @@ def check_no_harm_by_hooks(network: nn.Module, inputs: Tensor) -> None:
     if hooked := has_forward_hooks(network):
         with undisturbed(inputs):
             for each in (unseen(inputs), inputs):
-                check_hooks(network, hooked, run_twin(network, each), each)
+                check_hooks(network, hooked, run_twin(network, each), each, by_a_run=True)
 
 
 def _check_relevance(network: nn.Module, graph: Graph, inputs: Tensor, relevance: Relevance) -> None:

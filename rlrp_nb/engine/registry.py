@@ -156,9 +156,9 @@ def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
 
 def _check_hooks(network: nn.Module, graph: Graph, inputs: Tensor, hooked: list[str]) -> None:
     """Refuse hooks that have to do with the logits: of inputs that they have not seen, and then of those they shall."""
-    tried, answer = inputs[:2] if graph.batch_size is None else inputs, _answering(network, graph)
+    tried = inputs[:2] if graph.batch_size is None else inputs
     for each in (unseen(tried), tried) if len(inputs) else ():
-        check_hooks(network, hooked, answer(each), each)
+        check_hooks(network, hooked, run_twin(network, each), each, by_a_run=True)
 
 
 def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
