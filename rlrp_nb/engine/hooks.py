@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from rlrp_nb.engine.chance import Undrawn
+from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_up_to_date
+from rlrp_nb.engine.structure import memory_of
 from rlrp_nb.engine.tracing import reason_of, run_twin
 from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from torch import Tensor, nn
 
 _NEAR, _COARSELY_NEAR = 1e-4, 2e-2
@@ -22,7 +26,13 @@ _AS_GOOD_AS_EQUAL = 16
 
 
 def check_hooks(
-    network: nn.Module, hooked: list[str], logits: Tensor, inputs: Tensor, *, by_a_run: bool = False
+    network: nn.Module,
+    hooked: list[str],
+    logits: Tensor,
+    inputs: Tensor,
+    *,
+    by_a_run: bool = False,
+    read: Iterable[Tensor] = (),
 ) -> None:
     """Refuse hooks that fail or change the output: a twin of the network is run once with them.
 
@@ -38,6 +48,8 @@ def check_hooks(
         Of inputs that the network has not seen yet, logits also change where its forward reads what a hook stores.
     by_a_run
         Whether the logits are of a run of the network itself, which hooks that only look do not change at all.
+    read
+        Tensors that are taken for constants, in whose places no hook may put other numbers.
 
     Raises
     ------
@@ -48,7 +60,12 @@ def check_hooks(
     """
     try:
         with twin_of(network, copies=True, hooked=True) as twin, Undrawn():
+            places = {memory_of(tensor) for tensor in read}
+            known = [(name, tensor.clone()) for name, tensor in Reach(twin).tensors if memory_of(tensor) in places]
             output = twin(inputs.clone())
+            now = Reach(twin).tensors
+            # a hook that prunes puts another tensor there, of the same numbers
+            stays = all(any(name == each and torch.equal(held, was) for each, held in now) for name, was in known)
     except Exception as error:
         run_twin(network, inputs)  # what fails without hooks too is no failure of a hook
         raise UnsupportedNetworkError(
@@ -58,7 +75,8 @@ def check_hooks(
     precision = torch.finfo(inputs.dtype).eps
     tolerance = _NEAR if inputs.dtype.itemsize > torch.half.itemsize else _COARSELY_NEAR
     allowed = _AS_GOOD_AS_EQUAL * precision if by_a_run else tolerance
-    if not isinstance(output, torch.Tensor) or output.shape != logits.shape or not _are_near(output, logits, allowed):
+    same = isinstance(output, torch.Tensor) and output.shape == logits.shape and _are_near(output, logits, allowed)
+    if not (same and stays):
         check_up_to_date(network)
         raise UnsupportedNetworkError(
             f"forward hooks change the output of the network, or store what its forward reads {_where(hooked)}. An "

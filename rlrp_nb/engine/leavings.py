@@ -91,12 +91,21 @@ class _Items:
         return [*self._base.items(self._value)] if is_dict else [*self._base.__iter__(self._value)]
 
     def put_back(self) -> None:
-        """Put back what it held, if something was left there."""
+        """Take out what was left, and put in what it took the place of; what others put there meanwhile stays."""
         now = self._now()
-        if not any(_is_left(held, _DEPTH) for held in now):
+        stays = [held for held in now if not _is_left(held, _DEPTH)]
+        if len(stays) == len(now):
             return
+        if issubclass(self._base, dict):
+            known = {key for key, _ in stays}
+            stays += [(key, held) for key, held in self._before if key not in known]
+            order = {key: place for place, (key, _) in enumerate(self._before)}
+            stays.sort(key=lambda pair: order.get(pair[0], len(order)))
+        else:
+            known = {id(held) for held in stays}
+            stays = [*(held for held in self._before if id(held) not in known), *stays]
         self._base.clear(self._value)
-        for held in self._before:
+        for held in stays:
             if issubclass(self._base, dict):
                 self._base.__setitem__(self._value, *held)
             else:

@@ -156,9 +156,9 @@ def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:
 
 def _check_hooks(network: nn.Module, graph: Graph, inputs: Tensor, hooked: list[str]) -> None:
     """Refuse hooks that have to do with the logits: of inputs that they have not seen, and then of those they shall."""
-    tried = inputs[:2] if graph.batch_size is None else inputs
-    for each in (unseen(tried), tried) if len(inputs) else ():
-        check_hooks(network, hooked, run_twin(network, each), each, by_a_run=True)
+    read = graph.constants.tensors.values()
+    for each in (unseen(inputs), inputs) if len(inputs) else ():  # as many, since a hook may compare them with the last
+        check_hooks(network, hooked, run_twin(network, each), each, by_a_run=True, read=read)
 
 
 def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:

@@ -21,7 +21,10 @@ _FILLED = {"aten.full": 1, "aten.full_like": 1, "aten.new_full": 2, "aten.fill":
 _KEPT = frozenset(
     {
         *(f"aten.{name}" for name in ("alias", "clone", "contiguous", "detach", "_to_copy", "to", "neg")),
-        *(f"aten.{name}" for name in ("expand", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose")),
+        *(
+            f"aten.{name}"
+            for name in ("expand", "view", "reshape", "squeeze", "unsqueeze", "permute", "transpose", "t")
+        ),
         *(f"aten.{name}" for name in ("select", "slice", "chunk", "split", "split_with_sizes", "unbind", "repeat")),
     }
 )
@@ -41,7 +44,7 @@ def without_zero_products(program: ExportedProgram) -> ExportedProgram:
     for node in list(program.graph.nodes):
         if _is_zeros(node, zeros):
             zeros.add(node)
-        elif _op(node) == "aten.mul" and not zeros.isdisjoint(node.args):
+        elif _op(node) in {"aten.mul", "aten.multiply"} and not zeros.isdisjoint(node.args):
             other = next((each for each in node.args if each not in zeros), None)
             if _kind(node) != _kind(other):
                 continue

@@ -117,3 +117,47 @@ def test_a_cell_that_is_run_again_shows_what_was_there(page):
     python(page, "explorer.image = 0")
     page.wait_for_function(SHOW, arg="0")
     assert checked(page, "Method") == ["rlrp", "rlrp"]
+
+
+def test_each_view_says_what_its_own_rectangle_holds(page):
+    results = [
+        view(page, number).get_by_role("region", name="Cover a region").locator(".rl-result") for number in (0, 1)
+    ]
+    for number, (start, end) in enumerate(((0.3, 0.7), (0.02, 0.08))):
+        view(page, number).get_by_role("button", name="Cover a region").click()
+        pane = view(page, number).locator(".rl-overlay .rl-pane").first
+        pane.scroll_into_view_if_needed()
+        box = pane.bounding_box()
+        page.mouse.move(box["x"] + start * box["width"], box["y"] + start * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + end * box["width"], box["y"] + end * box["height"], steps=4)
+        page.mouse.up()
+        results[number].filter(has_text="The rectangle holds").wait_for()
+        settle(page)
+        assert results[1 - number].is_hidden()
+    view(page, 0).get_by_role("button", name="Cover a region").click()
+    assert results[1].is_visible()
+    view(page, 1).get_by_role("button", name="Cover a region").click()
+    assert results[1].is_hidden()
+
+
+def test_what_was_computed_before_the_first_view_of_a_page_is_in_it(page, chromium, lab):
+    context = chromium.new_context(viewport={"width": 1200, "height": 1600}, color_scheme="light")
+    other = context.new_page()
+    other.set_default_timeout(20_000)
+    troubles = []
+    other.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => true)")
+    lab.open(other, "shared.ipynb")
+    group(page, 0, "Method").locator("label").nth(3).click()
+    settle(page)
+    run(other, 1)
+    view(other, 0).locator(".rl-overlay canvas").first.wait_for()
+    settle(other)
+    assert group(other, 0, "Picture").locator("label").count() == 2
+    group(other, 0, "Picture").locator("label").nth(1).click()
+    settle(other)
+    assert checked(other, "Picture")[0] == "1"
+    assert view(other, 0).locator(".rl-verdict").inner_text()
+    context.close()
+    assert troubles == []

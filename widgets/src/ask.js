@@ -49,7 +49,8 @@ function createAsk(state, now) {
   let asked = {};
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let patience;
-  const live = Boolean(state.get("live"));
+  // Asked each time: a widget hears of its kernel's model only after it was made.
+  const live = () => Boolean(state.get("live"));
 
   /** @param {Record<string, any>} message @param {ArrayBuffer[]} [buffers] */
   function send(message, buffers) {
@@ -101,7 +102,7 @@ function createAsk(state, now) {
       state.set("refused", "");
       state.set("method", method);
       state.set("target", key);
-    } else if (live) {
+    } else if (live()) {
       const { index, negative, label } = target;
       const status = `Explaining ${isolated(label)} by ${isolated(methodTitle(method))}`;
       send({ kind: "explain", image: state.get("image"), method, index, negative, status });
@@ -137,7 +138,9 @@ function createAsk(state, now) {
   });
 
   return {
-    live,
+    get live() {
+      return live();
+    },
     computed,
     want,
     /** @param {string} method */

@@ -23,9 +23,15 @@ export function createCover(model, local, ask) {
     local.set("tool", on ? "cover" : "");
     if (!on) {
       local.set("box", null);
-      model.set("covered", null);
+      if (own()) model.set("covered", null);
     }
   });
+  // The answer for the rectangle of this view: all views of a widget share what the kernel says.
+  const own = () => {
+    /** @type {import("./ask.js").Covered | null} */
+    const covered = model.get("covered") ?? null;
+    return covered?.box === local.get("drawn") ? covered : null;
+  };
   const hint = h("p", {
     class: "rl-hint",
     text: "Drag a rectangle over the picture. By keyboard: move the cursor with the arrow keys and press Space at two corners.",
@@ -45,8 +51,7 @@ export function createCover(model, local, ask) {
     }),
     watch(model, ["image"], () => local.set("box", null)),
     watch(model, ["covered", "scene", "image", "method", "target"], () => {
-      /** @type {import("./ask.js").Covered | null} */
-      const covered = model.get("covered") ?? null;
+      const covered = own();
       result.hidden = !covered || covered.image !== model.get("image");
       if (result.hidden || !covered) return;
       const [before = 0] = covered.before;

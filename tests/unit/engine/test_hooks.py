@@ -120,3 +120,36 @@ def test_a_forward_that_reads_nothing_but_what_a_hook_stored_is_named(images):
     network(images)
     with pytest.raises(UnsupportedNetworkError, match="its forward reads what they store"):
         rn.explain(network, images, 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_stored_skip_connection_is_seen_however_coarse_the_logits_are(images, dtype, in_place):
+    network = Skipping(by_hook=True).eval().to(dtype)
+    images = images.to(dtype)
+    with torch.no_grad():
+        network.head.bias.fill_(400.0)
+        network.head.weight.mul_(1e-3)
+    network(images)
+    if in_place:
+        kept = network.stored.value.detach().clone()
+        network.stored.value = kept
+        network.stored.store = lambda _module, _inputs, output: kept.copy_(output)
+        network.first._forward_hooks.clear()
+        network.first.register_forward_hook(network.stored.store)
+    with pytest.raises(UnsupportedNetworkError, match="store what its forward reads"):
+        rn.explain(network, images, 1)
+
+
+def test_a_looking_hook_may_compare_a_batch_with_the_last(images):
+    network, last = Skipping(by_hook=False).eval(), []
+
+    def compare(_module, _inputs, output):
+        if last:
+            assert (output - last[-1]).shape == output.shape
+        last.append(output)
+
+    network.register_forward_hook(compare)
+    many = torch.cat([images, images])
+    network(many)
+    assert rn.explain(network, many, 1).relevance.abs().sum() > 0

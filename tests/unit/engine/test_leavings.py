@@ -131,3 +131,28 @@ def test_what_is_kept_in_a_module_of_the_user_s_is_taken_away(images, monkeypatc
     monkeypatch.setitem(sys.modules, settings.__name__, settings)
     rn.explain(Counting().eval(), images, 1)
     assert type(settings.seen) is int
+
+
+def test_what_others_put_there_meanwhile_stays():
+    log, table, recent = [{"n": 0}, "old"], {"a": 1, "b": 2}, deque([1, 2, 3], maxlen=3)
+
+    class Logging(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(192, 5)
+
+        def forward(self, x):
+            log.append(x)
+            table["b"] = x
+            recent.append(x)
+            return self.head(x.flatten(1))
+
+    network = Logging().eval()
+    with FakeTensorMode() as mode, taken_away(network):
+        log.append("another thread")
+        log.insert(1, mode.from_tensor(torch.ones(2)))
+        table["b"], table["c"], table["d"] = mode.from_tensor(torch.ones(2)), 3, [mode.from_tensor(torch.ones(2))]
+        recent.append(mode.from_tensor(torch.ones(2)))
+    assert log == [{"n": 0}, "old", "another thread"]
+    assert list(table.items()) == [("a", 1), ("b", 2), ("c", 3)]
+    assert [*recent] == [1, 2, 3]
