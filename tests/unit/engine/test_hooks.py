@@ -153,3 +153,17 @@ def test_a_looking_hook_may_compare_a_batch_with_the_last(images):
     many = torch.cat([images, images])
     network(many)
     assert rn.explain(network, many, 1).relevance.abs().sum() > 0
+
+
+def test_a_hook_that_makes_the_output_of_another_dtype_changes_nothing_that_counts(images):
+    network = Skipping(by_hook=False).eval()
+    network.register_forward_hook(lambda _module, _inputs, output: output.double())
+    assert rn.explain(network, images, 1).relevance.abs().sum() > 0
+
+
+def test_a_constant_that_is_no_number_may_stay_one(images):
+    network = Skipping(by_hook=False).eval()
+    network.register_forward_hook(lambda *_: None)
+    network.mask = torch.tensor([torch.nan, 1.0])
+    network.forward = lambda x, own=network.forward: own(x) * network.mask[1]
+    assert rn.explain(network, images, 1).relevance.abs().sum() > 0

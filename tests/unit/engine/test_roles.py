@@ -90,9 +90,14 @@ GATES_BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("name", GATES_BY_HAND)
-@pytest.mark.parametrize("gate_first", [False, True])
-@pytest.mark.parametrize("method", ["rlrp", "lrp-0", "gradient-x-input"])
+@pytest.mark.parametrize(
+    ("name", "gate_first", "method"),
+    [
+        *((name, False, "rlrp") for name in GATES_BY_HAND),
+        *(("keras", gate_first, method) for gate_first in (False, True) for method in ("lrp-0", "gradient-x-input")),
+        *(("reciprocal", True, method) for method in ("rlrp", "gradient-x-input")),
+    ],
+)
 def test_a_gate_written_by_hand_is_held_as_that_of_pytorch(written, images, name, gate_first, method):
     def gated(n, x, gate):
         signal, value = n.conv(x).relu(), gate(n.conv(x.flip(3)))

@@ -84,9 +84,10 @@ ZEROS = {
 }
 
 
-@pytest.mark.parametrize("zeros", ZEROS)
-@pytest.mark.parametrize("kind", [GRU, LSTM])
-@pytest.mark.parametrize("method", ["rlrp", "lrp-epsilon"])
+@pytest.mark.parametrize(
+    ("zeros", "kind", "method"),
+    [*((zeros, GRU, "rlrp") for zeros in ZEROS), ("zeros", LSTM, "rlrp"), ("zeros", LSTM, "lrp-epsilon")],
+)
 def test_a_state_of_zeros_is_as_none(images, zeros, kind, method):
     begin = ZEROS[zeros]
     network = made(kind(begin if kind is GRU else lambda x: (begin(x), begin(x))))
