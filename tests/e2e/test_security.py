@@ -46,10 +46,13 @@ WIDGET = """async ({script, style, state, blocks}) => {
   document.head.append(sheet);
   const model = {
     get: key => values[key], set: (key, value) => { values[key] = value; },
-    on: (event, callback) => { (window.heard ??= {})[event] = callback; }, off() {}, save_changes() {}, send() {},
+    on: (event, callback) => { (window.heard ??= {})[event] = callback; }, off() {}, save_changes() {},
+    send(message) { window.sent = message; },
   };
   const module = await import(URL.createObjectURL(new Blob([script], {type: "text/javascript"})));
-  module.default.render({model, el: document.body});
+  const widget = module.default();
+  widget.initialize({model});
+  widget.render({model, el: document.body});
 }"""
 
 
@@ -256,11 +259,8 @@ def test_names_turn_nothing_in_what_a_kernel_answers(visit):
         "scale": "own", "live": True, "offered": ["rlrp", TURNING[0]], "categories": [*TURNING], "max_bytes": 1e6,
         "k": 5, "busy": False, "progress": 0, "status": "", "error": "",
     }  # fmt: skip
-    covered = {
-        "image": 0, "label": TURNING[0], "before": [0.4], "after": [0.3],
-        "box": {"left": 1, "top": 1, "right": 4, "bottom": 5},
-        "likeliest": [{"label": name, "probability": 0.2} for name in TURNING],
-    }  # fmt: skip
+    likeliest = [{"label": name, "probability": 0.2} for name in TURNING]
+    covered = {"image": 0, "before": [0.4], "after": [0.3], "likeliest": likeliest}
     page.evaluate(
         WIDGET,
         {
@@ -271,7 +271,16 @@ def test_names_turn_nothing_in_what_a_kernel_answers(visit):
         },
     )
     page.locator(".rl-overlay canvas").first.wait_for()
-    page.evaluate("tree => window.heard['msg:custom']({kind: 'cover', tree}, [])", covered)
+    page.get_by_role("button", name="Cover a region").click()
+    pane = page.locator(".rl-overlay .rl-pane").first
+    pane.scroll_into_view_if_needed()
+    box = pane.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"], steps=4)
+    page.mouse.up()
+    page.wait_for_function("() => window.sent?.kind === 'cover'")
+    page.evaluate("tree => window.heard['msg:custom']({kind: 'cover', ask: window.sent.ask, tree}, [])", covered)
     page.locator(".rl-result bdi").first.wait_for()
     assert page.locator(".rl-result bdi").count() == 3 + len(TURNING)
     blank = "\N{NO-BREAK SPACE}"
