@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import TypeAlias
@@ -157,11 +157,10 @@ def _check_called(augment: Augment | None, on_epoch: Callable[[Epoch], object] |
 def _takes_two(augment: Callable[..., object]) -> bool:
     called = augment.forward if isinstance(augment, nn.Module) else augment
     try:
-        inspect.signature(called).bind(None, None)
+        with suppress(ValueError):  # a function in C has no signature
+            inspect.signature(called).bind(None, None)
     except TypeError:
         return False
-    except ValueError:  # a function in C, which has none
-        return True
     return True
 
 

@@ -169,7 +169,7 @@ def _is_faithful(network: nn.Module, graph: Graph, inputs: Tensor) -> bool:
     """
     tried = inputs[:2] if graph.batch_size is None else inputs
     answer = _answering(network, graph)
-    for each in (tried, others_of(tried)):
+    for each in (tried, _others(tried)):
         own, logits = run_twin(network, each), answer(each)
         if not isinstance(own, Tensor) or own.numel() != logits.numel():
             return False
@@ -186,7 +186,7 @@ def _check_way_back(network: nn.Module, graph: Graph, inputs: Tensor) -> None:
     try_steps(graph, constants_of(network, graph), inputs[:1] if graph.batch_size is None else inputs)
 
 
-def others_of(inputs: Tensor) -> Tensor:
+def _others(inputs: Tensor) -> Tensor:
     """Return other inputs, of about the same size and in the same order in memory."""
     return torch.empty_like(inputs).copy_(inputs * 0.5 + inputs.flip(-1) + 0.1)
 
@@ -198,7 +198,7 @@ def two_of(inputs: Tensor) -> Tensor:
 
 def with_others(inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return samples, the first of them beside others, and the last beside others."""
-    others = others_of(inputs)
+    others = _others(inputs)
     return inputs, torch.cat([inputs[:1], others[1:]]), torch.cat([others[:-1], inputs[-1:]])
 
 

@@ -140,6 +140,13 @@ class Lab:
         page.locator(".jp-Notebook").wait_for(timeout=PATIENCE)
         page.wait_for_function(READY, timeout=PATIENCE)
 
+    def listen(self, page, troubles):
+        """Note errors, and requests that leave this machine; what JupyterLab says about its own parts is not noted."""
+        page.on("console", lambda said: troubles.append(f"console: {said.text}") if said.type == "error" else None)
+        page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+        own = (self.base, "data:", "blob:")
+        page.on("request", lambda asked: None if asked.url.startswith(own) else troubles.append(asked.url))
+
     def stop(self):
         self.server.terminate()
         self.server.wait(120)

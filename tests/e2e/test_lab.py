@@ -73,17 +73,10 @@ def page(chromium, lab, troubles, frames, answers):
     page = context.new_page()
     page.set_default_timeout(20_000)
 
-    def listen(message):
-        # What JupyterLab itself says about its own parts is not this project's; only errors count.
-        if message.type == "error":
-            troubles.append(f"console: {message.text}")
-
     def keep(frame):
         frames.append(frame)
 
-    page.on("console", listen)
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
+    lab.listen(page, troubles)
 
     def hear(frame):
         answers.append(frame if isinstance(frame, bytes) else frame.encode())

@@ -25,8 +25,7 @@ def page(chromium, lab):
     context = chromium.new_context(viewport={"width": 1200, "height": 1600}, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(20_000)
-    page.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    lab.listen(page, troubles)
     lab.open(page, "shared.ipynb")
     run(page, 0)
     page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
@@ -146,7 +145,7 @@ def test_what_was_computed_before_the_first_view_of_a_page_is_in_it(page, chromi
     other = context.new_page()
     other.set_default_timeout(20_000)
     troubles = []
-    other.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    lab.listen(other, troubles)
     page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => true)")
     lab.open(other, "shared.ipynb")
     group(page, 0, "Method").locator("label").nth(3).click()

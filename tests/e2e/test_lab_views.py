@@ -29,14 +29,7 @@ def page(chromium, lab):
     context = chromium.new_context(viewport={"width": 1200, "height": 1400}, color_scheme="light")
     page = context.new_page()
     page.set_default_timeout(20_000)
-
-    def listen(message):
-        if message.type == "error":
-            troubles.append(f"console: {message.text}")
-
-    page.on("console", listen)
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on("request", lambda r: None if r.url.startswith((lab.base, "data:", "blob:")) else troubles.append(r.url))
+    lab.listen(page, troubles)
     lab.open(page, "views.ipynb")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".rl-overlay canvas").first.wait_for(timeout=180_000)
