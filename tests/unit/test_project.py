@@ -36,7 +36,9 @@ def test_the_two_commands_are_the_first_thing_to_run():
 
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="an archive holds no more than the repository")
 def test_the_repository_holds_nothing_at_its_top_but_what_belongs_there():
-    listed = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True).stdout
+    listed = subprocess.run(
+        ["/usr/bin/env", "git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=True
+    ).stdout
     folders = {".ci", "benchmarks", "binder", "docs", "notebooks", "rlrp_nb", "tests", "widgets"}
     files = {".gitignore", "CHANGELOG.md", "CITATION.cff", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
     assert {name.split("/")[0] for name in listed.splitlines()} == folders | files
