@@ -299,7 +299,7 @@ class _Run:
         try:
             with Stream(self.settings.seed + positions[good[0]]):
                 values = family(trial)
-            found = {name: _checked(name, values[name], len(good)) for name in done.values}
+            found = {name: _checked(name, _named(name, values), len(good)) for name in done.values}
         except Exception as error:  # noqa: BLE001 - a metric of one's own may fail in any way
             if len(good) == 1:
                 done.failures.extend(
@@ -331,6 +331,13 @@ def _ask(
     if inputs.is_cuda:
         torch.cuda.synchronize(inputs.device)  # so that the clock is read when the work is done
     return heatmaps
+
+
+def _named(name: str, values: object) -> object:
+    if not isinstance(values, Mapping) or name not in values:
+        given = list(values) if isinstance(values, Mapping) else f"a {type(values).__name__}"
+        raise InputError(f"the metric {name!r} has a family that returned {given}; accepted is a dict with {name!r}.")
+    return values[name]
 
 
 def _checked(name: str, values: object, count: int) -> list[float]:

@@ -76,6 +76,11 @@ class Contender:
         for name, called in (("attribute", self.attribute), ("note", self.note)):
             if not callable(called) and (called is not None or name == "attribute"):
                 raise InputError(f"{name} is a {type(called).__name__}; accepted is a function.")
+        if not isinstance(self.method, Method | None):
+            raise InputError(
+                f"method is a {type(self.method).__name__}; accepted is a Method of the engine, or None. A function "
+                "that makes heatmaps is the contender's attribute."
+            )
 
 
 def saliency() -> Contender:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -402,6 +403,13 @@ def test_a_metric_of_the_wrong_shape_is_said():
 
     found = run(methods=("rlrp",), metrics=(whole,))
     assert "it has to be a tensor (1,), a value per image" in found.failures[0].reason
+
+
+@pytest.mark.parametrize(("given", "words"), [({"ginny": 1}, r"\['ginny'\]"), (torch.ones(1), "a Tensor")])
+def test_a_family_without_its_metric_is_said(given, words):
+    found = run(methods=("rlrp",), metrics=(replace(METRICS["gini"], family=lambda _trial: given),))
+    wanted = rf"the metric 'gini' has a family that returned {words}; accepted is a dict with 'gini'\."
+    assert re.fullmatch(wanted, found.failures[0].reason)
 
 
 def test_metrics_of_the_engine_are_left_out_for_others():

@@ -281,6 +281,8 @@ def test_hooks_that_change_the_output_are_refused(network, name):
         ({"name": 3}, "name is 3; accepted is a text"),
         ({"attribute": "rlrp"}, "attribute is a str; accepted is a function"),
         ({"note": "as is"}, "note is a str; accepted is a function"),
+        ({"method": "rlrp"}, "method is a str; accepted is a Method of the engine, or None"),
+        ({"method": lambda *_: None}, "method is a function; .* is the contender's attribute"),
     ],
 )
 def test_a_method_that_no_table_could_show_is_refused_when_it_is_made(wrong, words):
