@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.export import default_decompositions
 
 from rlrp_nb.engine.rules import RULES
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rlrp_nb.engine.rule import Rule
 
 _FRESH = {"affine", "activation", "pooling", "gate"}
+_COMPOSITE = frozenset({"glu", "baddbmm", "addcmul", "addcdiv", "lerp", "diff", "trapezoid", "linalg_multi_dot"})
 
 
 def without_in_place_ops(program: ExportedProgram) -> ExportedProgram:
@@ -35,7 +37,7 @@ def without_in_place_ops(program: ExportedProgram) -> ExportedProgram:
             node.target = _functional(node)
     writers = [node for node in program.graph.nodes if _writes(node)]
     if not all(_is_known(node) for node in program.graph.nodes) or not all(_is_plain(node) for node in writers):
-        functional: ExportedProgram = program.run_decompositions({})
+        functional: ExportedProgram = program.run_decompositions(_composites(program))
         return functional
     position = {node: number for number, node in enumerate(program.graph.nodes)}
     for node in writers:
@@ -45,6 +47,13 @@ def without_in_place_ops(program: ExportedProgram) -> ExportedProgram:
             if position[user] > position[node]:
                 user.replace_input_with(written, node)
     return program
+
+
+def _composites(program: ExportedProgram) -> dict[Any, Any]:
+    """Return how those ops of a program are taken apart that are no more than a few others with a rule."""
+    met = {node.target for node in program.graph.nodes if getattr(node.target, "_opname", None) in _COMPOSITE}
+    known = default_decompositions() if met else {}
+    return {op: known[op] for op in met}
 
 
 def _writes(node: Node) -> bool:
@@ -65,7 +74,7 @@ def _functional(node: Node) -> Any:  # noqa: ANN401 - an op, or None where there
 
 
 def _is_known(node: Node) -> bool:
-    """Tell an op that has a rule; another may be a composite, which decomposition takes apart into ops that have."""
+    """Tell an op that has a rule; another may be in place, or one of those that are taken apart into ops that have."""
     if not isinstance(node.target, torch._ops.OpOverload):  # noqa: SLF001 - the type has no public name
         return True
     return _rule_of(node) is not None or node.target._opname.startswith("sym_")  # noqa: SLF001 - the op's name

@@ -21,7 +21,7 @@ from rlrp_nb.engine.pooling import Maximum, MaxPool
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.rule_table import RuleTable
 from rlrp_nb.engine.shapes import Concatenate, Dropout, Pad, Permute, Reshape
-from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
+from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Contraction, Convolution, Dense, Product
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step
@@ -157,6 +157,7 @@ _RULES: dict[str, Rule] = {
     "aten.matmul": Product(),
     "aten.bmm": Product(),
     "aten.addmm": Product(),
+    **{f"aten.{name}": Contraction() for name in ("einsum", "tensordot", "inner", "mv", "linalg_vecdot")},
     "aten.batch_norm": BatchNorm(),
     "aten._native_batch_norm_legit_no_training": BatchNorm(),
     "aten.instance_norm": BatchNorm(),

@@ -35,7 +35,6 @@ EXPLAINED = {
     "Threshold, below 0": nn.Threshold(-0.5, 0.0),
 }
 REFUSED = {
-    "GLU": (nn.GLU(1), "glu at bend"),
     "Hardshrink": (nn.Hardshrink(), r"bend \(part of hardshrink\)"),
     "Hardsigmoid": (nn.Hardsigmoid(), r"it takes a gate \(aten.hardsigmoid at bend\), which"),
     "Hardtanh, away from 0": (nn.Hardtanh(0.5, 1.0), "hardtanh at bend: it maps 0 to 0.5"),
@@ -68,7 +67,7 @@ def bent(bend, *, seed=0):
     torch.manual_seed(seed)
     network = nn.Sequential()
     network.first, network.bend = nn.Conv2d(3, 6, 3), bend
-    network.last = nn.Conv2d(3 if isinstance(bend, nn.GLU) else 6, 4, 4)  # its halves are a signal and a gate
+    network.last = nn.Conv2d(3 if isinstance(bend, nn.GLU) else 6, 4, 4)  # one of its halves is a gate
     with torch.no_grad():
         network.first.weight.mul_(8)
     network.flat = nn.Flatten()
@@ -81,7 +80,7 @@ def pictures():
 
 def test_every_activation_is_tried():
     with_one_input = {name for name in activation.__all__ if name != "MultiheadAttention"}
-    assert {name.partition(",")[0] for name in (*EXPLAINED, *REFUSED)} == with_one_input
+    assert {name.partition(",")[0] for name in (*EXPLAINED, *REFUSED, "GLU")} == with_one_input
 
 
 @pytest.mark.parametrize("name", EXPLAINED)
@@ -95,6 +94,18 @@ def test_activations_are_explained_as_autograd_says(name):
         truth = backprop.relevance(network, x, backprop.one_hot(4, [target] * 2))
         assert distance(found.relevance[:, k], truth) < 1e-12
     assert found.ledger(1, 1).worst_residual < 1e-12
+
+
+def test_the_gate_of_a_glu_is_held_constant():
+    network, x = bent(nn.GLU(1)), pictures()
+    leaf = x.clone().requires_grad_()
+    signal, gate = network.first(leaf).chunk(2, 1)
+    logits = network.flat(network.last(signal * gate.detach().sigmoid()))
+    (gradient,) = torch.autograd.grad(logits[:, 3].sum(), leaf, retain_graph=True)
+    torch.testing.assert_close(rn.explain(network, x, 3).relevance[:, 0], x * gradient, rtol=1e-10, atol=1e-12)
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 3].sum(), leaf)
+    found = rn.explain(network, x, 3, "gradient-x-input").relevance[:, 0]
+    torch.testing.assert_close(found, x * gradient, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -32,6 +34,10 @@ def masked(y, _):
     y[:, EYE] = 3
 
 
+def numbers_of(x, *shape):
+    return torch.linspace(-1, 1, math.prod(shape), dtype=x.dtype).reshape(shape)
+
+
 EYE = torch.eye(4, 5, dtype=torch.bool)
 FIRST = torch.tensor([[[2, 0, 1, 3, 0]]])
 
@@ -58,6 +64,22 @@ OPS = {
         lambda x: torch.addmm(torch.ones(3, dtype=x.dtype), x, torch.eye(5, 3, dtype=x.dtype), beta=2, alpha=3),
         (5,),
     ),
+    "einsum": (lambda x: torch.einsum("bij,jk->bki", x, numbers_of(x, 5, 3)), (4, 5)),
+    "einsum, constant first": (lambda x: torch.einsum("ki,bij->bkj", numbers_of(x, 3, 4), x), (4, 5)),
+    "einsum along both": (lambda x: torch.einsum("bij,ij->bi", x, numbers_of(x, 4, 5)), (4, 5)),
+    "einsum with points": (lambda x: torch.einsum("...j,kj->...k", x, numbers_of(x, 3, 5)), (4, 5)),
+    "tensordot": (lambda x: torch.tensordot(x, numbers_of(x, 4, 3), dims=([1], [0])), (4, 5)),
+    "inner": (lambda x: torch.inner(x, numbers_of(x, 3, 5)), (4, 5)),
+    "mv": (lambda x: torch.mv(x, numbers_of(x, 5))[:, None], (5,)),
+    "vecdot": (lambda x: torch.linalg.vecdot(x, numbers_of(x, 5)), (4, 5)),
+    "multi_dot": (lambda x: torch.linalg.multi_dot([x, numbers_of(x, 5, 4), numbers_of(x, 4, 3)]), (5,)),
+    "baddbmm": (lambda x: torch.baddbmm(x, numbers_of(x, 4, 4).expand(len(x), 4, 4), x, beta=2, alpha=3), (4, 5)),
+    "lerp": (lambda x: torch.lerp(x, x.flip(1), 0.3), (4, 5)),
+    "lerp by a tensor": (lambda x: torch.lerp(x, x.flip(1), numbers_of(x, 5)), (4, 5)),
+    "addcmul": (lambda x: torch.addcmul(x, x.flip(1), numbers_of(x, 5), value=0.3), (4, 5)),
+    "addcdiv": (lambda x: torch.addcdiv(x, x.flip(1), 2 + numbers_of(x, 5), value=0.3), (4, 5)),
+    "diff": (lambda x: torch.diff(x, dim=1), (4, 5)),
+    "trapezoid": (lambda x: torch.trapezoid(x, dim=2), (4, 5)),
     "max_pool1d": (nn.MaxPool1d(3, 2, padding=1), (4, 9)),
     "max_pool2d overlapping, padded, ceil": (nn.MaxPool2d(3, 2, padding=1, ceil_mode=True), (4, 8, 8)),
     "max_pool2d dilated": (nn.MaxPool2d(2, 1, dilation=2), (4, 6, 6)),

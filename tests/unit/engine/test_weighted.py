@@ -158,3 +158,57 @@ def test_one_channel_whose_windows_stand_in_one_column(hidden, method, order):
     found = rn.explain(network, x.to(memory_format=order), 1, method)
     torch.testing.assert_close(found.logits.double(), expected.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.relevance.double(), expected.relevance, rtol=1e-4, atol=1e-5)
+
+
+def contracted(how):
+    """A network whose dense layer over the channels of a picture is written in one of several ways."""
+    ways = {
+        "linear": lambda n, z: functional.linear(z.permute(0, 2, 3, 1), n.weight).permute(0, 3, 1, 2),
+        "einsum": lambda n, z: torch.einsum("bchw,oc->bohw", z, n.weight),
+        "constant first": lambda n, z: torch.einsum("oc,bchw->bohw", n.weight, z),
+        "tensordot": lambda n, z: torch.tensordot(z, n.weight, dims=([1], [1])).permute(0, 3, 1, 2),
+    }
+
+    class Contracted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head, self.weight = nn.Conv2d(3, 8, 3), nn.Linear(5, 4), nn.Parameter(torch.randn(5, 8))
+
+        def forward(self, x):
+            return self.head(ways[how](self, self.conv(x).relu()).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    return Contracted().eval()
+
+
+@pytest.mark.parametrize("method", ["rlrp", "lrp-0", "lrp-epsilon", "lrp-gamma", "alpha1beta0", "epsilon-plus-flat"])
+@pytest.mark.parametrize("how", ["einsum", "constant first", "tensordot"])
+def test_a_contraction_is_the_dense_layer_that_it_stands_for(how, method):
+    x = torch.randn(2, 3, 8, 7, generator=torch.Generator().manual_seed(0))
+    expected = rn.explain(contracted("linear").double(), x.double(), [0, (1, 2)], method).relevance
+    found = rn.explain(contracted(how).double(), x.double(), [0, (1, 2)], method).relevance
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    single = rn.explain(contracted(how), x.to(memory_format=torch.channels_last), [0, (1, 2)], method).relevance
+    torch.testing.assert_close(single, expected.float(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("equation", "words"),
+    [
+        (lambda _, z: torch.einsum("bchw,bdhw->bcd", z, z).mean(2)[..., None, None], "it multiplies two signals"),
+        (lambda _, z: torch.einsum("bchw->bc", z)[..., None, None], "its equation takes 1; .* write permute, sum"),
+        (lambda n, z: torch.einsum("bchw,c,c->bchw", z, n.one, n.one), "its equation takes 3; .* constants first"),
+        (lambda _, z: torch.einsum("bchw,bc->bchw", z, z.mean((2, 3)).sigmoid()), "it joins a signal and a gate"),
+    ],
+)
+def test_what_is_no_contraction_with_a_constant_is_refused(equation, words):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head, self.one = nn.Conv2d(3, 8, 3), nn.Linear(8, 4), nn.Parameter(torch.ones(8))
+
+        def forward(self, x):
+            return self.head(equation(self, self.conv(x).relu()).mean((2, 3)))
+
+    with pytest.raises(rn.UnsupportedNetworkError, match=rf"aten\.einsum at einsum: {words}"):
+        rn.explain(Odd().eval(), torch.randn(2, 3, 8, 8))
