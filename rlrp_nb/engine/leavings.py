@@ -12,6 +12,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
@@ -21,8 +22,6 @@ from rlrp_nb.engine.reach import REFERENCES, Reach
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from torch import nn
 
 _LEFT = (FakeTensor, FunctionalTensor, torch.SymInt, torch.SymFloat, torch.SymBool)
 _HOLDERS = (list, deque, dict)
@@ -154,8 +153,9 @@ def _is_left(value: Any, depth: int) -> bool:  # noqa: ANN401 - anything
     kind = type(value)
     if issubclass(kind, _LEFT):
         return True
-    return (
-        bool(depth)
-        and issubclass(kind, (tuple, set, *_HOLDERS))
-        and any(_is_left(held, depth - 1) for held in _held_by(value))
-    )
+    if not depth:
+        return False
+    if issubclass(kind, (tuple, set, *_HOLDERS)):
+        return any(_is_left(held, depth - 1) for held in _held_by(value))
+    record = not issubclass(kind, nn.Module | ModuleType) and _is_open(value)
+    return record and any(_is_left(held, depth - 1) for _, held in fields_of(value))

@@ -4,6 +4,7 @@ import threading
 import types
 import weakref
 from collections import Counter, deque
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,12 +24,17 @@ RECENT, COUNTS, LAST = deque(maxlen=9), Counter(), None
 class Memory:
     def __init__(self):
         self.last = None
-        self.all = []
+        self.all, self.records = [], []
         self.runs = self.samples = 0
 
 
 class Slotted:
     __slots__ = ("last",)
+
+
+@dataclass
+class Record:
+    of: dict
 
 
 class Keeping(nn.Module):
@@ -46,6 +52,7 @@ class Keeping(nn.Module):
         y = self.conv(x).relu()
         self.memory.last = y
         self.memory.all.append((y,))
+        self.memory.records.append(Record({"y": y}))
         self.memory.runs += 1
         self.memory.samples += x.shape[0]
         SEEN["y"] = {"of": y}
@@ -67,6 +74,7 @@ def test_a_trace_leaves_no_tensor_without_values(images):
     rn.explain(network, images, 1)
     assert own(network.memory.last)
     assert all(own(kept) for (kept,) in network.memory.all)
+    assert all(own(record.of["y"]) for record in network.memory.records)
     assert own(SEEN["y"]["of"])
     assert own(network(images))
     assert network.memory.runs >= 2
@@ -85,6 +93,7 @@ def test_nothing_is_left_where_the_trace_fails_after_it(images):
     with pytest.raises(rn.UnsupportedNetworkError, match="softmax"):
         trace(network, images)
     assert all(own(kept) for (kept,) in network.memory.all)
+    assert all(own(record.of["y"]) for record in network.memory.records)
     assert own(network.memory.last)
     assert network.memory.last is not before  # a run without the tracer came first
     assert own(SEEN["y"]["of"])
