@@ -24,6 +24,8 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
   let rows = [];
   /** The row that the arrow keys are at: not the chosen one while its map is not there. */
   let at = 0;
+  /** Labels that several classes have, as ImageNet's two cranes. @type {Set<string>} */
+  let alike = new Set();
   const list = h("div", {
     class: "rl-classes",
     role: "listbox",
@@ -129,11 +131,14 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     const keys = new Set(explained.map(({ key }) => key));
     const likeliest = classShares(picture, model.get("categories") ?? []);
     const top = likeliest.slice(0, model.get("k") ?? explained.length).map((each) => ({ ...each, key: String(each.index), negative: -1 }));
+    const seen = new Set();
+    alike = new Set();
+    for (const each of likeliest) (seen.has(each.label) ? alike : seen).add(each.label);
     rows = ask.live ? [...top, ...picture.targets.filter(({ key }) => !top.some((row) => row.key === key))] : explained;
     if (!rows.some(({ key }) => key === target.key)) rows = [...rows, target];
     const rest = ask.live ? [] : likeliest.filter(({ index }) => !keys.has(String(index))).slice(0, Math.max(0, 5 - rows.length));
     others.hidden = rest.length === 0;
-    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...bar({ ...each, negative: -1 }))));
+    others.replaceChildren(...rest.map((each) => h("li", { class: "rl-class" }, ...bar({ ...each, label: numbered(each), negative: -1 }))));
     at = Math.max(
       0,
       rows.findIndex(({ key }) => key === target.key),
@@ -142,13 +147,15 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
     const seconds = likeliest.slice(0, MAX_BARS).filter(({ index }) => index !== target.index);
     against.replaceChildren(
       h("option", { value: -1, text: "nothing" }),
-      ...seconds.map(({ index, label: text }) => {
-        const alike = likeliest.some((other) => other.index !== index && other.label === text);
-        return h("option", { value: index, text: alike ? `${text} (${index})` : text });
-      }),
+      ...seconds.map((each) => h("option", { value: each.index, text: numbered(each) })),
     );
     against.value = String(target.negative);
     draw();
+  }
+
+  /** The name of a class, with its number where another has the same. @param {{index: number, label: string}} of */
+  function numbered({ index, label }) {
+    return alike.has(label) ? `${label} (${index})` : label;
   }
 
   function draw() {
@@ -169,7 +176,7 @@ export function createClasses(model, ask, chosen = () => current(model)?.target 
             title: ask.computed(now.result.method, row.key) ? null : "Click or press Enter to explain this class",
             onclick: () => pick(row),
           },
-          ...bar(row),
+          ...bar(row.negative < 0 ? { ...row, label: numbered(row) } : row),
         ),
       ),
     );
