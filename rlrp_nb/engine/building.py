@@ -35,6 +35,7 @@ _ALIASES: dict[Any, Any] = {
     _aten.concatenate.default: _aten.cat.default,
     _aten.clip.default: _aten.clamp.default,
     _aten.negative.default: _aten.neg.default,
+    _aten.special_expit.default: _aten.sigmoid.default,
     **{
         getattr(alias, overload): getattr(op, overload)
         for alias, op in (

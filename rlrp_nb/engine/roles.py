@@ -127,12 +127,13 @@ def _is_ramp(step: Step, before: Step) -> bool:
 
 
 def _is_logistic(step: Step, before: Step, by_index: _Known) -> bool:
-    """Tell the reciprocal of ``1 + exp(x)``, or ``1 + tanh(x)``, which is twice a sigmoid."""
-    if _shift(step) == 1:
-        return before.op == "aten.tanh"
+    """Tell the reciprocal of ``1 + exp(x)``, or ``c + c tanh(x)``, which is a multiple of a sigmoid."""
+    inner = by_index.get(before.sources[0])
+    if _shift(step) is not None:
+        scaled = before if before.op == "aten.tanh" else inner
+        return scaled is not None and scaled.op == "aten.tanh" and _shift(step) == _factor(before)
     below = step.op == "aten.div" and step.arguments["other"] == Ref(before.index)
     over = below or step.op == "aten.reciprocal" or step.arguments.get("exponent") == -1
-    inner = by_index.get(before.sources[0])
     return over and _shift(before) == 1 and inner is not None and inner.op == "aten.exp"
 
 
@@ -142,6 +143,16 @@ def _shift(step: Step) -> float | None:
     if step.op != "aten.add" or not isinstance(other, int | float):
         return None
     return float(other) * float(step.arguments.get("alpha", 1))
+
+
+def _factor(step: Step) -> float | None:
+    """Return the number by which a step multiplies, 1 for a tanh, or None for any other step."""
+    if step.op == "aten.tanh":
+        return 1.0
+    other = step.arguments.get("other")
+    if step.op not in {"aten.mul", "aten.div"} or not isinstance(other, int | float) or not other:
+        return None
+    return float(other) if step.op == "aten.mul" else 1 / float(other)
 
 
 def _is_self_gated(step: Step, roles: tuple[Role, ...], by_index: _Known) -> bool:

@@ -77,6 +77,9 @@ GATES_BY_HAND = {
     "reciprocal": (lambda z: 1 / (1 + torch.exp(-z)), torch.sigmoid),
     "power": (lambda z: (1 + torch.exp(-z)) ** -1, torch.sigmoid),
     "a tensor above": (lambda z: torch.tensor(1.0) / (torch.exp(-z) + 1), torch.sigmoid),
+    "expit": (torch.special.expit, torch.sigmoid),
+    "half a tanh and a half": (lambda z: torch.tanh(z / 2) * 0.5 + 0.5, torch.sigmoid),
+    "half a tanh and a half, divided": (lambda z: 0.5 + torch.tanh(z / 2) / 2, torch.sigmoid),
     "tanh": (lambda z: 0.5 * (1 + torch.tanh(z / 2)), torch.sigmoid),
     "two": (lambda z: keras(z) * (1 / (1 + torch.exp(-z))), lambda z: functional.hardsigmoid(1.2 * z) * z.sigmoid()),
     "spread": (
@@ -121,6 +124,7 @@ def test_a_gate_written_by_hand_is_held_as_that_of_pytorch(written, images, name
         lambda z: (z + 3).clamp(0),
         lambda z: (z + 3).clamp(1, 6),
         lambda z: 2 + torch.tanh(z),
+        lambda z: 0.5 + torch.tanh(z) / 3,
         torch.exp,
     ],
 )
