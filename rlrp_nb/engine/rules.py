@@ -145,6 +145,10 @@ class LayerNorm(Rule):
 _reshape, _spatial = Reshape(), Linear(batched=True)
 _batch_statistics = Refusal(BATCH_STATISTICS)
 _attention = Refusal("attention has no R-LRP rule: transformers, vision transformers too, are not supported")
+_log_softmax = Refusal(
+    "it does not map 0 to 0, as an activation must; where a network ends in it, explain its logits instead: remove "
+    "this last step"
+)
 
 _RULES: dict[str, Rule] = {
     **ACTIVATIONS,
@@ -264,8 +268,8 @@ _RULES: dict[str, Rule] = {
     "aten.scaled_dot_product_attention": _attention,
     "aten._native_multi_head_attention": _attention,
     "aten._transformer_encoder_layer_fwd": _attention,
-    "aten.log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
-    "aten._log_softmax": Refusal("the network ends in log_softmax; explain its logits instead: remove this last step"),
+    "aten.log_softmax": _log_softmax,
+    "aten._log_softmax": _log_softmax,
 }
 RULES = RuleTable(_RULES)
 """Backward rules by op name."""

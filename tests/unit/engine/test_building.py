@@ -28,7 +28,7 @@ def test_every_op_without_a_rule_is_listed_with_its_layer(images):
     [
         (lambda n, x: n.classify(n.conv(x)).softmax(1), "ends in softmax; explain its logits"),
         (lambda n, x: n.classify(n.conv(x)).sigmoid(), "ends in sigmoid; explain its logits"),
-        (lambda n, x: n.classify(n.conv(x)).log_softmax(1), "ends in log_softmax; explain its logits"),
+        (lambda n, x: n.classify(n.conv(x)).log_softmax(1), "where a network ends in it, explain its logits"),
         (lambda n, x: n.classify(torch.sigmoid(n.conv(x))), "does not map 0 to 0"),
         (lambda n, x: n.classify(n.conv(x) + torch.sigmoid(n.conv(x))), "joins a signal and a gate"),
         (lambda n, x: n.classify(n.conv(x) * n.conv(x)), "one must be a gate"),
