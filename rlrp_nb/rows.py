@@ -8,7 +8,6 @@ million others.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -18,6 +17,7 @@ import torch
 from PIL import Image
 
 from rlrp_nb.checks import is_whole
+from rlrp_nb.engine.copies import copy_of
 from rlrp_nb.engine.explainer import explain
 from rlrp_nb.engine.methods import resolve
 from rlrp_nb.errors import InputError, MissingPackageError, RlrpError
@@ -162,7 +162,7 @@ class ExplainPictures:
         except (RuntimeError, AssertionError, TypeError) as error:  # each kind of device refuses in its own way
             raise InputError(f"device={device!r} is not there ({str(error).splitlines()[0]}).") from error
         if place != self._device:
-            model = replace(model, network=copy.deepcopy(model.network).to(self._device))
+            model = replace(model, network=copy_of(model.network).to(self._device))
         self._model, self._target, self._method = model, target, resolve(method)
         self._tried = False
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
 
+from rlrp_nb.engine.alone import told_to_this_thread_alone
 from rlrp_nb.engine.building import build, data_dependent, named_weights
 from rlrp_nb.engine.chance import Undrawn
 from rlrp_nb.engine.functional import without_in_place_ops
@@ -22,7 +23,6 @@ from rlrp_nb.engine.guard import Guard
 from rlrp_nb.engine.interrupts import held_back
 from rlrp_nb.engine.leavings import taken_away
 from rlrp_nb.engine.modules import each_module, global_hooks
-from rlrp_nb.engine.notes import noted_by_this_thread_alone
 from rlrp_nb.engine.quiet import quiet
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.snapshot import check_not_cached, check_up_to_date
@@ -162,7 +162,7 @@ def _lent(network: nn.Module) -> Iterator[nn.Module]:
 
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
     shapes = ({0: Dim("batch")},) if dynamic else None
-    with quiet(), noted_by_this_thread_alone(), torch.no_grad():
+    with quiet(), told_to_this_thread_alone(), torch.no_grad():
         program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
         return without_zero_products(without_in_place_ops(program))
 

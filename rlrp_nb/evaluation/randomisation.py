@@ -15,7 +15,6 @@ The protocol is that of Quantus (MPRT), so that numbers can be compared:
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, get_args
 
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from rlrp_nb.checks import LARGEST_SEED, check_choice, check_whole, is_whole
+from rlrp_nb.engine.copies import copy_of
 from rlrp_nb.engine.reach import Reach
 from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
@@ -106,7 +106,7 @@ def randomised_similarity(
     check_choice(get_args(Order), order=order)
     (seed,) = check_whole(0, LARGEST_SEED - 1, seed=seed)  # the next one is drawn by
     check_case(network, inputs, targets)
-    twin = copy.deepcopy(network)
+    twin = copy_of(network)
     layers = _layers(twin)
     groups = _groups(layers[::-1] if order == "top_down" else layers, stages)
     trained = {name: tensor.clone() for name, tensor in twin.state_dict().items()}
