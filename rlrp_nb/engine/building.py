@@ -39,6 +39,9 @@ _ALIASES: dict[Any, Any] = {
     **{
         getattr(alias, overload): getattr(op, overload)
         for alias, op in (
+            (_aten.__and__, _aten.bitwise_and),
+            (_aten.__or__, _aten.bitwise_or),
+            (_aten.__xor__, _aten.bitwise_xor),
             (_aten.multiply, _aten.mul),
             (_aten.subtract, _aten.sub),
             (_aten.divide, _aten.div),

@@ -8,7 +8,7 @@ function, number by number, of the very signal that it scales: the two make an a
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -16,11 +16,8 @@ from rlrp_nb.engine.graph import Ref
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import TypeAlias
 
     from rlrp_nb.engine.graph import Role, Step
-
-    _Move: TypeAlias = tuple[str, int | None, str, tuple[str, ...]]
 
 _SIX = 6.0
 _CLAMPS = {"aten.relu6": ("", ""), "aten.hardtanh": ("min_val", "max_val"), "aten.clamp": ("min", "max")}
@@ -39,6 +36,38 @@ _MOVES = {
 _COPIES = ("alias", "clone", "contiguous", "detach", "dropout", "_to_copy", "to")
 _VIEWS = ("view", "reshape", "_unsafe_view", "flatten", "unflatten", "squeeze", "unsqueeze")
 _IN_ORDER = frozenset({f"aten.{name}" for name in (*_COPIES, *_VIEWS)})
+
+
+_PERMUTED = "permuted"
+_RETURNS = {
+    "aten.pixel_shuffle": {"aten.pixel_unshuffle"},
+    "aten.pixel_unshuffle": {"aten.pixel_shuffle"},
+    "aten.flip": {"aten.flip"},
+}
+"""What takes a move back, if it is done in the same way."""
+_MOST_WAYS = 10_000
+"""Ways from a gate to the signal that are looked at; with more of them it is held constant."""
+
+
+class _Move(NamedTuple):
+    """An op that changes the order of numbers, or leaves out some, as a slice does.
+
+    Attributes
+    ----------
+    op
+        Its name.
+    item
+        Which of its outputs.
+    how
+        Its other arguments.
+    lengths
+        Of its output.
+    """
+
+    op: str
+    item: int | None
+    how: Any
+    lengths: tuple[str, ...]
 
 
 class _Known(dict[int, "Step"]):
@@ -185,25 +214,44 @@ def _is_made_of(value: int, origin: int, moves: tuple[_Move, ...], by_index: _Kn
     moves
         From the origin to where the value has to lie, first things first.
     """
-    ahead, seen = [(value, moves)], set()
+    wanted = _without_returns(moves)
+    ahead: list[tuple[int, tuple[_Move, ...]]] = [(value, ())]
+    seen: set[tuple[int, tuple[_Move, ...]]] = set()
     while ahead:
         index, left = ahead.pop()
-        if (index, len(left)) in seen or (index == origin and not left):
+        if index == origin and left == wanted:
             continue
-        seen.add((index, len(left)))
         source = by_index.get(index)
-        move = None if source is None else _move(source, by_index)
-        if source is None or index == origin:
+        if source is None or index == origin or len(seen) == _MOST_WAYS:
             return False
+        if (index, left) in seen:
+            continue
+        seen.add((index, left))
+        move = _move(source, by_index)
         if move is not None:
-            if not left or left[-1] != move:
-                return False
-            ahead.append((source.sources[0], left[:-1]))
+            ahead.append((source.sources[0], _without_returns((move, *left))))
         elif _is_pointwise(source, by_index):
             ahead += [(i, left) for i in source.sources]
         else:
             return False
     return True
+
+
+def _without_returns(moves: tuple[_Move, ...]) -> tuple[_Move, ...]:
+    """Return moves of which none takes back the one before, with axes that are permuted in a row permuted once."""
+    found: list[_Move] = []
+    for move in moves:
+        now = move
+        if found and found[-1].op == now.op == _PERMUTED:
+            before = found.pop()
+            now = now._replace(how=tuple(before.how[axis] for axis in now.how))
+        if now.op == _PERMUTED and now.how == (*range(len(now.how)),):
+            continue
+        if found and now.op in _RETURNS.get(found[-1].op, ()) and now.how == found[-1].how:
+            found.pop()
+            continue
+        found.append(now)
+    return tuple(found)
 
 
 def _move(step: Step, by_index: _Known) -> _Move | None:
@@ -212,8 +260,23 @@ def _move(step: Step, by_index: _Known) -> _Move | None:
     moves = moves and not _is_in_order(step, by_index) and not _is_elementwise(step)
     if not moves or len(step.sources) != 1:
         return None
+    if step.op in {"aten.permute", "aten.transpose", "aten.t"}:
+        return _Move(_PERMUTED, None, _axes(step), step.lengths)
+    if step.op in {"aten.pixel_shuffle", "aten.pixel_unshuffle"}:
+        (factor,) = (v for v in step.arguments.values() if not isinstance(v, Ref))
+        return _Move(step.op, None, factor, step.lengths)
     how = {k: "source" if isinstance(v, Ref) and v.index in step.sources else v for k, v in step.arguments.items()}
-    return step.op, step.item, repr(how), step.lengths
+    return _Move(step.op, step.item, repr(how), step.lengths)
+
+
+def _axes(step: Step) -> tuple[int, ...]:
+    """Return which axis of its input each axis of a permutation's output is."""
+    if step.op == "aten.permute":
+        return tuple(axis % step.rank for axis in step.arguments["dims"])
+    axes = [*range(step.rank)]
+    one, other = (0, step.rank - 1) if step.op == "aten.t" else (step.arguments["dim0"], step.arguments["dim1"])
+    axes[one], axes[other] = axes[other], axes[one]
+    return tuple(axes)
 
 
 def _is_affine(step: Step, by_index: _Known) -> bool:

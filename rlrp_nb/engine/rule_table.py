@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 from rlrp_nb.engine.rule import Rule
 from rlrp_nb.errors import InputError
@@ -38,3 +38,14 @@ class RuleTable(dict[str, Rule]):
         """Take several rules."""
         for op, rule in dict(*args, **named).items():
             self[op] = rule
+
+    def setdefault(self, op: str, rule: Rule) -> Rule:  # type: ignore[override]  # None is no rule
+        """Take a rule, unless there is one."""
+        if op not in self:
+            self[op] = rule
+        return self[op]
+
+    def __ior__(self, others: Any) -> Self:  # type: ignore[override,misc]  # noqa: ANN401 - as dict takes them
+        """Take several rules."""
+        self.update(others)
+        return self

@@ -155,6 +155,7 @@ def test_a_hardsigmoid_by_hand_that_scales_nothing_is_an_activation(written, ima
 
 WRITTEN_OUT = {
     "relu": (lambda z: z * (z > 0), functional.relu),
+    "relu, by two": (lambda z: z * ((z > 0) & (z > -1) | (z > 0) ^ (z > 0)), functional.relu),
     "mish": (lambda z: z * torch.tanh(functional.softplus(z)), functional.mish),
     "silu": (lambda z: z * (1 / (1 + torch.exp(-z))), functional.silu),
     "hardswish": (lambda z: z * torch.clamp(z / 6 + 0.5, 0, 1), functional.hardswish),
@@ -228,6 +229,12 @@ LARGER, UNSHUFFLE, SHUFFLE = nn.UpsamplingNearest2d(scale_factor=2), nn.PixelUns
         lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z.permute(0, 2, 3, 1))).permute(0, 3, 1, 2),
         lambda _, z: (z.permute(0, 2, 3, 1) * torch.sigmoid(z).permute(0, 2, 3, 1)).permute(0, 3, 1, 2),
         lambda _, z: (2 * z.transpose(2, 3) * torch.sigmoid(z.transpose(2, 3) + 0)).transpose(2, 3) / 2,
+        lambda n, z: z * torch.sigmoid(z.permute(0, 2, 3, 1) * n.betas.flatten()).permute(0, 3, 1, 2),
+        lambda n, z: z * (z.transpose(1, -1) * n.betas.flatten()).transpose(-1, 1).sigmoid(),
+        lambda _, z: z * torch.sigmoid(z.permute(0, 2, 3, 1).transpose(1, 3)).transpose(2, 3),
+        lambda _, z: z.permute(0, 2, 3, 1).transpose(1, 2).sigmoid().permute(0, 3, 2, 1).flip(1).flip(1) * z,
+        lambda _, z: z * UNSHUFFLE(torch.sigmoid(SHUFFLE(z))),
+        lambda _, z: z * SHUFFLE(UNSHUFFLE(z.transpose(2, 3)).sigmoid()).transpose(2, 3),
         lambda _, z: (LARGER(z) * LARGER(torch.sigmoid(z)))[..., ::2, ::2],
         lambda _, z: SHUFFLE(UNSHUFFLE(z) * UNSHUFFLE(torch.sigmoid(z))),
     ],
@@ -277,6 +284,9 @@ def warped(z):
     "product",
     [
         lambda _, z: z * torch.sigmoid(z.transpose(2, 3)),
+        lambda _, z: z * torch.sigmoid(z.permute(0, 2, 3, 1)).permute(0, 3, 2, 1),
+        lambda _, z: z * UNSHUFFLE(SHUFFLE(z).flip(3).sigmoid()),
+        lambda _, z: z * z.flip(2).sigmoid().flip(3),
         lambda _, z: z * torch.sigmoid(z.flip(1)),
         lambda _, z: z.flip(2) * torch.sigmoid(z.flip(1)),
         lambda _, z: z[:, :2] * torch.sigmoid(z[:, 2:]),

@@ -15,7 +15,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-@pytest.mark.parametrize("way", ["item", "dict", "pairs"])
+@pytest.mark.parametrize("way", ["item", "dict", "pairs", "default", "union"])
 def test_what_is_no_rule_is_refused_where_it_is_put_in(name, way):
     op, rule, words = WRONG[name]
     table = RuleTable()
@@ -23,6 +23,8 @@ def test_what_is_no_rule_is_refused_where_it_is_put_in(name, way):
         "item": lambda: table.__setitem__(op, rule),
         "dict": lambda: table.update({op: rule}),
         "pairs": lambda: table.update([(op, rule)]),
+        "default": lambda: table.setdefault(op, rule),
+        "union": lambda: table.__ior__({op: rule}),
     }
     with pytest.raises(InputError, match=words):
         put[way]()
@@ -33,7 +35,10 @@ def test_rules_are_taken():
     table, rule = RuleTable(), Linear()
     table["aten.cumsum"] = rule
     table.update({"aten.cumprod": rule})
-    assert table == {"aten.cumsum": rule, "aten.cumprod": rule}
+    table |= {"aten.erf": rule}
+    assert isinstance(table, RuleTable)
+    assert table.setdefault("aten.erf", Linear(batched=True)) is table.setdefault("aten.erfc", rule) is rule
+    assert table == dict.fromkeys(("aten.cumsum", "aten.cumprod", "aten.erf", "aten.erfc"), rule)
 
 
 def test_the_table_begins_with_the_built_in_rules():
