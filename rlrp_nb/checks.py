@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from numbers import Integral, Real
+from numbers import Integral, Rational, Real
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 from rlrp_nb.errors import InputError
@@ -44,8 +44,8 @@ def is_whole(value: object) -> TypeGuard[Integral]:
 
 
 def is_real(value: object) -> TypeGuard[float]:
-    """Tell a real number, Python's or NumPy's, from anything else; True and False are none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    """Tell a real number, Python's or NumPy's, from anything else; True and False are none, nor fractions of two."""
+    return is_whole(value) or (isinstance(value, Real) and not isinstance(value, Rational))
 
 
 def check_choice(choices: Sequence[str], **given: object) -> None:

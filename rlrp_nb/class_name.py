@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TypeAlias
 
+from rlrp_nb.checks import check_texts
 from rlrp_nb.errors import InputError
 from rlrp_nb.printable import printable, whole_signs
 
@@ -84,8 +85,9 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     Raises
     ------
     InputError
-        If the index is out of range, no name fits (with the closest ones), or several do (with their indices).
+        If the text is none, the index is out of range, no name fits (with the closest ones), or several do (with their indices).
     """
+    check_texts(text=text)
     wanted = text.strip()
     if len(wanted) > LONGEST:
         raise InputError(f"the class name has {len(wanted)} characters: give one of at most {LONGEST}, or an index.")

@@ -39,7 +39,7 @@ class RuleTable(dict[str, Rule]):
         for op, rule in dict(*args, **named).items():
             self[op] = rule
 
-    def setdefault(self, op: str, rule: Rule) -> Rule:  # type: ignore[override]  # None is no rule
+    def setdefault(self, op: str, rule: Rule) -> Rule:
         """Take a rule, unless there is one."""
         if op not in self:
             self[op] = rule

@@ -139,7 +139,10 @@ class Jpeg(Perturbation):
 
     @staticmethod
     def _ends(name: str, value: float | Sequence[float], channels: int) -> Tensor:
-        ends = torch.as_tensor(value, dtype=torch.float64, device="cpu").flatten()
+        try:
+            ends = torch.as_tensor(value, dtype=torch.float64, device="cpu").flatten()
+        except (TypeError, ValueError, RuntimeError):
+            ends = torch.empty(0, device="cpu")  # no numbers at all
         if len(ends) not in {1, channels} or not bool(ends.isfinite().all()):
             raise InputError(
                 f"{name} is {value!r}; accepted is a finite number, or one for each of {channels} channels."

@@ -64,6 +64,12 @@ def test_several_classes_are_listed_with_their_indices():
         find_class("terrier", IMAGENET)
 
 
+@pytest.mark.parametrize("number", [281, None, b"tabby"])
+def test_what_is_no_text_is_said(number):
+    with pytest.raises(InputError, match=r"^text is .*; accepted is a text"):
+        find_class(number, IMAGENET)
+
+
 def test_a_beginning_does_not_go_before_names_that_have_the_word():
     with pytest.raises(InputError, match=r"'cat' fits 6 classes: 282 \(tiger cat\).*484 \(catamaran\)"):
         find_class("cat", IMAGENET)

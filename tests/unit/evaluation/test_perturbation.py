@@ -139,6 +139,8 @@ def test_bad_numbers_and_inputs_are_named():
         (Shift(down=-6), inputs, "leaves nothing"),
         (Jpeg(50), inputs[:, :2], "inputs have 2 channels"),
         (Jpeg(50, [0, 0]), inputs, r"low is \[0, 0\]"),
+        (Jpeg(50, None), inputs, "low is None; accepted is a finite number, or one for each of"),
+        (Jpeg(50, 0, "white"), inputs, "high is 'white'; accepted is a finite number"),
         (Jpeg(50, 0, float("nan")), inputs, "high is nan"),
         (Jpeg(50, 1, 0), inputs, "high has to be above low"),
         *((perturbation, inputs[0], r"inputs is torch.float64 \(3, 6, 6\)") for perturbation in EVERY),
