@@ -85,7 +85,8 @@ def find_class(text: str, categories: Sequence[str]) -> int:
     Raises
     ------
     InputError
-        If the text is none, the index is out of range, no name fits (with the closest ones), or several do (with their indices).
+        If `text` is none, the index is out of range, no name fits (with the closest ones), or several do (with their
+        indices).
     """
     check_texts(text=text)
     wanted = text.strip()

@@ -69,8 +69,10 @@ def load_image(source: ImageSource, *, max_pixels: int = MAX_PIXELS) -> Image.Im
     Files and PIL images: the EXIF orientation is applied, palettes, grey, CMYK and 16-bit are converted, transparent
     parts are laid over white, and of an animation the first frame of a file is taken. A PIL image that is decoded
     already has the pixels that Pillow gave it, and where it has a transparent colour, it no longer says of how many
-    bits: of 8, unless its numbers tell otherwise, and then it is refused. Arrays and tensors: bool, uint8, uint16
-    (65535 is white) and floating point in [0, 1]. Colour profiles are not applied: numbers are taken as sRGB.
+    bits: of 8, unless its numbers tell otherwise, and then it is refused. Pillow keeps the orientation of a picture
+    that was turned by ``rotate``: turn it by ``PIL.ImageOps.exif_transpose``, which takes it out, or not at all. Arrays
+    and tensors: bool, uint8, uint16 (65535 is white) and floating point in [0, 1]. Colour profiles are not applied:
+    numbers are taken as sRGB.
 
     Parameters
     ----------
