@@ -49,7 +49,10 @@ export function createCover(model, local, ask) {
       const box = local.get("drawn");
       if (box && local.get("tool") === "cover") ask.cover(box);
     }),
-    watch(model, ["image"], () => local.set("box", null)),
+    watch(model, ["image"], () => {
+      const covered = own();
+      local.set("box", covered?.image === model.get("image") ? covered.box : null);
+    }),
     watch(model, ["covered", "scene", "image", "method", "target"], () => {
       const covered = own();
       result.hidden = !covered || covered.image !== model.get("image");

@@ -444,3 +444,52 @@ def test_global_generators_have_no_state_of_their_own():
 def test_a_table_of_pandas_is_what_it_holds():
     made = [identity(showing(pd.DataFrame({"a": [1.0, value]}))) for value in (2.0, 2.0, 3.0)]
     assert made[0] == made[1] != made[2]
+
+
+IMPORTING = """
+import sys
+from rlrp_nb.evaluation.identity import identity
+
+def first(*_):
+    from helpers import heatmap
+    return heatmap
+
+def second(*_):
+    def within():
+        import folder.part as part
+        from folder import other
+    return within
+
+def third(*_):
+    from nowhere_to_be_found import nothing
+
+for function in (first, second, third):
+    print(identity(function))
+    for run in (function, second()):
+        try:
+            run()
+        except ImportError:
+            pass
+    print(identity(function))
+"""
+
+
+def test_what_is_imported_within_a_function_is_seen_before_its_first_run(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    files = {tmp_path / "helpers.py": "heatmap", folder / "part.py": "part", folder / "other.py": "other"}
+    (folder / "__init__.py").touch()
+
+    def found(power):
+        for file, name in files.items():
+            file.write_text(f"def {name}(x):\n    return x ** {power}\n")
+        command = [sys.executable, "-B", "-c", IMPORTING]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+        pairs = done.stdout.splitlines()
+        assert pairs[::2] == pairs[1::2]  # also once it was run
+        return pairs[::2]
+
+    (first, second, third), other = found(1), found(3)
+    assert first != other[0]
+    assert second != other[1]
+    assert third == other[2]
