@@ -51,7 +51,7 @@ export function createCover(model, local, ask) {
     }),
     watch(model, ["image"], () => {
       const covered = own();
-      local.set("box", covered?.image === model.get("image") ? covered.box : null);
+      local.set("box", covered && covered.image === model.get("image") ? covered.box : null);
     }),
     watch(model, ["covered", "scene", "image", "method", "target"], () => {
       const covered = own();
