@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # what PyTorch's own code cal
 from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
 from rlrp_nb.checks import LARGEST_SEED, check_tensors, check_whole
+from rlrp_nb.engine.shortlist import shortlist
 from rlrp_nb.errors import InputError, UnsupportedNetworkError
 from rlrp_nb.evaluation.subject import answer, check_evaluating, check_network, taking
 from rlrp_nb.stream import Stream
@@ -90,7 +91,8 @@ def fit(
         Or `augment` returns no batch of finite values, or the loss or a gradient is not finite; the network is left as
         it was before that step.
     UnsupportedNetworkError
-        The network has no weight that can learn, or returns no logits (B, classes), in training mode too.
+        The network has no weight that can learn, or none that its logits depend on, it overwrites what its gradient
+        needs, or it returns no logits (B, classes), in training mode too.
     """
     _check(images, labels)
     check_network(network)
@@ -125,7 +127,7 @@ def fit(
                             _check_logits(logits, len(inputs), labels[chosen], 0)
                             loss = functional.cross_entropy(logits, labels[chosen])
                             optimizer.zero_grad(set_to_none=True)
-                            loss.backward()  # type: ignore[no-untyped-call]
+                            _differentiate(loss, network)
                             _check_finite(loss, network, len(history) + 1)
                         optimizer.step()
                         schedule.step()
@@ -215,6 +217,26 @@ def _kept(network: nn.Module) -> Iterator[None]:
     except BaseException:
         before.put_back()
         raise
+
+
+def _differentiate(loss: torch.Tensor, network: nn.Module) -> None:
+    """Give the weights their gradients, or say why they get none."""
+    if not loss.requires_grad:
+        learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+        raise UnsupportedNetworkError(
+            f"what {type(network).__name__} returns depends on no weight that can learn ({shortlist(learning)}), so "
+            "that nothing is learned: let its forward use them, without torch.no_grad() and detach(), or call "
+            "requires_grad_() on the layers that it uses."
+        )
+    try:
+        loss.backward()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        if "modified by an inplace operation" not in str(error):
+            raise
+        raise UnsupportedNetworkError(
+            f"{type(network).__name__} overwrites what its gradient needs, as x.sigmoid() followed by x += 1 does: "
+            f"write x = x + 1 instead. ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def _check_finite(loss: torch.Tensor, network: nn.Module, epoch: int) -> None:

@@ -7,6 +7,7 @@ is silently too dark or wrongly turned gives a heatmap that is silently wrong.
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -136,12 +137,28 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ima
 
 def _from_pil(image: Image.Image, max_pixels: int) -> Image.Image:
     try:
+        if getattr(image, "tile", None) and image.format == "PNG" and "transparency" in image.info:
+            # once it is decoded it does not say of how many bits its transparent colour is
+            with _again(image) as opened:
+                return _to_rgb(opened, "the PIL image", max_pixels)
         return _to_rgb(image, "the PIL image", max_pixels)
     except InputError:
         raise
     except Exception as error:
         # an image that was only opened is decoded here; it may be damaged, or closed by now
         raise InputError(f"the PIL image cannot be decoded ({_reason(error)}). Load it anew.") from error
+
+
+@contextmanager
+def _again(image: Image.Image) -> Iterator[Image.Image]:
+    """Open the file of a PNG once more, at the same picture and with what is said of it; itself where there is none."""
+    if not (data := _bytes_of(image)):
+        yield image
+        return
+    with Image.open(BytesIO(data), formats=["PNG"]) as opened:
+        opened.seek(image.tell())
+        opened.info = {**image.info}
+        yield opened
 
 
 def _from_file(source: str | PathLike[str], max_pixels: int) -> Image.Image:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FunctionType, MethodType
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -31,7 +32,7 @@ class Classifier:
         What the network is called.
     network : torch.nn.Module
         Maps (B, C, H, W) to logits (B, classes); in eval mode. It is kept as it is, not copied.
-    categories : sequence of str
+    categories : sequence or 1-D array of str
         One name per class, in the order of the logits, of at most 1,000 characters each.
     preprocess : Preprocess
         Turns a picture into the network's input.
@@ -67,6 +68,8 @@ class Classifier:
             raise InputError(f"name is {self.name!r} and weights is {self.weights!r}: both have to be a str.")
         if not isinstance(self.preprocess, Preprocess):
             raise InputError(f"preprocess is a {type(self.preprocess).__name__}: give a Preprocess(size=..., ...).")
+        if isinstance(self.categories, np.ndarray) and self.categories.ndim == 1:  # as a label encoder has them
+            object.__setattr__(self, "categories", self.categories.tolist())
         if isinstance(self.categories, str) or not isinstance(self.categories, Sequence):
             raise InputError(f"categories is a {type(self.categories).__name__}: give a sequence of class names.")
         object.__setattr__(self, "categories", tuple(self.categories))

@@ -35,13 +35,19 @@ class _CheckedWidget(AnyWidget):
     """
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as traitlets declares it
-        known = inspect.signature(cls).parameters
+        signature = inspect.signature(cls)
+        known = signature.parameters
         takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())  # as a subclass of the user's own may
         if not takes_any and (unknown := [name for name in kwargs if name not in known]):
             settable = [name for name in unknown if name in cls.class_trait_names(sync=True)]
             later = f" Set it once the widget is there: widget.{settable[0]} = ..." if settable else ""
             listed = ", ".join(map(repr, unknown))
             raise InputError(f"{cls.__name__} takes no {listed}; accepted are {', '.join(known)}.{later}")
+        try:
+            signature.bind(*args, **kwargs)
+        except TypeError as error:
+            explained = " Give what rlrp_nb.explain(model, image) returned." if "explanations" in known else ""
+            raise InputError(f"{cls.__name__}: {error}; accepted are {', '.join(known)}.{explained}") from None
         return super().__new__(cls, *args, **kwargs)
 
 

@@ -280,6 +280,43 @@ def test_networks_that_cannot_learn_to_classify_are_refused(network, message):
         fit(network, IMAGES, LABELS)
 
 
+class Headed(nn.Module):
+    """A frozen network with a head that is to learn, and what it does with its logits."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.body = make_network().requires_grad_(requires_grad=False)
+        self.head, self.logits = nn.Linear(2, 2), forward
+
+    def forward(self, x):
+        return self.logits(self, x)
+
+
+def overwritten(n, x):
+    z = n.head(n.body(x)).sigmoid()
+    z += 1
+    return z
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda n, x: n.body(x), r"Headed returns depends on no weight that can learn \(head.weight, head.bias\)"),
+        (lambda n, x: n.head(n.body(x)).detach(), r"depends on no weight .*: let its forward use them, without"),
+        (torch.no_grad()(lambda n, x: n.head(n.body(x))), r"depends on no weight that can learn"),
+        (overwritten, r"^Headed overwrites what its gradient needs, .* write x = x \+ 1 instead"),
+    ],
+)
+def test_a_network_whose_weights_get_no_gradient_is_refused_and_left_as_it_was(forward, message):
+    network = Headed(forward)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(UnsupportedNetworkError, match=message):
+        fit(network, IMAGES, LABELS)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert not network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
 def test_a_part_of_a_network_can_learn_alone():
     network = make_network()
     network[0].requires_grad_(requires_grad=False)

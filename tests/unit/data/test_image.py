@@ -245,7 +245,11 @@ def test_the_transparent_colour_of_a_png_of_other_than_eight_bits(tmp_path, dept
     path = tmp_path / "transparent.png"
     chunk = b"tRNS", struct.pack(f">{len(transparent)}H", *transparent)
     write_png(path, (2, 1), depth, colour, b"\0" + row, chunk)
-    assert pixels(load_image(path)) == [[list(pixel) for pixel in expected]]
+    expected = [[list(pixel) for pixel in expected]]
+    assert pixels(load_image(path)) == expected
+    with Image.open(path) as opened:
+        for _ in range(2):  # which are not told apart by what the first has left
+            assert pixels(load_image(opened)) == expected
 
 
 DEEP = (0x1234, 0x5678, 0x9ABC)

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -26,6 +27,7 @@ def wrap(network, **changes):
 def test_a_network_of_ones_own():
     network = tiny()
     model = wrap(network, categories=["cat", "dog"])
+    assert wrap(network, categories=np.array(["cat", "dog"])).categories == ("cat", "dog")
     assert model.network is network
     assert model.categories == ("cat", "dog")
     assert repr(model) == "Classifier('tiny', 2 categories, input (3, 8, 8))"
@@ -123,6 +125,8 @@ def test_no_logits(network, returned):
     [
         ({"categories": "cat"}, "categories is a str"),
         ({"categories": 2}, "categories is a int"),
+        ({"categories": np.array([["cat", "dog"]])}, "categories is a ndarray"),
+        ({"categories": np.array([0, 1])}, "not a str"),
         ({"categories": ("cat", 2)}, "not a str"),
         ({"categories": ("cat", "d" * 1001)}, "categories has a name of 1,001 characters: give names of at most 1,000"),
         ({"weights": 5}, "weights is 5"),

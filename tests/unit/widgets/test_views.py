@@ -168,6 +168,17 @@ def test_unknown_arguments_are_refused_with_what_is_accepted(explanations, name,
         )
 
 
+@pytest.mark.parametrize("name", ["Overlay", "LayerSlider", "ClassSelector", "ComparisonGrid", "Explorer"])
+def test_too_many_or_few_arguments_are_refused_by_the_name_of_the_widget(explanations, name):
+    kind = getattr(widgets, name)
+    for given in ((), (explanations[0],) * 9):
+        with pytest.raises(InputError, match=rf"^{name}: (missing a|too many) .*; accepted are (explanations|model), "):
+            kind(*given)
+    if name in {"Overlay", "LayerSlider", "ClassSelector"}:
+        with pytest.raises(InputError, match=r"Give what rlrp_nb\.explain\(model, image\) returned\.$"):
+            kind("a model", "an image")
+
+
 def test_what_is_set_on_a_widget_is_no_argument_and_the_message_says_where_it_goes(explanations):
     with pytest.raises(InputError, match=r"^Overlay takes no 'opacity'; .* Set it .*: widget\.opacity = "):
         widgets.Overlay(explanations[0], opacity=0.3)
