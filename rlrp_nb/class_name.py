@@ -99,6 +99,7 @@ def find_class(text: str, categories: Sequence[str]) -> int:
         raise InputError("the class name is empty: give a name, such as 'tabby', or an index.")
     attempts = (
         [k for k, category in enumerate(categories) if category == wanted],
+        [k for k in range(len(categories)) if shown_name(categories, k) == wanted],  # one without a name of its own
         [k for k, other in enumerate(keys) if other == key],
         [k for k, other in enumerate(keys) if f"{other} ({k})" == key],
         # a beginning goes before no word: of ImageNet's names catamaran alone begins with "cat", which five cats have

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -366,10 +367,15 @@ def _lab(options: argparse.Namespace) -> int:
         )
     process = subprocess.Popen([sys.executable, "-m", "jupyterlab", str(folder), *options.rest])  # noqa: S603
     code: int | None = None
-    while code is None:
-        # Ctrl-C reaches JupyterLab too, which asks whether to shut down: the answer is its own
-        with suppress(KeyboardInterrupt):
-            code = process.wait()
+    # a signal to end is for this process alone, which would leave JupyterLab running
+    before = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while code is None:
+            # Ctrl-C reaches JupyterLab too, which asks whether to shut down: the answer is its own
+            with suppress(KeyboardInterrupt):
+                code = process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
     return code
 
 

@@ -64,6 +64,13 @@ def test_several_classes_are_listed_with_their_indices():
         find_class("terrier", IMAGENET)
 
 
+def test_a_class_without_a_name_is_found_by_what_it_is_called():
+    assert find_class("class 1", ["cat", " ", "class 7"]) == 1
+    assert find_class("class 7", [*"abcdefg", "", "class 7"]) == 8
+    with pytest.raises(InputError, match="none of the 2 classes is called 'class 1'"):
+        find_class("class 1", ["cat", "dog"])
+
+
 @pytest.mark.parametrize("number", [281, None, b"tabby"])
 def test_what_is_no_text_is_said(number):
     with pytest.raises(InputError, match=r"^text is .*; accepted is a text"):

@@ -426,6 +426,32 @@ def test_the_notebooks_open_in_jupyterlab(monkeypatch, tmp_path, capfd):
     assert cli.main(["lab", "--no-such-option"]) != 0
 
 
+LAB = """
+import sys
+import rlrp_nb
+from rlrp_nb import cli
+rlrp_nb.__file__ = sys.argv[1]
+sys.exit(cli.main(["lab"]))
+"""
+
+
+def test_jupyterlab_ends_with_the_command(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "first.ipynb").write_text("{}", encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
+    within = tmp_path / "path" / "jupyterlab"
+    within.mkdir(parents=True)
+    (within / "__init__.py").touch()
+    (within / "__main__.py").write_text("import time\nprint('there', flush=True)\ntime.sleep(600)\n", encoding="utf-8")
+    around = {**os.environ, "PYTHONPATH": os.pathsep.join([str(within.parent), str(Path(cli.__file__).parents[1])])}
+    command = [sys.executable, "-c", LAB, str(tmp_path / "rlrp_nb" / "__init__.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=around) as process:
+        assert process.stdout.readline() == "there\n"
+        process.terminate()
+        assert process.stdout.read() == ""  # which ends when nobody can write any more, JupyterLab neither
+        assert process.wait() != 0
+
+
 def test_missing_notebooks_and_a_missing_jupyterlab_are_named(run, monkeypatch, tmp_path):
     monkeypatch.setattr(rlrp_nb, "__file__", str(tmp_path / "rlrp_nb" / "__init__.py"))
     code, _, err = run("lab")

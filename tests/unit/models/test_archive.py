@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rlrp_nb.errors import WeightsError
+from rlrp_nb.models import archive
 from rlrp_nb.models.archive import check_archive
 from rlrp_nb.models.weights import read_state
 
@@ -115,10 +116,16 @@ def test_what_no_state_dict_holds_is_not_made(tmp_path, kind, legacy):
         read_state(tmp_path / "file.pth")
 
 
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_file_that_takes_very_many_steps_is_refused(tmp_path, legacy):
-    write_pickle(tmp_path / "file.pth", b"\x80\x02](" + b"]" * 6_000_000 + b"e.", legacy=legacy)
+def test_a_file_that_takes_very_many_steps_is_refused(tmp_path):
+    write_pickle(tmp_path / "file.pth", b"\x80\x02](" + b"]" * 6_000_000 + b"e.", legacy=False)
     with pytest.raises(WeightsError, match="takes more than 5,000,000 steps to be read, and is not loaded"):
+        read_state(tmp_path / "file.pth")
+
+
+def test_an_old_file_may_take_no_more_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "_MOST_STEPS", 1000)
+    write_pickle(tmp_path / "file.pth", b"\x80\x02](" + b"]" * 2000 + b"e.", legacy=True)
+    with pytest.raises(WeightsError, match="takes more than 1,000 steps to be read, and is not loaded"):
         read_state(tmp_path / "file.pth")
 
 
