@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from rlrp_nb.widgets.bundle import asset
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 VIEW = "application/vnd.jupyter.widget-view+json"
@@ -63,6 +65,15 @@ def test_widgets_have_their_state_and_a_picture_for_where_no_script_runs(noteboo
         assert data[VIEW]["model_id"] in states
         assert data["image/png"]
     assert bool(states) == bool(shown)
+
+
+def test_widgets_are_drawn_by_the_code_that_is_built(notebook):
+    states = notebook.metadata.get("widgets", {}).get(STATE, {"state": {}})["state"]
+    for state in (held["state"] for held in states.values() if "_anywidget_id" in held["state"]):
+        kind = state["_anywidget_id"].rpartition(".")[2]
+        module = re.sub(r"(?<=.)([A-Z])", r"_\1", kind).lower()
+        for key, name in (("_esm", f"{module}.js"), ("_css", "rlrp.css")):
+            assert state[key] == asset(name), f"{kind}: run make notebooks"
 
 
 def test_links_lead_to_notebooks_that_are_there(notebook):
