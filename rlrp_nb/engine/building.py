@@ -109,7 +109,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.kind == InputKind.USER_INPUT:
-                input_index, input_lengths = index, _lengths(node.meta["val"])
+                input_index, taken = index, node.meta["val"]
                 batch_dims[index] = 0
                 dependent.add(index)
                 batch = node.meta["val"].shape[0] if batch_size is None else batch_size
@@ -144,7 +144,7 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     output = indices[_output(program)]
     if output not in dependent:
         raise UnsupportedNetworkError(UNRELATED)
-    named = assign_roles(name_steps(steps, output), input_index, input_lengths)
+    named = assign_roles(name_steps(steps, output), input_index, _lengths(taken), _extents(taken))
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
     graph = _prune(fold_batch_norm(graph, apart=norms_apart))
     check(graph)
@@ -358,6 +358,11 @@ def _lengths(value: Tensor) -> tuple[str, ...]:
     return tuple(map(str, value.shape))
 
 
+def _extents(value: Tensor) -> tuple[int, ...]:
+    """Return the lengths at the batch size of the example by which the network was traced."""
+    return tuple(n.node.hint if isinstance(n, torch.SymInt) else n for n in value.shape)
+
+
 def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any) -> Step | None:  # noqa: ANN401
     """Turn a node into a step; None for an op whose outputs are taken one by one by later nodes."""
     item, made_by, value = None, node, node.meta.get("val")
@@ -391,6 +396,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         batch_dim=_batch_dim(value, batch),
         rank=value.dim() if isinstance(value, Tensor) else 0,
         lengths=_lengths(value) if isinstance(value, Tensor) else (),
+        extents=_extents(value) if isinstance(value, Tensor) else (),
         floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
         within=_caller(made_by, op),

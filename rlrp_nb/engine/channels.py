@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rlrp_nb.engine.contraction import Contraction
 from rlrp_nb.engine.shapes import Permute, Reshape
 from rlrp_nb.engine.weighted import FEW, BatchNorm, Convolution, Dense
 
@@ -69,13 +70,16 @@ def _moved(step: Step, places: tuple[int | None, ...]) -> tuple[int | None, ...]
     """Return what lies along the axes of a step's output, or None where that cannot be told."""
     if isinstance(step.rule, Permute):
         return tuple(places[axis] for axis in step.rule.order(step.arguments, step.rank))
+    if isinstance(step.rule, Contraction):
+        order = step.rule.order(step, len(places))
+        return tuple(None if axis is None else places[axis] for axis in order)
     if step.op == "aten.unsqueeze":
         new = step.arguments["dim"] % step.rank
         return (*places[:new], None, *places[new:])
     return places if step.rank == len(places) and step.op not in _REARRANGED else None
 
 
-def _axis(step: Step, axes: Mapping[int, int], known: Mapping[int, Step]) -> int | None:
+def _axis(step: Step, axes: Mapping[int, int], known: Mapping[int, Step]) -> int | None:  # noqa: PLR0911 - one return per kind
     rule = step.rule
     if isinstance(rule, Convolution | BatchNorm):
         return 1
@@ -88,6 +92,9 @@ def _axis(step: Step, axes: Mapping[int, int], known: Mapping[int, Step]) -> int
         return None
     if isinstance(rule, Permute):
         return rule.order(step.arguments, step.rank).index(axis)
+    if isinstance(rule, Contraction):
+        order = () if before is None else rule.order(step, before.rank)
+        return order.index(axis) if axis in order else None
     if isinstance(rule, Reshape):
         return axis if before is not None and before.lengths == step.lengths else None
     same_rank = before is None or before.rank == step.rank

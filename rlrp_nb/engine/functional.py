@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 from torch.export import default_decompositions
 
 from rlrp_nb.engine.rules import RULES
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
 
 _FRESH = {"affine", "activation", "pooling", "gate"}
 _COMPOSITE = frozenset({"glu", "baddbmm", "addcmul", "addcdiv", "lerp", "diff", "trapezoid", "linalg_multi_dot"})
+
+
+def _lerp(start: Tensor, end: Tensor, weight: Any) -> Tensor:  # noqa: ANN401 - a number or a tensor
+    output: Tensor = start + weight * (end - start)
+    return output
+
+
+# PyTorch's own way of taking it apart copies memory in its order
+_OWN_WAYS = {torch.ops.aten.lerp.Scalar: _lerp, torch.ops.aten.lerp.Tensor: _lerp}
 
 
 def without_in_place_ops(program: ExportedProgram) -> ExportedProgram:
@@ -53,7 +63,7 @@ def _composites(program: ExportedProgram) -> dict[Any, Any]:
     """Return how those ops of a program are taken apart that are no more than a few others with a rule."""
     met = {node.target for node in program.graph.nodes if getattr(node.target, "_opname", None) in _COMPOSITE}
     known = default_decompositions() if met else {}
-    return {op: known[op] for op in met}
+    return {op: _OWN_WAYS.get(op) or known[op] for op in met}
 
 
 def _writes(node: Node) -> bool:

@@ -63,6 +63,8 @@ class Step:
         Number of axes of the output.
     lengths
         Of these axes, as texts: one can be a formula in the batch size.
+    extents
+        The same as numbers, at the batch size at which the network was traced.
     source_batch_dim
         The axis that counts the samples in the first source.
     floating
@@ -96,6 +98,7 @@ class Step:
     batch_dim: int | None
     rank: int
     lengths: tuple[str, ...] = ()
+    extents: tuple[int, ...] = ()
     source_batch_dim: int | None = None
     floating: bool = True
     folded: int | None = None

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from rlrp_nb.engine.activations import ACTIVATIONS, RANDOM
+from rlrp_nb.engine.contraction import Contraction
 from rlrp_nb.engine.linear import Homogeneous, Linear
 from rlrp_nb.engine.places import Copy, Overwriting, Pick, Placed
 from rlrp_nb.engine.pooling import Maximum, MaxPool
 from rlrp_nb.engine.rule import Call, Constant, Gate, Kind, Memory, Refusal, Rule, Slot, unbroadcast
 from rlrp_nb.engine.rule_table import RuleTable
 from rlrp_nb.engine.shapes import Concatenate, Dropout, Pad, Permute, Reshape
-from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Contraction, Convolution, Dense, Product
+from rlrp_nb.engine.weighted import BATCH_STATISTICS, BatchNorm, Convolution, Dense, Product
 
 if TYPE_CHECKING:
     from rlrp_nb.engine.graph import Step

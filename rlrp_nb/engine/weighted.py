@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.layout import PICTURE, channels_first, is_single, laid_out, order_of
 from rlrp_nb.engine.product import backward_product, forward_product
-from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, Slot, along
+from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
 from rlrp_nb.engine.windows import Windows
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ BATCH_STATISTICS = "it normalises by statistics of this batch or image, which R-
 Family = Literal["convolution", "dense", "scale"]
 FEW = 4
 """Channels of a picture, at most."""
-_FACTORS = 2
 
 
 class Weighted(Rule):
@@ -337,37 +336,6 @@ class Product(Weighted):
     def spread(self, bias: Tensor, rank: int) -> Tensor:  # noqa: ARG002 - addmm broadcasts by itself
         """Return the added constant as it is."""
         return bias
-
-
-@dataclass(frozen=True)
-class Contraction(Product):
-    """Sum over shared axes of a tensor and a constant, on either side, as ``einsum`` and ``tensordot`` write it."""
-
-    def problem(self, step: Step) -> str | None:
-        """Refuse two tensors that both depend on the input, and an ``einsum`` of one tensor, or of three and more."""
-        tensors = step.arguments.get("tensors")
-        if tensors is not None and len(tensors) != _FACTORS:
-            return (
-                f"its equation takes {len(tensors)}; accepted are two, of which one is constant. Of one tensor write "
-                "permute, sum or diagonal; of more, multiply the constants first"
-            )
-        return super().problem(step)
-
-    def parameters(self, call: Call) -> tuple[Tensor, Tensor | None]:
-        """Return the constant factor."""
-        values = (part for v in call.arguments.values() for part in (v if isinstance(v, list) else [v]))
-        (weight,) = (v for v in values if isinstance(v, Tensor))
-        return weight.to(call.dtype), None
-
-    def apply(self, call: Call, a: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG002 - nothing is added
-        """Contract with another constant."""
-
-        def put(value: Any) -> Any:  # noqa: ANN401 - an argument can be of any type
-            return a if isinstance(value, Slot) else weight if isinstance(value, Tensor) else value
-
-        filled = {k: [*map(put, v)] if isinstance(v, list) else put(v) for k, v in call.arguments.items()}
-        output: Tensor = call.step.invoke(filled)
-        return output
 
 
 @dataclass(frozen=True)

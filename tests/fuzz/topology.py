@@ -175,6 +175,29 @@ def _gate(net: Drawn, values: list[Tensor], number: int, choices: list[int]) -> 
     return (i, j), (x * gate if choices[2] // 6 % 2 else gate * x)
 
 
+def _contraction(net: Drawn, values: list[Tensor], number: int, choices: list[int]) -> Read:
+    """Mix channels, rows or columns by a matrix, in one of the ways in which that is written."""
+    i, out = _one(values, choices[0]), 2 + 2 * (choices[2] % 3)
+    x = values[i]
+    of = (1, 1, 3, 3, 2)[choices[1] % 5]
+    wide = out if of == 1 else x.shape[of]
+    weight = net.part(f"mix{number}", lambda: nn.Linear(x.shape[of], wide, bias=False)).weight
+    return (i,), (
+        lambda: torch.einsum("nchw,oc->nohw", x, weight),
+        lambda: torch.tensordot(weight, x, dims=([1], [1])).transpose(0, 1),
+        lambda: torch.inner(x, weight),
+        lambda: torch.einsum("wv,nchw->nchv", weight.t(), x),
+        lambda: torch.lerp(x, torch.einsum("...hw,gh->...gw", x, weight), 0.3),
+    )[choices[1] % 5]()
+
+
+def _halved(net: Drawn, values: list[Tensor], number: int, choices: list[int]) -> Read:
+    """One half of the channels gates the other."""
+    i, out = _one(values, choices[0]), 2 + 2 * (choices[1] % 3)
+    x = values[i]
+    return (i,), functional.glu(net.part(f"halved{number}", lambda: nn.Conv2d(x.shape[1], 2 * out, 1))(x), 1)
+
+
 def _rearrangement(_net: Drawn, values: list[Tensor], _number: int, choices: list[int]) -> Read:
     i = _one(values, choices[0])
     x = values[i]
@@ -262,4 +285,6 @@ STEPS = (
     _written,
     _activation,
     _convolution,
+    _contraction,
+    _halved,
 )

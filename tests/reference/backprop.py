@@ -110,6 +110,9 @@ class RelativeRelevance(TorchFunctionMode):
             return _Scaled.apply(z, value, coefficient, inplace)
         if func is functional.tanhshrink:  # a sum of two branches, of which one is an activation
             return args[0] - self.__torch_function__(torch.tanh, types, args)
+        if func is functional.glu:  # one half is a gate
+            signal, gate = args[0].chunk(2, *args[1:], **kwargs)
+            return signal * gate.detach().sigmoid()
         if func is functional.layer_norm:
             return _layer_norm(*args, **kwargs)
         return func(*args, **kwargs)

@@ -118,3 +118,28 @@ def test_prepared_pictures_of_a_classifier_have_their_channels_first():
     prepared = rn.explain(model, model.preprocess(picture)[None])
     assert found.channels == prepared.channels == 0
     assert torch.equal(found.heatmap(), prepared.heatmap())
+
+
+MATRIX = torch.tensor([[0.3, 0.6, 0.1], [-0.1, -0.3, 0.4], [0.6, -0.5, -0.1]])
+COLOURS = {
+    "einsum": lambda x: torch.einsum("bchw,dc->bdhw", x, MATRIX),
+    "einsum, channels last": lambda x: torch.einsum("bchw,dc->bhwd", x, MATRIX).permute(0, 3, 1, 2),
+    "tensordot": lambda x: torch.tensordot(x, MATRIX, dims=([1], [1])).permute(0, 3, 1, 2),
+}
+
+
+@pytest.mark.parametrize("way", COLOURS)
+def test_other_colours_in_front_of_a_convolution(written, images, way):
+    network = written(lambda n, x: n.classify(n.conv(COLOURS[way](x)).relu()))
+    found = rn.explain(network, images, 1)
+    assert found.channels == 0
+    torch.testing.assert_close(found.heatmap(), found.relevance[0, 0].sum(0), rtol=0, atol=0)
+
+
+def test_channels_behind_a_contraction(written, images):
+    def forward(n, x):
+        z = torch.tensordot(n.conv(x).relu(), n.head.weight[:, :4], dims=([1], [1]))
+        return n.classify(torch.einsum("bhwd,hi->bdiw", z, torch.ones(8, 5))[:, :4])
+
+    found = channels(written(forward), images)
+    assert (found["tensordot"], found["einsum"]) == (3, 1)

@@ -75,6 +75,10 @@ OPS = {
     "multi_dot": (lambda x: torch.linalg.multi_dot([x, numbers_of(x, 5, 4), numbers_of(x, 4, 3)]), (5,)),
     "baddbmm": (lambda x: torch.baddbmm(x, numbers_of(x, 4, 4).expand(len(x), 4, 4), x, beta=2, alpha=3), (4, 5)),
     "lerp": (lambda x: torch.lerp(x, x.flip(1), 0.3), (4, 5)),
+    "lerp of other strides": (
+        lambda x: torch.lerp(x, x.flip(1).transpose(1, 2).contiguous().transpose(1, 2), 0.7),
+        (4, 5),
+    ),
     "lerp by a tensor": (lambda x: torch.lerp(x, x.flip(1), numbers_of(x, 5)), (4, 5)),
     "addcmul": (lambda x: torch.addcmul(x, x.flip(1), numbers_of(x, 5), value=0.3), (4, 5)),
     "addcdiv": (lambda x: torch.addcdiv(x, x.flip(1), 2 + numbers_of(x, 5), value=0.3), (4, 5)),
