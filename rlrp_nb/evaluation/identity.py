@@ -11,9 +11,7 @@ from collections import deque
 from collections.abc import ItemsView, Iterator, KeysView, ValuesView
 from contextlib import suppress
 from copyreg import dispatch_table
-from dis import get_instructions
 from functools import partial
-from importlib import import_module
 from logging import Logger
 from pathlib import PurePath
 from types import CodeType, FunctionType, MappingProxyType, MethodType, ModuleType
@@ -43,6 +41,7 @@ from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import named_tensors
 from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, RlrpError
+from rlrp_nb.evaluation.imported import files_imported_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -270,27 +269,17 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         own = [] if type(value) is type else [type(value)]  # a class of classes
         return [*value.__bases__, *own, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)
-    _import_what_is_imported_within(value.__code__, value.__globals__.get("__package__"))
     around = [
         (name, {k: vars(v)[k] for k in names if k in vars(v)})
         if isinstance(v, ModuleType) and not _is_versioned(v.__name__)
         else (name, v)
         for name, v in read_by(value)
+        if name in value.__globals__ or not _has_file(v)
     ]
-    return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around]
+    files = files_imported_within(value.__code__, value.__globals__.get("__package__"))
+    return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around, files]
 
 
-def _import_what_is_imported_within(code: CodeType, package: str | None) -> None:
-    """Import what a function imports when it is run, so that it is one and the same before its first run and after."""
-    steps = [step for step in get_instructions(code) if step.opname != "EXTENDED_ARG"]
-    for level, names, step in zip(steps, steps[1:], steps[2:], strict=False):
-        if step.opname != "IMPORT_NAME":
-            continue
-        name = "." * level.argval + step.argval
-        within = name if name.endswith(".") else f"{name}."
-        for path in (name, *(within + part for part in names.argval or ())):
-            with suppress(Exception):  # what cannot be imported is no part of it
-                import_module(path, package)
-    for part in code.co_consts:
-        if isinstance(part, CodeType):
-            _import_what_is_imported_within(part, package)
+def _has_file(module: object) -> bool:
+    """Tell a module that is known by its file, whether it is loaded already or not; Python's own need none."""
+    return isinstance(module, ModuleType) and (bool(getattr(module, "__file__", None)) or is_library(module.__name__))
