@@ -149,18 +149,22 @@ def _check_called(augment: Augment | None, on_epoch: Callable[[Epoch], object] |
     for name, called in (("augment", augment), ("on_epoch", on_epoch)):
         if called is not None and not callable(called):
             raise InputError(f"{name} is a {type(called).__name__}; accepted is a function, or None.")
-    if augment is not None and not _takes_two(augment):
+    if on_epoch is not None and not _takes(on_epoch, 1):
+        raise InputError(
+            "on_epoch is called with the result of an epoch, and takes no single argument: write lambda epoch: ..."
+        )
+    if augment is not None and not _takes(augment, 2):
         raise InputError(
             "augment is called with a batch and a generator of random numbers, and takes no two arguments: write "
             "lambda images, generator: transform(images)."
         )
 
 
-def _takes_two(augment: Callable[..., object]) -> bool:
-    called = augment.forward if isinstance(augment, nn.Module) else augment
+def _takes(function: Callable[..., object], count: int) -> bool:
+    called = function.forward if isinstance(function, nn.Module) else function
     try:
         with suppress(ValueError):  # a function in C has no signature
-            inspect.signature(called).bind(None, None)
+            inspect.signature(called).bind(*[None] * count)
     except TypeError:
         return False
     return True
@@ -179,6 +183,18 @@ def _augmented(augment: Augment, images: torch.Tensor, generator: torch.Generato
     if not bool(torch.isfinite(inputs).all()):
         raise InputError("augment returned NaN or infinite values; accepted is a batch of finite ones.")
     return inputs
+
+
+_ADVICE = {
+    "modified by an inplace operation": (
+        "It overwrites what its gradient needs, as x.sigmoid() followed by x += 1 does: write x = x + 1 instead."
+    ),
+    "backward through the graph a second time": (
+        "It keeps what was computed with gradients from one batch to the next, or from its making: keep it by "
+        "detach(), or compute it anew in forward."
+    ),
+}
+"""What to do about what PyTorch says of a gradient."""
 
 
 @contextmanager
@@ -230,12 +246,15 @@ def _differentiate(loss: torch.Tensor, network: nn.Module) -> None:
         )
     try:
         loss.backward()  # type: ignore[no-untyped-call]
-    except RuntimeError as error:
-        if "modified by an inplace operation" not in str(error):
-            raise
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        advice = next(
+            (advice for part, advice in _ADVICE.items() if part in said), "Look for what it does to gradients."
+        )
         raise UnsupportedNetworkError(
-            f"{type(network).__name__} overwrites what its gradient needs, as x.sigmoid() followed by x += 1 does: "
-            f"write x = x + 1 instead. ({str(error).splitlines()[0]})"
+            f"the gradient of {type(network).__name__} cannot be computed ({type(error).__name__}: {said}). {advice}"
         ) from error
 
 

@@ -372,7 +372,11 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         return None
     function = _ALIASES.get(made_by.target, made_by.target)
     arguments, keywords, op = _bind(made_by, function)
-    if op == "aten.linear" and arguments["weight"].meta["val"].dim() == 1 and arguments["bias"] is None:
+    if op == "aten.linear" and arguments["weight"].meta["val"].dim() == 1:
+        if arguments["bias"] is not None:
+            raise UnsupportedNetworkError(
+                "a linear layer whose weight has one axis, and which has a bias, has no rule: write x @ weight + bias."
+            )
         function, op = _aten.matmul.default, "aten.matmul"
         arguments = {"self": arguments["input"], "other": arguments["weight"]}
     if op == "aten.type_as" and value is not None:  # of the other tensor it reads the type alone

@@ -98,8 +98,8 @@ class Call:
         """
         if isinstance(value, Slot):
             return next(remaining)
-        if isinstance(value, Tensor) and value.is_floating_point():
-            return self._cast(value)
+        if isinstance(value, Tensor):
+            return differentiable(self._cast(value) if value.is_floating_point() else value)
         return [self._filled(v, remaining) for v in value] if isinstance(value, list | tuple) else value
 
     def raw(self, position: int = 0) -> Tensor:
@@ -171,6 +171,11 @@ class Rule:
     def offset(self, call: Call) -> Tensor | None:
         """Return the op's output for zero inputs, broadcastable to the output; None where it is zero."""
         return call.run([torch.zeros(shape, dtype=call.dtype, device=call.device) for shape in call.shapes])
+
+
+def differentiable(value: Tensor) -> Tensor:
+    """Return a constant by which can be differentiated: one that was made in inference mode is copied."""
+    return value.clone() if value.is_inference() else value
 
 
 def along(scale: Tensor, weight: Tensor, axis: int) -> Tensor:

@@ -16,7 +16,7 @@ from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.methods import METHODS
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.propagate import forward
-from rlrp_nb.engine.rule import Call, Slot
+from rlrp_nb.engine.rule import Call, Slot, differentiable
 from rlrp_nb.engine.rules import BUILT_IN, LayerNorm
 from rlrp_nb.engine.treatments import Activate, Treatment, rule_of
 from rlrp_nb.errors import UnsupportedNetworkError
@@ -114,17 +114,14 @@ class _Trial:
         self._numbers = numbers.to(inputs.device, self._exact)
 
     def _usable(self, value: Any) -> Any:  # noqa: ANN401 - a constant can be anything
-        """Return a constant with numbers as exact as the trial's, by which can be differentiated.
-
-        That cannot be done by a tensor that was made in inference mode.
-        """
+        """Return a constant with numbers as exact as the trial's, by which can be differentiated."""
         if isinstance(value, list | tuple):
             return [self._usable(part) for part in value]
         if not isinstance(value, Tensor):
             return value
         if value.is_floating_point() and value.dtype.itemsize < self._exact.itemsize:
             return value.to(self._exact)
-        return value.clone() if value.is_inference() else value
+        return differentiable(value)
 
     def _random(self, shape: torch.Size, place: int) -> Tensor:
         """Return numbers that differ from those for another place."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rlrp_nb.engine.layout import PICTURE, channels_first, is_single, laid_out, order_of
 from rlrp_nb.engine.product import backward_product, forward_product
-from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along
+from rlrp_nb.engine.rule import Call, Kind, Memory, Rule, along, differentiable
 from rlrp_nb.engine.windows import Windows
 
 if TYPE_CHECKING:
@@ -327,7 +327,7 @@ class Product(Weighted):
         """Transpose by autograd, which knows every rank a product can have."""
         dummy = torch.zeros(call.shapes[0], dtype=s.dtype, device=s.device, requires_grad=True)
         with torch.enable_grad():
-            output = self.apply(call, dummy, weight, None)
+            output = self.apply(call, dummy, differentiable(weight), None)
         last = s.shape[0] - 1
         return torch.stack(
             [torch.autograd.grad(output, dummy, s[k], retain_graph=k < last)[0] for k in range(last + 1)]

@@ -298,13 +298,28 @@ def overwritten(n, x):
     return z
 
 
+class WronglyBack(torch.autograd.Function):
+    @staticmethod
+    def forward(_, x):
+        return x * 1
+
+    @staticmethod
+    def backward(_, s):
+        return s[:, :1]
+
+
+def wrongly_back(n, x):
+    return WronglyBack.apply(n.head(n.body(x)))
+
+
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
         (lambda n, x: n.body(x), r"Headed returns depends on no weight that can learn \(head.weight, head.bias\)"),
         (lambda n, x: n.head(n.body(x)).detach(), r"depends on no weight .*: let its forward use them, without"),
         (torch.no_grad()(lambda n, x: n.head(n.body(x))), r"depends on no weight that can learn"),
-        (overwritten, r"^Headed overwrites what its gradient needs, .* write x = x \+ 1 instead"),
+        (overwritten, r"^the gradient of Headed cannot be computed .* write x = x \+ 1 instead"),
+        (wrongly_back, r"^the gradient of Headed cannot be computed \(RuntimeError: Function .*\)\. Look for what"),
     ],
 )
 def test_a_network_whose_weights_get_no_gradient_is_refused_and_left_as_it_was(forward, message):
@@ -315,6 +330,17 @@ def test_a_network_whose_weights_get_no_gradient_is_refused_and_left_as_it_was(f
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not network.training
     assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_a_network_that_keeps_a_graph_from_batch_to_batch_is_told_to_detach_it():
+    def recurrent(n, x):
+        n.kept = n.head(n.body(x)) + n.kept.mean()
+        return n.kept
+
+    network = Headed(recurrent)
+    network.kept = torch.zeros(())
+    with pytest.raises(UnsupportedNetworkError, match=r"Headed cannot be computed .* keep it by detach\(\)"):
+        fit(network, IMAGES, LABELS, epochs=2)
 
 
 def test_a_part_of_a_network_can_learn_alone():
@@ -479,6 +505,8 @@ def test_what_is_no_function_is_refused_before_anything_is_trained(name):
     before = network[0].weight.clone()
     with pytest.raises(InputError, match=f"{name} is a int; accepted is a function, or None"):
         fit(network, IMAGES, LABELS, **{name: 3})
+    with pytest.raises(InputError, match=f"{name} is called with .*, and takes no (two arguments|single argument)"):
+        fit(network, IMAGES, LABELS, **{name: lambda: None})
     assert torch.equal(network[0].weight, before)
 
 

@@ -28,6 +28,10 @@ def test_every_op_without_a_rule_is_listed_with_its_layer(images):
     [
         (lambda n, x: n.classify(n.conv(x)).softmax(1), "ends in softmax; explain its logits"),
         (lambda n, x: n.classify(n.conv(x)).sigmoid(), "ends in sigmoid; explain its logits"),
+        (
+            lambda n, x: nn.functional.linear(n.conv(x).relu(), torch.ones(8), torch.ones(())).flatten(1)[:, :5],
+            r"whose weight has one axis, .*: write x @ weight \+ bias",
+        ),
         (lambda n, x: n.classify(n.conv(x)).log_softmax(1), "where a network ends in it, explain its logits"),
         (lambda n, x: n.classify(torch.sigmoid(n.conv(x))), "does not map 0 to 0"),
         (lambda n, x: n.classify(n.conv(x) + torch.sigmoid(n.conv(x))), "joins a signal and a gate"),
