@@ -147,6 +147,7 @@ def read_targets(texts: Sequence[str], categories: Sequence[str], ranking: Seque
     """
     targets: list[Target] = []
     for text in texts:
+        check_texts(text=text)
         targets.extend(_read(text, categories, ranking))
     return list(dict.fromkeys(targets))
 

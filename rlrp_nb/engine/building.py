@@ -358,9 +358,10 @@ def _lengths(value: Tensor) -> tuple[str, ...]:
     return tuple(map(str, value.shape))
 
 
-def _extents(value: Tensor) -> tuple[int, ...]:
-    """Return the lengths at the batch size of the example by which the network was traced."""
-    return tuple(n.node.hint if isinstance(n, torch.SymInt) else n for n in value.shape)
+def _extents(value: Tensor) -> tuple[int, ...] | None:
+    """Return the lengths at the batch size of the example by which the network was traced; None where data decide."""
+    found = [n.node.hint if isinstance(n, torch.SymInt) else n for n in value.shape]
+    return None if None in found else tuple(found)
 
 
 def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any) -> Step | None:  # noqa: ANN401
@@ -400,7 +401,7 @@ def _step(node: Node, indices: dict[Node, int], dependent: set[int], batch: Any)
         batch_dim=_batch_dim(value, batch),
         rank=value.dim() if isinstance(value, Tensor) else 0,
         lengths=_lengths(value) if isinstance(value, Tensor) else (),
-        extents=_extents(value) if isinstance(value, Tensor) else (),
+        extents=_extents(value) if isinstance(value, Tensor) else None,
         floating=value.is_floating_point() if isinstance(value, Tensor) else False,
         stack=stack,
         within=_caller(made_by, op),

@@ -64,7 +64,7 @@ class Step:
     lengths
         Of these axes, as texts: one can be a formula in the batch size.
     extents
-        The same as numbers, at the batch size at which the network was traced.
+        The same as numbers, at the batch size at which the network was traced; None where they depend on data.
     source_batch_dim
         The axis that counts the samples in the first source.
     floating
@@ -98,7 +98,7 @@ class Step:
     batch_dim: int | None
     rank: int
     lengths: tuple[str, ...] = ()
-    extents: tuple[int, ...] = ()
+    extents: tuple[int, ...] | None = None
     source_batch_dim: int | None = None
     floating: bool = True
     folded: int | None = None

@@ -41,7 +41,7 @@ class Known(dict[int, Step]):
         Of the network's input, as those of a `Step`.
     """
 
-    def __init__(self, lengths: tuple[str, ...], extents: tuple[int, ...]) -> None:
+    def __init__(self, lengths: tuple[str, ...], extents: tuple[int, ...] | None) -> None:
         super().__init__()
         self._lengths, self._extents = lengths, extents
 
@@ -49,8 +49,8 @@ class Known(dict[int, Step]):
         """Return the lengths of a value that depends on the input."""
         return self[index].lengths if index in self else self._lengths
 
-    def extents(self, index: int) -> tuple[int, ...]:
-        """Return its lengths as numbers."""
+    def extents(self, index: int) -> tuple[int, ...] | None:
+        """Return its lengths as numbers, or None where they depend on data."""
         return self[index].extents if index in self else self._extents
 
 
@@ -114,15 +114,19 @@ _Order: TypeAlias = Tensor | _Unknown
 def _orders(between: Iterable[int], origin: int, known: Known) -> dict[int, _Order] | None:
     """Return which number of a value, counted from 1, each number of others is a function of; 0 stands for none.
 
-    None where one is a function of several.
+    None where one is a function of several, or where it depends on data how many there are.
     """
     extents = known.extents(origin)
+    if extents is None:
+        return None
     counted = torch.arange(1, torch.Size(extents).numel() + 1, dtype=torch.float64, device="cpu")  # as exact as needed
     orders: dict[int, _Order] = {origin: counted.reshape(extents)}
     for index in between:
         step = known[index]
+        if step.extents is None:
+            return None
         if is_move(step, known):
-            orders[index] = _moved(step, orders)
+            orders[index] = _moved(step, orders, step.extents)
             continue
         first = orders[step.sources[0]]
         if not all(_same(orders[source], first) for source in step.sources):
@@ -131,7 +135,7 @@ def _orders(between: Iterable[int], origin: int, known: Known) -> dict[int, _Ord
     return orders
 
 
-def _moved(step: Step, orders: dict[int, _Order]) -> _Order:
+def _moved(step: Step, orders: dict[int, _Order], extents: tuple[int, ...]) -> _Order:
     """Return an order after a move."""
     given = [orders[source] for source in step.sources]
     if all(isinstance(order, Tensor) for order in given):
@@ -139,10 +143,10 @@ def _moved(step: Step, orders: dict[int, _Order]) -> _Order:
             moved = step.invoke(step.filled(orders.__getitem__))
         except (KeyError, RuntimeError, IndexError, TypeError):
             moved = None
-        if isinstance(moved, Tensor) and tuple(moved.shape) == step.extents:
+        if isinstance(moved, Tensor) and tuple(moved.shape) == extents:
             return moved
     how = {k: "source" if isinstance(v, Ref) and v.index in step.sources else v for k, v in step.arguments.items()}
-    return _Unknown((step.op, step.item, repr(how), *map(_key, given)), step.extents)
+    return _Unknown((step.op, step.item, repr(how), *map(_key, given)), extents)
 
 
 def _seen_as(order: _Order, extents: tuple[int, ...]) -> _Order:

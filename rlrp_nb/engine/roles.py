@@ -24,7 +24,7 @@ _CLAMPS = {"aten.relu6": ("", ""), "aten.hardtanh": ("min_val", "max_val"), "ate
 
 
 def assign_roles(
-    steps: Sequence[Step], network_input: int, lengths: tuple[str, ...], extents: tuple[int, ...]
+    steps: Sequence[Step], network_input: int, lengths: tuple[str, ...], extents: tuple[int, ...] | None
 ) -> list[Step]:
     """Return the steps with the role of each of their sources, and with ``x * gate(x)`` marked as an activation.
 
