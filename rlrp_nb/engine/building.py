@@ -14,6 +14,7 @@ from rlrp_nb.engine.activations import RANDOM
 from rlrp_nb.engine.folding import fold_batch_norm
 from rlrp_nb.engine.graph import Constants, Graph, Ref, Step, refs_of
 from rlrp_nb.engine.naming import name_steps
+from rlrp_nb.engine.orders import Known
 from rlrp_nb.engine.roles import assign_roles
 from rlrp_nb.engine.rule import Constant, Refusal
 from rlrp_nb.engine.shortlist import shortlist
@@ -21,7 +22,7 @@ from rlrp_nb.engine.structure import memory_of
 from rlrp_nb.errors import UnsupportedNetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable, Mapping, Sequence
 
     from torch.export import ExportedProgram
     from torch.fx import Node
@@ -144,11 +145,44 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     output = indices[_output(program)]
     if output not in dependent:
         raise UnsupportedNetworkError(UNRELATED)
-    named = assign_roles(name_steps(steps, output), input_index, _lengths(taken), _extents(taken))
+    known = Known(_lengths(taken), _extents(taken), _Places(program, constants, steps).read)
+    named = assign_roles(name_steps(steps, output), input_index, known)
     graph = Graph(input_index, output, tuple(named), constants, batch_size)
     graph = _prune(fold_batch_norm(graph, apart=norms_apart))
     check(graph)
     return graph
+
+
+class _Places:
+    """The constants of a program that say where numbers are put; of the network's own it is noted that they count."""
+
+    def __init__(self, program: ExportedProgram, constants: Constants, steps: Sequence[Step]) -> None:
+        self._constants = constants
+        self._held = {**program.constants, **program.state_dict}
+        self._nodes = [*program.graph.nodes]
+        self._steps = {step.index: step for step in (*constants.steps, *steps) if not step.sources}
+
+    def read(self, index: int) -> Any:  # noqa: ANN401 - a tensor or a size
+        """Return a constant by its index.
+
+        Raises
+        ------
+        KeyError
+            It is none, or made of weights.
+        """
+        name = self._constants.state.get(index)
+        if name is not None:
+            held = self._held[name]
+            if not isinstance(held, Tensor) or held.is_floating_point() or held.is_complex():
+                raise KeyError(name)
+            return self._constants.places.setdefault(name, held.detach().clone())
+        if index in self._constants.tensors:
+            return self._constants.tensors[index]
+        if _is_size(self._nodes[index]):
+            size = self._nodes[index].meta["val"]
+            return size.node.hint if isinstance(size, torch.SymInt) else size
+        step = self._steps[index]
+        return step.invoke(step.filled(self.read))
 
 
 def named_weights(program: ExportedProgram, weights: Mapping[str, Tensor], others: list[Tensor]) -> dict[str, str]:
@@ -318,7 +352,8 @@ def _prune(graph: Graph) -> Graph:
             computed.append(step)
     state = {index: name for index, name in graph.constants.state.items() if index in needed}
     tensors = {index: tensor for index, tensor in graph.constants.tensors.items() if index in needed}
-    return replace(graph, steps=tuple(reversed(steps)), constants=Constants(state, tensors, computed[::-1], parts))
+    constants = Constants(state, tensors, computed[::-1], parts, graph.constants.places)
+    return replace(graph, steps=tuple(reversed(steps)), constants=constants)
 
 
 def _output(program: ExportedProgram) -> Node:

@@ -233,12 +233,15 @@ class Constants:
         Steps computed from constants alone (a normalised weight, all folded batch-norms), in order.
     parts
         Value index to the index of a list among these and the position in it.
+    places
+        Buffers of the network by name, as they were when it was told by them where a gate's numbers lie.
     """
 
     state: dict[int, str] = field(default_factory=dict)
     tensors: dict[int, Tensor] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
     parts: dict[int, tuple[int, int]] = field(default_factory=dict)
+    places: dict[str, Tensor] = field(default_factory=dict)
 
     def indices(self) -> set[int]:
         """Return the indices of all constant values."""

@@ -5,7 +5,7 @@ The numbers of the value from which both come are counted, and the ops that move
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,10 +13,11 @@ from torch import Tensor
 from rlrp_nb.engine.graph import Ref, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Sequence
 
 _ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
-_POINTWISE = frozenset({"aten.sigmoid", "aten.hardsigmoid", "aten.batch_norm", "aten.instance_norm"})
+_NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "instance_norm")
+_POINTWISE = frozenset({f"aten.{name}" for name in ("sigmoid", "hardsigmoid", *_NORMS)})
 _JOINTS = frozenset({"aten.cat", "aten.stack"})
 _MOVES = _JOINTS | {
     *(
@@ -39,11 +40,15 @@ class Known(dict[int, Step]):
     ----------
     lengths, extents
         Of the network's input, as those of a `Step`.
+    constant
+        Returns a constant that says where numbers are put, by its index; raises KeyError for any other.
     """
 
-    def __init__(self, lengths: tuple[str, ...], extents: tuple[int, ...] | None) -> None:
+    def __init__(
+        self, lengths: tuple[str, ...], extents: tuple[int, ...] | None, constant: Callable[[int], Any]
+    ) -> None:
         super().__init__()
-        self._lengths, self._extents = lengths, extents
+        self._lengths, self._extents, self.constant = lengths, extents, constant
 
     def lengths(self, index: int) -> tuple[str, ...]:
         """Return the lengths of a value that depends on the input."""
@@ -126,7 +131,7 @@ def _orders(between: Iterable[int], origin: int, known: Known) -> dict[int, _Ord
         if step.extents is None:
             return None
         if is_move(step, known):
-            orders[index] = _moved(step, orders, step.extents)
+            orders[index] = _moved(step, orders, step.extents, known.constant)
             continue
         first = orders[step.sources[0]]
         if not all(_same(orders[source], first) for source in step.sources):
@@ -135,12 +140,12 @@ def _orders(between: Iterable[int], origin: int, known: Known) -> dict[int, _Ord
     return orders
 
 
-def _moved(step: Step, orders: dict[int, _Order], extents: tuple[int, ...]) -> _Order:
+def _moved(step: Step, orders: dict[int, _Order], extents: tuple[int, ...], constant: Callable[[int], Any]) -> _Order:
     """Return an order after a move."""
     given = [orders[source] for source in step.sources]
     if all(isinstance(order, Tensor) for order in given):
-        try:  # what else it takes may be a constant, which is not known yet
-            moved = step.invoke(step.filled(orders.__getitem__))
+        try:
+            moved = step.invoke(step.filled(lambda index: orders[index] if index in orders else constant(index)))
         except (KeyError, RuntimeError, IndexError, TypeError):
             moved = None
         if isinstance(moved, Tensor) and tuple(moved.shape) == extents:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rlrp_nb.engine.activations import Activation
+from rlrp_nb.engine.activations import ACTIVATIONS, Activation
 from rlrp_nb.engine.classic import LayerRule, Transpose
 from rlrp_nb.engine.graph import Ref
 from rlrp_nb.engine.pooling import MaxPool
@@ -121,7 +121,7 @@ def _treatment(step: Step, method: Method, *, first: bool) -> Treatment:  # noqa
         return Activate(method.activation, frozenset({"output"}))
     if isinstance(rule, Activation):
         # ReLU's derivative is its secant slope, and needs only the output
-        if method.activation == "derivative" and not rule.reads_output:
+        if method.activation == "derivative" and rule is not ACTIVATIONS["aten.relu"]:
             return Differentiate()
         slope = "secant" if method.activation == "derivative" else method.activation
         if rule.reads_output:
@@ -160,7 +160,7 @@ def relus_before_pools(steps: Sequence[Step]) -> Iterator[tuple[Step, Step]]:
     by_index = {step.index: step for step in steps}
     for pool in steps:
         relu = by_index.get(pool.sources[0]) if isinstance(pool.rule, MaxPool) else None
-        if relu is not None and relu.op == "aten.relu" and readers[relu.index] == 1:
+        if relu is not None and relu.rule is ACTIVATIONS["aten.relu"] and readers[relu.index] == 1:
             yield relu, pool
 
 

@@ -52,6 +52,12 @@ class _Entry:
     places: dict[Graph, list[tuple[int, int]]] = field(default_factory=dict)
     checked: set[tuple[Any, ...]] = field(default_factory=set)
 
+    def forget(self) -> None:
+        """Let go of all graphs."""
+        self.graphs.clear()
+        self.places.clear()
+        self.checked.clear()
+
     def keep(self, key: tuple[Any, ...], graph: Graph) -> None:
         """Note a graph, and forget the oldest where there are many: inputs can be of ever new shapes."""
         while len(self.graphs) >= _MOST_GRAPHS:
@@ -107,14 +113,15 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
         structure, tensors = survey(network)
         if structure != entry.structure or entry.rules != RULES:
             check_mode(network)
-            entry.graphs.clear()
-            entry.places.clear()
-            entry.checked.clear()
+            entry.forget()
             entry.names, entry.hooked = [*named_tensors(network)], has_forward_hooks(network)
             entry.structure, entry.rules = structure, {**RULES}
         key = (inputs.shape[1:], inputs.dtype, inputs.device)
         single = (*key, 1)
         graph = entry.graphs.get((*key, len(inputs))) or entry.graphs.get(key)
+        if graph is not None and not _has_its_places(graph, entry.names, tensors):
+            entry.forget()
+            graph = None
         if graph is None:
             graph = _trace(network, inputs, entry.hooked)
             if graph.batch_size != 1 and len(inputs):
@@ -143,6 +150,17 @@ def look_up(network: nn.Module, inputs: Tensor) -> Known:
             entry.places[graph] = [(index, position[name]) for index, name in graph.constants.state.items()]
         state = {index: tensors[n] for index, n in entry.places[graph]}
         return Known(graph, _computed(graph, state), entry.hooked)
+
+
+def _has_its_places(graph: Graph, names: list[str], tensors: list[Tensor]) -> bool:
+    """Tell whether the buffers by which it was told where a gate's numbers lie are what they were."""
+    if not graph.constants.places:
+        return True
+    held = dict(zip(names, tensors, strict=True))
+    return all(
+        held[name].device == place.device and torch.equal(held[name], place)
+        for name, place in graph.constants.places.items()
+    )
 
 
 def _trace(network: nn.Module, inputs: Tensor, hooked: list[str]) -> Graph:

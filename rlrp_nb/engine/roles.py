@@ -23,20 +23,19 @@ _CLAMPS = {"aten.relu6": ("", ""), "aten.hardtanh": ("min_val", "max_val"), "ate
 """Clamps with the names of their bounds; those of relu6 are given."""
 
 
-def assign_roles(
-    steps: Sequence[Step], network_input: int, lengths: tuple[str, ...], extents: tuple[int, ...] | None
-) -> list[Step]:
+def assign_roles(steps: Sequence[Step], network_input: int, by_index: Known) -> list[Step]:
     """Return the steps with the role of each of their sources, and with ``x * gate(x)`` marked as an activation.
 
     Parameters
     ----------
     steps
         In the order in which they are run.
-    network_input, lengths, extents
-        The index of the network's input, and its lengths, as those of a step.
+    network_input
+        Its index.
+    by_index
+        What is known but for the steps, which are put in.
     """
     roles: dict[int, Role] = {network_input: "signal"}
-    by_index = Known(lengths, extents)
     gates: set[int] = set()  # where they meet a signal: those made of sigmoids alone, by hand or not
     result = []
     for step in steps:

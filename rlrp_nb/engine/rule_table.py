@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+import torch
+
 from rlrp_nb.engine.rule import Rule
 from rlrp_nb.errors import InputError
 
@@ -19,10 +21,10 @@ class RuleTable(dict[str, Rule]):
         InputError
             The name is none of an op, or the rule is none.
         """
-        if not isinstance(op, str) or "." not in op:
+        if not isinstance(op, str) or not _is_op(op):
             raise InputError(
-                f"the name of an op is {op!r}; accepted is one with its namespace and without its overload, as "
-                "explain() names it, such as 'aten.hardshrink'."
+                f"the name of an op is {op!r}; accepted is one that is there, with its namespace and without its "
+                "overload or the underscore of what is done in place, as explain() names it, such as 'aten.hardshrink'."
             )
         if isinstance(rule, type) and issubclass(rule, Rule):
             raise InputError(f"the rule for {op!r} is the class {rule.__name__}; call it: {rule.__name__}(...).")
@@ -49,3 +51,10 @@ class RuleTable(dict[str, Rule]):
         """Take several rules."""
         self.update(others)
         return self
+
+
+def _is_op(name: str) -> bool:
+    """Tell the name of an op of PyTorch's or of the user's own, or of one of Python's."""
+    namespace, _, op = name.partition(".")
+    known = namespace == "python" or (op.isidentifier() and hasattr(getattr(torch.ops, namespace, None), op))
+    return known and not op.endswith("_")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import deque
-from collections.abc import ItemsView, Iterator, KeysView, ValuesView
+from collections.abc import ItemsView, Iterator, KeysView, Sequence, ValuesView
 from contextlib import suppress
 from copyreg import dispatch_table
 from functools import partial
@@ -270,14 +270,27 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         return [*value.__bases__, *own, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)
     around = [
-        (name, {k: vars(v)[k] for k in names if k in vars(v)})
-        if isinstance(v, ModuleType) and not _is_versioned(v.__name__)
-        else (name, v)
+        (name, _named(v, names) if isinstance(v, ModuleType) and not _is_versioned(v.__name__) else v)
         for name, v in read_by(value)
         if name in value.__globals__ or not _has_file(v)
     ]
     files = files_imported_within(value.__code__, value.__globals__.get("__package__"))
     return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around, files]
+
+
+def _named(module: ModuleType, names: Sequence[str], within: tuple[ModuleType, ...] = ()) -> dict[str, Any]:
+    """Return what code that uses some names can ask a module for, and modules in it, as by ``package.module.NAME``."""
+    found: dict[str, Any] = {}
+    for name in names:
+        if name not in vars(module):
+            continue
+        value = vars(module)[name]
+        if isinstance(value, ModuleType) and not _is_versioned(value.__name__):
+            if value in (*within, module):
+                continue
+            value = _named(value, names, (*within, module))
+        found[name] = value
+    return found
 
 
 def _has_file(module: object) -> bool:

@@ -55,6 +55,11 @@ LARGER, UNSHUFFLE, SHUFFLE = nn.UpsamplingNearest2d(scale_factor=2), nn.PixelUns
         lambda _, z: z * torch.stack([z, -z], 1).sigmoid()[:, 0],
         lambda _, z: z * torch.stack([row.sigmoid() for row in z.unbind(2)], 2),
         lambda n, z: (z[:, n.order] * z.sigmoid()[:, n.order])[:, n.order],
+        lambda n, z: z * z[:, n.order].sigmoid()[:, n.order],
+        lambda _, z: z * z[:, [2, 0, 1, 3]].sigmoid()[:, [1, 2, 0, 3]],
+        lambda n, z: z * z.index_select(1, n.order).sigmoid().index_select(1, n.order.argsort()),
+        lambda n, z: z * z.gather(1, n.order.view(1, 4, 1, 1).expand_as(z)).sigmoid()[:, n.order],
+        lambda _, z: z * z[:, torch.arange(4).flip(0)].sigmoid().flip(1),
         lambda n, z: (z[:, n.order].flatten(2) * z[:, n.order].sigmoid().flatten(2)).view_as(z)[:, n.order],
         lambda _, z: (LARGER(z) * LARGER(torch.sigmoid(z)))[..., ::2, ::2],
         lambda _, z: SHUFFLE(UNSHUFFLE(z) * UNSHUFFLE(torch.sigmoid(z))),
@@ -120,6 +125,8 @@ def warped(z):
         lambda _, z: z * torch.cat([half.sigmoid() for half in z.chunk(2, 1)[::-1]], 1),
         lambda _, z: z * torch.stack([z.flip(1), z], 1).sigmoid()[:, 0],
         lambda n, z: z * z[:, n.order].sigmoid(),
+        lambda n, z: z * z[:, n.order].sigmoid().flip(1),
+        lambda _, z: z * z[:, [1, 2, 0, 3]].sigmoid()[:, [1, 2, 0, 3]],
         lambda n, z: z[:, n.order].view(-1, 2, 2, *z.shape[2:]).transpose(1, 2).reshape(z.shape) * z.sigmoid(),
         lambda _, z: z * torch.cat([z[:, :3].sigmoid(), torch.ones_like(z[:, :1])], 1),
         lambda _, z: z * torch.sigmoid(z.flip(1)),
@@ -166,3 +173,39 @@ def test_a_gate_that_broadcasts_the_input_is_no_activation(written, stem):
     by_hand = written(lambda n, x: bins(n, x, 4))
     by_hand.betas = made.betas
     torch.testing.assert_close(found, rn.explain(by_hand, x, 1, "lrp-0").relevance)
+
+
+def test_a_buffer_by_which_it_was_told_is_looked_at_again(written, images):
+    def swish(n, x):
+        z = n.conv(x)
+        return n.classify(z * torch.sigmoid(z[:, n.order])[:, n.back])
+
+    network = written(swish)
+    network.register_buffer("order", torch.tensor([1, 2, 0, 3]))
+    network.register_buffer("back", torch.tensor([2, 0, 1, 3]))
+    own = rn.explain(network, images, 1).relevance
+    network.back.copy_(torch.tensor([1, 2, 0, 3]))  # which does not lead back
+    other = rn.explain(network, images, 1).relevance
+    gated = written(
+        lambda n, x: n.classify(n.conv(x) * torch.sigmoid(n.conv(x)[:, n.order][:, n.order].double()).float())
+    )
+    gated.load_state_dict(network.state_dict(), strict=False)
+    gated.register_buffer("order", network.order)
+    torch.testing.assert_close(other, rn.explain(gated, images, 1).relevance)
+    network.back.copy_(torch.tensor([2, 0, 1, 3]))
+    torch.testing.assert_close(rn.explain(network, images, 1).relevance, own)
+    assert not torch.allclose(own, other)
+
+
+def test_a_norm_in_a_gate_is_the_same_beside_ops_that_are_taken_apart(written, images):
+    def attended(n, x, *, apart):
+        z = n.conv(x)
+        y = torch.lerp(z, 2 * z, 0.5) if apart else 1.5 * z
+        return n.classify(y * torch.sigmoid(n.norm(y)))
+
+    found = []
+    for apart in (False, True):
+        network = written(lambda n, x, apart=apart: attended(n, x, apart=apart))
+        network.norm = nn.BatchNorm2d(4).eval()
+        found.append(rn.explain(network, images, 1).relevance)
+    torch.testing.assert_close(*found)

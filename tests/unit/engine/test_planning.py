@@ -4,9 +4,11 @@ import torch
 from torch import nn
 
 import rlrp_nb as rn
+from rlrp_nb.engine.activations import Activation
 from rlrp_nb.engine.methods import METHODS, lrp_gamma
 from rlrp_nb.engine.planning import plan
 from rlrp_nb.engine.registry import graph_of
+from rlrp_nb.engine.rules import RULES
 from rlrp_nb.engine.tracing import trace
 
 
@@ -170,3 +172,38 @@ def test_only_what_nothing_reads_again_is_written_over(written, images):
         lambda n, x: n.classify((lambda z: z.transpose(2, 3).relu())(n.conv(x))),  # a view
     ):
         assert "aten.relu" not in overwritten(written(function), images)
+
+
+def test_a_rule_of_one_s_own_for_relu_is_used_in_front_of_a_pool_too(monkeypatch):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3)).eval()
+    x = torch.randn(2, 3, 8, 8)
+    usual = rn.explain(network, x, 0).relevance
+    monkeypatch.setitem(RULES, "aten.relu", Activation(lambda z: (z > 0.5).to(z.dtype)))
+    found = rn.explain(network, x, 0)
+    torch.testing.assert_close(found.relevance, rn.explain(network, x, 0, layers="all").relevance)
+    assert not torch.allclose(found.relevance, usual)
+    assert "relu" in [row.op for row in found.ledger()]  # which is of the same relevance
+
+
+@torch.library.custom_op("rlrp_nb_test::squared_relu", mutates_args=())
+def squared_relu(z: torch.Tensor) -> torch.Tensor:
+    return z.clamp(min=0) ** 2
+
+
+squared_relu.register_fake(torch.empty_like)
+squared_relu.register_autograd(
+    lambda ctx, s: 2 * s * ctx.saved_tensors[0].clamp(min=0),
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),  # noqa: ARG005 - called by these names
+)
+
+
+@pytest.mark.parametrize("reads_output", [False, True])
+def test_gradient_x_input_takes_no_secant_of_one_s_own_for_the_derivative(monkeypatch, written, images, reads_output):
+    secant = torch.sqrt if reads_output else (lambda z: z.clamp(min=0))
+    monkeypatch.setitem(RULES, "rlrp_nb_test.squared_relu", Activation(secant, reads_output=reads_output))
+    network = written(lambda n, x: n.classify(squared_relu(n.conv(x)))).double()
+    leaf = images.double().requires_grad_()
+    (gradient,) = torch.autograd.grad(network(leaf)[:, 1].sum(), leaf)
+    found = rn.explain(network, images.double(), 1, "gradient-x-input").relevance[:, 0]
+    torch.testing.assert_close(found, images.double() * gradient)

@@ -7,10 +7,14 @@ from rlrp_nb.errors import InputError
 
 WRONG = {
     "a class": ("aten.cumsum", Linear, r"is the class Linear; call it: Linear\(\.\.\.\)"),
-    "a function": ("aten.cumsum", lambda z: z, "is a function; accepted is a Rule: Linear"),
+    "a lambda": ("aten.cumsum", lambda z: z, "is a function; accepted is a Rule: Linear"),
     "a name": ("aten.cumsum", "linear", "is a str; accepted is a Rule"),
-    "no namespace": ("cumsum", Linear(), "'cumsum'; accepted is one with its namespace"),
-    "an op": (len, Linear(), "accepted is one with its namespace"),
+    "no namespace": ("cumsum", Linear(), "'cumsum'; accepted is one that is there, with its namespace"),
+    "an overload": ("aten.hardshrink.default", Linear(), "accepted is one that is there, with its namespace"),
+    "in place": ("aten.relu_", Linear(), "without its overload or the underscore of what is done in place"),
+    "a function": ("torch.hardshrink", Linear(), "accepted is one that is there"),
+    "a slip": ("aten.hardshrnk", Linear(), "'aten.hardshrnk'; accepted is one that is there"),
+    "an op": (len, Linear(), "accepted is one that is there"),
 }
 
 

@@ -82,6 +82,11 @@ OPS = {
     "lerp by a tensor": (lambda x: torch.lerp(x, x.flip(1), numbers_of(x, 5)), (4, 5)),
     "addcmul": (lambda x: torch.addcmul(x, x.flip(1), numbers_of(x, 5), value=0.3), (4, 5)),
     "addcdiv": (lambda x: torch.addcdiv(x, x.flip(1), 2 + numbers_of(x, 5), value=0.3), (4, 5)),
+    "in place, of several": (
+        lambda x: x.clone().lerp_(x.flip(1), 0.3).addcmul_(x, numbers_of(x, 5)).addcdiv_(x, 2 + numbers_of(x, 5)),
+        (4, 5),
+    ),
+    "baddbmm_": (lambda x: x.clone().baddbmm_(numbers_of(x, 4, 4).expand(len(x), 4, 4), x), (4, 5)),
     "diff": (lambda x: torch.diff(x, dim=1), (4, 5)),
     "trapezoid": (lambda x: torch.trapezoid(x, dim=2), (4, 5)),
     "max_pool1d": (nn.MaxPool1d(3, 2, padding=1), (4, 9)),

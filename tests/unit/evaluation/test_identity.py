@@ -35,6 +35,16 @@ settings.FACTOR = 1.0
 FACTOR = 1.0
 
 
+settings.deeper = ModuleType("settings_of_the_test.deeper")
+settings.deeper.deepest = ModuleType("settings_of_the_test.deeper.deepest")
+settings.deeper.deepest.FACTOR = 1.0
+settings.deeper.above = settings
+
+
+def by_a_module_within_modules(_network, inputs, _targets):
+    return inputs.sum(1) * settings.deeper.deepest.FACTOR + len(settings.deeper.above.__name__)
+
+
 class Scale:
     def __init__(self, factor):
         self.factor = factor
@@ -260,6 +270,13 @@ def test_what_a_callable_reads_is_seen(monkeypatch):
     monkeypatch.setitem(globals(), "FACTOR", 2.0)
     monkeypatch.setattr(settings, "FACTOR", 2.0)
     assert all(a != b for a, b in zip(before, (identity(by_a_global), identity(by_a_module)), strict=True))
+
+
+def test_what_modules_within_modules_hold_is_seen(monkeypatch):
+    before = identity(by_a_module_within_modules)
+    assert identity(by_a_module_within_modules) == before
+    monkeypatch.setattr(settings.deeper.deepest, "FACTOR", 2.0)
+    assert identity(by_a_module_within_modules) != before
 
 
 def test_layers_of_pytorch_are_known_by_their_settings():
