@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.overrides import TorchFunctionMode
 
 from rlrp_nb.engine.alone import told_to_this_thread_alone
 from rlrp_nb.engine.building import build, data_dependent, named_weights
@@ -163,8 +164,33 @@ def _lent(network: nn.Module) -> Iterator[nn.Module]:
 def _export(twin: nn.Module, example: Tensor, *, dynamic: bool) -> ExportedProgram:
     shapes = ({0: Dim("batch")},) if dynamic else None
     with quiet(), told_to_this_thread_alone(), torch.no_grad():
-        program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
+        try:
+            program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
+        except RuntimeError as error:
+            if _FROM_NOWHERE not in str(error):
+                raise
+            with _DataDetached():
+                program = export(twin, (example,), dynamic_shapes=shapes, strict=False)
         return without_zero_products(without_in_place_ops(program))
+
+
+class _DataDetached(TorchFunctionMode):
+    """Answers ``weight.data``, which the tracer takes for a tensor from nowhere, by ``weight.detach()``."""
+
+    def __torch_function__(
+        self,
+        function: Any,  # noqa: ANN401 - as PyTorch declares it
+        types: Any,  # noqa: ANN401 - likewise
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - likewise
+        """Call another function in the place of this one."""
+        return (torch.Tensor.detach if function == _DATA else function)(*args, **kwargs or {})
+
+
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
+_FROM_NOWHERE = "fake tensor in the exported program constant"
+"""What PyTorch says where a network reads ``weight.data``."""
 
 
 def run_twin(network: nn.Module, inputs: Tensor, *, guarded: bool = False) -> Any:  # noqa: ANN401 - a network can return anything

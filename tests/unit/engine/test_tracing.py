@@ -271,3 +271,20 @@ def test_a_network_that_explains_another_within_is_refused(images):
     assert network(images).shape == (len(images), 3)
     with pytest.raises(UnsupportedNetworkError, match="explains another one within its forward"):
         rn.explain(network, images)
+
+
+@pytest.mark.parametrize("method", ["rlrp", "gradient-x-input"])
+def test_the_data_of_a_weight_are_the_weight_held_constant(written, images, method):
+    def attended(n, x, weights):  # as NAM attention is published
+        z = n.conv(x)
+        share = weights(n.norm.weight).abs()
+        return n.classify(z * torch.sigmoid(n.norm(z) * (share / share.sum())[:, None, None]))
+
+    found = []
+    for weights in (lambda w: w.data, lambda w: w.detach()):
+        network = written(lambda n, x, weights=weights: attended(n, x, weights))
+        network.norm = nn.BatchNorm2d(4).eval()
+        with torch.no_grad():
+            network.norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0, 1.5]))
+        found.append(rn.explain(network, images, 1, method).relevance)
+    torch.testing.assert_close(*found)
