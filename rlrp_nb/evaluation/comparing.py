@@ -118,8 +118,9 @@ def compare(
         A file in which every value is saved as soon as it is there. A run that was interrupted goes on from it, and
         gives the same values as one that was not; more methods and metrics can be added later, those of localisation if
         masks were given from the start. What differs from process to process in an attribute of the network, such as
-        the time at which it was made, makes it another one: leave it out, or put it elsewhere. What failed is saved
-        too, and not tried again: if the reason is gone, such as too little memory, delete the lines that name it.
+        the time at which it was made, makes it another one: leave it out, or put it elsewhere. Of packages the versions
+        of this one, PyTorch, captum and zennit count; after an upgrade of another choose another path. What failed is
+        saved too, and not tried again: if the reason is gone, such as too little memory, delete the lines that name it.
     resamples : int
         Of the bootstrap over images.
     confidence : float

@@ -143,3 +143,24 @@ def test_channels_behind_a_contraction(written, images):
 
     found = channels(written(forward), images)
     assert (found["tensordot"], found["einsum"]) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "squeezed",
+    [
+        lambda z: torch.einsum("bchw,bchw->bc", z, z.flip(1)),
+        lambda z: torch.einsum("bchw,bdhw->bcd", z, z).mean(2),
+        lambda z: torch.einsum("bchw->bc", z),
+        lambda z: torch.einsum("bchw,c,h->bc", z, torch.ones(4), torch.ones(8)),
+        lambda z: torch.linalg.vecdot(z.flatten(2), z.flatten(2).flip(1)),
+        lambda z: torch.tensordot(z, torch.ones(8, 8), dims=([2, 3], [0, 1])),
+    ],
+)
+def test_a_gate_may_contract_what_no_signal_may(written, images, squeezed):
+    network = written(lambda n, x: n.classify((z := n.conv(x).relu()) * torch.sigmoid(squeezed(z))[..., None, None]))
+    z = network.conv(images).relu()
+    gate = torch.sigmoid(squeezed(z))[..., None, None].detach()
+    held = written(lambda n, x: n.classify(n.conv(x).relu() * gate))
+    held.load_state_dict(network.state_dict())
+    found = rn.explain(network, images, 1, layers="all")
+    torch.testing.assert_close(found.relevance, rn.explain(held, images, 1).relevance)
