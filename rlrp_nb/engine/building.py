@@ -168,7 +168,7 @@ class _Places:
         Raises
         ------
         KeyError
-            It is none, or made of weights.
+            It is none, or made of weights or at random.
         """
         name = self._constants.state.get(index)
         if name is not None:
@@ -182,6 +182,8 @@ class _Places:
             size = self._nodes[index].meta["val"]
             return size.node.hint if isinstance(size, torch.SymInt) else size
         step = self._steps[index]
+        if step.is_random():
+            raise KeyError(step.name)
         return step.invoke(step.filled(self.read))
 
 

@@ -383,10 +383,10 @@ def is_library(module: object) -> bool:
 @cache
 def _is_library(top: str) -> bool:
     file = getattr(sys.modules.get(top), "__file__", None)
-    return top in sys.stdlib_module_names or (isinstance(file, str) and is_installed(Path(file)))
+    return top in sys.stdlib_module_names or (isinstance(file, str) and _is_installed(Path(file)))
 
 
-def is_installed(file: Path) -> bool:
+def _is_installed(file: Path) -> bool:
     """Tell whether a file lies where an installer has put it: in this environment, the user's, one below, or any."""
     if any(folder in _LIBRARIES or folder.name in _INSTALLED for folder in file.parents):
         return True

@@ -6,7 +6,7 @@ import math
 import time
 import zlib
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from os import PathLike
@@ -117,10 +117,12 @@ def compare(
     path : str or os.PathLike, optional
         A file in which every value is saved as soon as it is there. A run that was interrupted goes on from it, and
         gives the same values as one that was not; more methods and metrics can be added later, those of localisation if
-        masks were given from the start. What differs from process to process in an attribute of the network, such as
-        the time at which it was made, makes it another one: leave it out, or put it elsewhere. Of packages the versions
-        of this one, PyTorch, captum and zennit count; after an upgrade of another choose another path. What failed is
-        saved too, and not tried again: if the reason is gone, such as too little memory, delete the lines that name it.
+        masks were given from the start. A method of one's own is known by what it reads, and is asked once before,
+        since it may import only then; what a metric uses has to be imported at the top of its file. What differs from
+        process to process in an attribute of the network, such as the time at which it was made, makes it another one:
+        leave it out, or put it elsewhere. Of packages the versions of this one, PyTorch, captum and zennit count; after
+        an upgrade of another choose another path. What failed is saved too, and not tried again: if the reason is gone,
+        such as too little memory, delete the lines that name it.
     resamples : int
         Of the bootstrap over images.
     confidence : float
@@ -165,11 +167,13 @@ def compare(
     if not isinstance(path, str | PathLike | None):
         raise InputError(f"path is a {type(path).__name__}: give the name of a file as text, or as pathlib.Path.")
     store = Store(None if path is None else expanded(Path(path)), _fingerprint(cases, settings))
+    run, batches = _Run(cases, settings, chosen, store), cases.batches(batch)
+    if path is not None:
+        run.meet(contenders, batches)
+        contenders = resolve_contenders(methods, cases.domain)  # told by what is loaded now
     for what, things in (("method", contenders), ("metric", chosen)):
         for thing in things:
             store.declare(f"{what} {thing.name!r}", _description(thing))
-    run = _Run(cases, settings, chosen, store)
-    batches = cases.batches(batch)
     with tqdm(total=len(batches) * len(contenders), disable=not progress, unit="batch") as bar:
         for positions in batches:
             for contender in contenders:
@@ -194,6 +198,17 @@ class _Run:
         self._timed = any(metric.timed for metric in metrics)
         self._unit = math.nan, -1  # seconds of gradient x input, and for the batch that starts where
         self._warm: set[str] = set()
+
+    def meet(self, contenders: Sequence[Contender], batches: Sequence[Sequence[int]]) -> None:
+        """Ask each method of the user's once: what it imports within itself, and keeps, is there afterwards.
+
+        Only then can be told whether saved values are its own, and a second comparison tells the same.
+        """
+        for contender in (each for each in contenders if batches and not _is_own(each.attribute)):
+            inputs, _ = self.cases.inputs([batches[0][0]])
+            targets = self.cases.targets[[batches[0][0]]].to(inputs.device)
+            with self._watching(f"the method {contender.name!r}", inputs), suppress(Exception):
+                _ask(contender.attribute, self.cases.network, inputs, targets, self.settings.seed)
 
     def judge(self, contender: Contender, positions: list[int]) -> None:
         """Measure one method on one batch, but what is saved already, and save each family's values at once."""

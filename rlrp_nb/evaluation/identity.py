@@ -41,7 +41,6 @@ from rlrp_nb.engine.storage import bytes_of
 from rlrp_nb.engine.structure import named_tensors
 from rlrp_nb.engine.twins import twin_of
 from rlrp_nb.errors import InputError, RlrpError
-from rlrp_nb.evaluation.imported import files_imported_within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +54,11 @@ _DEPTH = 100  # of things within things; Python itself would stop at a few hundr
 def identity(function: Callable[..., object]) -> str:
     """Say which callable this is: where it is defined, and a digest of its code and of what that reads."""
     kind = type(function)
-    place = getattr(function, "__module__", kind.__module__), getattr(function, "__qualname__", kind.__qualname__)
+    # a function that was made by eval may have no module
+    place = (
+        getattr(function, "__module__", None) or kind.__module__,
+        getattr(function, "__qualname__", kind.__qualname__),
+    )
     return f"the callable {'.'.join(place)} (code {_digest(function)[:8]})"
 
 
@@ -270,29 +273,26 @@ def _of_code(value: FunctionType | type | ModuleType) -> list[Any]:
         return [*value.__bases__, *own, *(part for pair in functions for part in pair)]
     names = names_of(value.__code__)
     around = [
-        (name, _named(v, names) if isinstance(v, ModuleType) and not _is_versioned(v.__name__) else v)
+        (name, _named(v, names, set()) if isinstance(v, ModuleType) and not _is_versioned(v.__name__) else v)
         for name, v in read_by(value)
-        if name in value.__globals__ or not _has_file(v)
+        if not _is_imported_library(name, v, value)
     ]
-    files = files_imported_within(value.__code__, value.__globals__.get("__package__"))
-    return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around, files]
+    return [value.__code__, value.__defaults__, value.__kwdefaults__, *enclosed(value), *around]
 
 
-def _named(module: ModuleType, names: Sequence[str], within: tuple[ModuleType, ...] = ()) -> dict[str, Any]:
+def _named(module: ModuleType, names: Sequence[str], seen: set[int]) -> dict[str, Any]:
     """Return what code that uses some names can ask a module for, and modules in it, as by ``package.module.NAME``."""
+    seen.add(id(module))
     found: dict[str, Any] = {}
     for name in names:
-        if name not in vars(module):
-            continue
-        value = vars(module)[name]
-        if isinstance(value, ModuleType) and not _is_versioned(value.__name__):
-            if value in (*within, module):
-                continue
-            value = _named(value, names, (*within, module))
-        found[name] = value
+        value = vars(module).get(name)
+        if not isinstance(value, ModuleType) or _is_versioned(value.__name__):
+            found |= {name: value} if name in vars(module) else {}
+        elif id(value) not in seen:
+            found[name] = _named(value, names, seen)
     return found
 
 
-def _has_file(module: object) -> bool:
-    """Tell a module that is known by its file, whether it is loaded already or not; Python's own need none."""
-    return isinstance(module, ModuleType) and (bool(getattr(module, "__file__", None)) or is_library(module.__name__))
+def _is_imported_library(name: str, value: object, function: FunctionType) -> bool:
+    """Tell a library that a function imports within itself, which it may have loaded or not."""
+    return name not in function.__globals__ and isinstance(value, ModuleType) and _is_versioned(value.__name__)

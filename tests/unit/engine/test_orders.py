@@ -209,3 +209,11 @@ def test_a_norm_in_a_gate_is_the_same_beside_ops_that_are_taken_apart(written, i
         network.norm = nn.BatchNorm2d(4).eval()
         found.append(rn.explain(network, images, 1).relevance)
     torch.testing.assert_close(*found)
+
+
+def test_places_at_random_are_not_drawn_to_look_at_them(written, images):
+    network = written(lambda n, x: n.classify((z := n.conv(x)) * torch.sigmoid(z[:, torch.randperm(4)])))
+    before = torch.get_rng_state()
+    with pytest.raises(rn.UnsupportedNetworkError, match="acts at random"):
+        rn.explain(network, images)
+    assert torch.equal(torch.get_rng_state(), before)

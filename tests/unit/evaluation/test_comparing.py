@@ -560,7 +560,7 @@ def test_ctrl_c_goes_through_and_what_is_there_stays(tmp_path):
     def stops(_network, inputs, _targets):
         with asked.open("a") as file:
             file.write("once more\n")
-        if asked.read_text().count("\n") == 3:
+        if asked.read_text().count("\n") == 4:  # once to know it, and for three batches
             raise KeyboardInterrupt
         return inputs.sum(1)
 
@@ -631,3 +631,63 @@ def test_the_progress_bar_counts_batches_and_can_be_left_out(capsys):
     assert "9/9" in capsys.readouterr().err
     run(metrics=("gini",))
     assert capsys.readouterr().err == ""
+
+
+IMPORTING = """
+import sys, torch
+from torch import nn
+from rlrp_nb.evaluation.comparing import compare
+torch.manual_seed(0)
+network = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 4)).eval()
+
+def mine(network, inputs, targets):
+    from helpers import heatmap
+    import wave
+    return heatmap(inputs)
+
+def never(network, inputs, targets):
+    if len(sys.argv) > 99:
+        from ends import the_program
+    return inputs.sum(1)
+
+for _ in range(2):
+    found = compare(network, torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+                    methods=[mine, never], metrics="gini", path="saved.jsonl", progress=False)
+    print(found["mine", "gini"].tolist())
+"""
+
+
+def test_what_a_method_imports_within_itself_is_a_part_of_it_from_the_beginning(tmp_path):
+    def ran(power):
+        (tmp_path / "helpers.py").write_text(f"def heatmap(x):\n    return x.sum(1) ** {power}\n", encoding="utf-8")
+        (tmp_path / "ends.py").write_text("raise SystemExit\n", encoding="utf-8")
+        command = [sys.executable, "-B", "-c", IMPORTING]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    first, again, other = ran(1), ran(1), ran(3)
+    one, two = first.stdout.splitlines()
+    assert one == two
+    assert again.stdout == first.stdout
+    assert "has values of the method 'mine'" in other.stderr
+
+
+def test_an_object_that_keeps_something_from_its_first_call_goes_on(tmp_path):
+    class Lazy:
+        def __call__(self, _network, inputs, _targets):
+            self.channels = inputs.shape[1]
+            return inputs.sum(1)
+
+    path, method = tmp_path / "saved.jsonl", Lazy()
+    first = run(methods={"mine": method}, metrics="gini", path=path)
+    again = run(methods={"mine": method}, metrics="gini", path=path)
+    np.testing.assert_array_equal(first["mine", "gini"], again["mine", "gini"])
+
+
+def test_a_method_that_changes_the_network_is_refused_before_anything_is_saved(tmp_path):
+    def changing(network, inputs, _targets):
+        with torch.no_grad():
+            next(network.parameters()).add_(1)
+        return inputs.sum(1)
+
+    with pytest.raises(InputError, match="the method 'changing' changed the network"):
+        run(methods=changing, metrics="gini", path=tmp_path / "saved.jsonl")

@@ -279,6 +279,17 @@ def test_what_modules_within_modules_hold_is_seen(monkeypatch):
     assert identity(by_a_module_within_modules) != before
 
 
+def test_modules_that_hold_each_other_are_looked_at_once_each():
+    around = [ModuleType(f"settings_of_the_test.m{n}") for n in range(10)]
+    for one in around:
+        for other in around:
+            setattr(one, other.__name__.rpartition(".")[2], other)
+    settings.around = around[0]
+    called = "settings.around." + ".".join(f"m{n}" for n in range(10))
+    function = eval(f"lambda *_: {called}", {"settings": settings})  # noqa: S307 - written above
+    assert identity(function) == identity(function)
+
+
 def test_layers_of_pytorch_are_known_by_their_settings():
     assert identity(nn.ReLU()).startswith("the callable torch.nn.modules.activation.ReLU (code ")
     assert identity(nn.LeakyReLU(0.1)) != identity(nn.LeakyReLU(0.2))
