@@ -185,6 +185,7 @@ def _augmented(augment: Augment, images: torch.Tensor, generator: torch.Generato
     return inputs
 
 
+_LARGEST = 1e30  # far below the largest that float32 has
 _ADVICE = {
     "modified by an inplace operation": (
         "It overwrites what its gradient needs, as x.sigmoid() followed by x += 1 does: write x = x + 1 instead."
@@ -384,8 +385,8 @@ def _check(images: torch.Tensor, labels: torch.Tensor) -> None:
 
 def _rates(**given: float) -> tuple[float, ...]:
     for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
-            raise InputError(f"{name}={value!r} has to be a finite number from 0 on.")
+        if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= _LARGEST:
+            raise InputError(f"{name}={value!r} has to be a number from 0 to {_LARGEST:g}.")
     return tuple(map(float, given.values()))
 
 
