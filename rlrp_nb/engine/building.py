@@ -76,7 +76,7 @@ _WAYS = {
 """What to do, by the reason."""
 
 
-def build(  # noqa: C901, PLR0912 - one branch per kind of node
+def build(  # noqa: C901, PLR0912, PLR0915 - one branch per kind of node
     program: ExportedProgram, weights: Mapping[str, str], *, batch_size: int | None, norms_apart: bool
 ) -> Graph:
     """Turn a traced program into a checked graph.
@@ -104,14 +104,14 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
     sized: set[int] = set()  # values that depend on the batch size alone
     batch: Any = batch_size
     input_index = -1
-    batch_dims: dict[int, int | None] = {}
+    axes: dict[int, tuple[int | None, int]] = {}  # that of the samples, and how many there are
     for index, node in enumerate(program.graph.nodes):
         indices[node] = index
         if node.op == "placeholder":
             spec = kinds[node.name]
             if spec.kind == InputKind.USER_INPUT:
                 input_index, taken = index, node.meta["val"]
-                batch_dims[index] = 0
+                axes[index] = 0, taken.dim()
                 dependent.add(index)
                 batch = node.meta["val"].shape[0] if batch_size is None else batch_size
             elif spec.kind in {InputKind.PARAMETER, InputKind.BUFFER}:
@@ -124,8 +124,10 @@ def build(  # noqa: C901, PLR0912 - one branch per kind of node
             step = _step(node, indices, dependent, batch)
             if step is None:
                 continue
-            batch_dims[index] = step.batch_dim
-            step = replace(step, source_batch_dim=batch_dims.get(step.sources[0]) if step.sources else None)
+            axes[index] = step.batch_dim, step.rank
+            if step.sources:
+                source_batch_dim, source_rank = axes[step.sources[0]]
+                step = replace(step, source_batch_dim=source_batch_dim, source_rank=source_rank)
             if step.sources and not _ignores_values(step) and not _is_size(node):
                 dependent.add(index)
                 steps.append(step)

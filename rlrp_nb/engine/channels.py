@@ -73,7 +73,7 @@ def _moved(step: Step, places: tuple[int | None, ...]) -> tuple[int | None, ...]
     if isinstance(step.rule, Contraction):
         if len(step.sources) > 1:  # as a gate can be
             return None
-        order = step.rule.order(step, len(places))
+        order = step.rule.order(step)
         return tuple(None if axis is None else places[axis] for axis in order)
     if step.op == "aten.unsqueeze":
         new = step.arguments["dim"] % step.rank
@@ -95,7 +95,7 @@ def _axis(step: Step, axes: Mapping[int, int], known: Mapping[int, Step]) -> int
     if isinstance(rule, Permute):
         return rule.order(step.arguments, step.rank).index(axis)
     if isinstance(rule, Contraction):
-        order = () if before is None or len(step.sources) > 1 else rule.order(step, before.rank)
+        order = () if len(step.sources) > 1 else rule.order(step)
         return order.index(axis) if axis in order else None
     if isinstance(rule, Reshape):
         return axis if before is not None and before.lengths == step.lengths else None

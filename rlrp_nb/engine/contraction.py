@@ -46,11 +46,12 @@ class Contraction(Product):
         output: Tensor = call.step.invoke(filled)
         return output
 
-    def order(self, step: Step, rank: int) -> tuple[int | None, ...]:
-        """Return which axis of the tensor, of so many, lies along each axis of the output, or None where none does.
+    def order(self, step: Step) -> tuple[int | None, ...]:
+        """Return which axis of the tensor lies along each axis of the output, or None where none does.
 
         Where one axis is summed over, and the constant gives one in its stead, that takes its place.
         """
+        rank = step.source_rank
         whole: list[int | None] = [*range(rank)]
         if step.op == "aten.linalg_vecdot":
             dim = step.arguments["dim"] % (step.rank + 1)

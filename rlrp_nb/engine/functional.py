@@ -62,6 +62,7 @@ def without_in_place_ops(program: ExportedProgram) -> ExportedProgram:
 def _composites(program: ExportedProgram) -> dict[Any, Any]:
     """Return how those ops of a program are taken apart that are no more than a few others with a rule."""
     nodes = [n for n in program.graph.nodes if getattr(n.target, "_opname", "").removesuffix("_") in _COMPOSITE]
+    nodes = [node for node in nodes if _rule_of(node) is None]  # a user may have given it one
     met = {_functional(node) if _writes(node) else node.target for node in nodes}
     known = default_decompositions() if met else {}
     return {op: _OWN_WAYS.get(op) or known[op] for op in met}

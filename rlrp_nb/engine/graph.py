@@ -67,6 +67,8 @@ class Step:
         The same as numbers, at the batch size at which the network was traced; None where they depend on data.
     source_batch_dim
         The axis that counts the samples in the first source.
+    source_rank
+        How many axes the first source has.
     floating
         Whether the output is of floating-point numbers.
     folded
@@ -100,6 +102,7 @@ class Step:
     lengths: tuple[str, ...] = ()
     extents: tuple[int, ...] | None = None
     source_batch_dim: int | None = None
+    source_rank: int = 0
     floating: bool = True
     folded: int | None = None
     stack: tuple[str, ...] = ()

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _ARITHMETIC = frozenset({f"aten.{name}" for name in ("add", "sub", "rsub", "mul", "div", "neg")})
 _NORMS = ("batch_norm", "_native_batch_norm_legit_no_training", "instance_norm")
-_POINTWISE = frozenset({f"aten.{name}" for name in ("sigmoid", "hardsigmoid", *_NORMS)})
+_UNMARKED = ("sigmoid", "hardsigmoid", "log_sigmoid", "special_ndtr", "special_log_ndtr")
+_POINTWISE = frozenset({f"aten.{name}" for name in (*_UNMARKED, *_NORMS)})
 _JOINTS = frozenset({"aten.cat", "aten.stack"})
 _MOVES = _JOINTS | {
     *(

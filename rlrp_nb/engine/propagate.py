@@ -12,6 +12,7 @@ from torch import Tensor
 from rlrp_nb.engine.accounts import Account, account, joined
 from rlrp_nb.engine.heap import LARGEST, keep_heap
 from rlrp_nb.engine.rule import Call, Slot, contribution, unbroadcast
+from rlrp_nb.engine.rules import BUILT_IN
 from rlrp_nb.engine.scaling import UNSCALED, exponents_or_zeros, passed_on, unscale
 from rlrp_nb.engine.treatments import Activate, ActivatePicked, Differentiate, Flatten, Skip, Treatment, rule_of
 from rlrp_nb.engine.under_way import Parcel, UnderWay
@@ -96,6 +97,9 @@ def _run(step: Step, treatment: Treatment, overwrites: tuple[str, ...], argument
     if isinstance(treatment, ActivatePicked):
         return treatment.run(step, arguments)
     rule = rule_of(step)
+    if step.rule is not None and step.rule is not BUILT_IN.get(step.op):
+        # an op that the engine does not know may want its numbers in the order in which the network has them
+        arguments = {k: v.contiguous() if isinstance(v, Tensor) else v for k, v in arguments.items()}
     output = rule.overwrite_any(arguments, overwrites)
     return rule.forward(step, arguments) if output is None else (output, None)
 

@@ -145,6 +145,15 @@ def test_channels_behind_a_contraction(written, images):
     assert (found["tensordot"], found["einsum"]) == (3, 1)
 
 
+def test_channels_behind_a_contraction_of_the_input(written, images):
+    def forward(n, x):
+        z = torch.einsum("bchw,dc->bhwd", x, MATRIX).relu()
+        return n.classify(torch.cat([z, z[..., :1]], -1).permute(0, 3, 1, 2))
+
+    found = channels(written(forward), images)
+    assert (found["einsum"], found["relu"], found["permute"]) == (3, 3, 1)
+
+
 @pytest.mark.parametrize(
     "squeezed",
     [

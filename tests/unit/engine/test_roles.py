@@ -155,6 +155,8 @@ WRITTEN_OUT = {
     "silu": (lambda z: z * (1 / (1 + torch.exp(-z))), functional.silu),
     "hardswish": (lambda z: z * torch.clamp(z / 6 + 0.5, 0, 1), functional.hardswish),
     "gelu": (lambda z: 0.5 * z * (1 + torch.erf(z / sqrt(2))), functional.gelu),
+    "gelu, by ndtr": (lambda z: z * torch.special.ndtr(z), functional.gelu),
+    "silu, by logarithms": (lambda z: z * functional.logsigmoid(z).exp(), functional.silu),
     "gelu, by tanh": (
         lambda z: 0.5 * z * (1 + torch.tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))),
         lambda z: functional.gelu(z, approximate="tanh"),

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional
 
 import rlrp_nb as rn
-from rlrp_nb.engine.rules import RULES
+from rlrp_nb.engine.rules import RULES, Linear
 from tests.unit.engine.applied import Applied, changed
 
 
@@ -259,3 +259,30 @@ def test_layer_norm_holds_the_standard_deviation_constant():
     (gradient,) = torch.autograd.grad(network[1:](normalised)[:, 1].sum(), leaf)
     torch.testing.assert_close(explanation.relevance[:, 0], x * gradient)
     assert explanation.ledger().worst_residual < 1e-10
+
+
+def test_an_op_that_is_particular_about_strides_can_be_given_a_rule(monkeypatch, written, images):
+    monkeypatch.setitem(RULES, "aten.kron", Linear())
+    network = written(lambda n, x: n.classify(torch.kron(n.conv(x).relu(), torch.ones(1, 1, 2, 2))[..., :8, :8]))
+    larger = written(lambda n, x: n.classify(nn.UpsamplingNearest2d(scale_factor=2)(n.conv(x).relu())[..., :8, :8]))
+    expected = rn.explain(larger, images, 1).relevance
+    torch.testing.assert_close(rn.explain(network, images, 1).relevance, expected)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_an_op_of_several_has_the_rule_that_it_was_given(monkeypatch, written, images, apart):
+    def forward(n, x):
+        z = n.conv(x).relu()
+        if apart:  # what only PyTorch's own pass can write without writing in place
+            z = z.clone()
+            z[:, :1].mul_(1.0)
+        return n.classify(torch.lerp(z, 2 * z, 0.5))
+
+    class Halved(type(RULES["aten.add"])):
+        def transpose(self, _call, s):
+            return s * 0.5, s * 0.0
+
+    monkeypatch.setitem(RULES, "aten.lerp", Halved())
+    found = rn.explain(written(forward), images, 1).relevance
+    expected = rn.explain(written(lambda n, x: n.classify(n.conv(x).relu())), images, 1).relevance
+    torch.testing.assert_close(found, expected * 0.5)
