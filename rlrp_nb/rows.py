@@ -192,15 +192,29 @@ class ExplainPictures:
         ------
         UnsupportedNetworkError, InputError
             No picture at all can be explained and scored: the network has a part without a rule, or a measure was
-            given an option that it does not have.
+            given an option that it does not have. Or the columns are not those of a `ReadPictures` for this classifier.
         """
         import pyarrow as pa  # noqa: PLC0415 - optional package, asked for above
 
+        self._check(columns)
         readable = [i for i, error in enumerate(columns["error"]) if not error]
         outcomes: dict[int, _Explained | str] = {i: str(columns["error"][i]) for i in range(len(columns["error"]))}
         outcomes.update(zip(readable, self._explained(columns["picture"][readable]), strict=True))
         rows = [_row(str(path), outcomes[i]) for i, path in enumerate(columns["path"])]
         return pa.Table.from_pylist(rows, schema=self._schema)
+
+    def _check(self, columns: Columns) -> None:
+        shape = (*self._model.preprocess.shape[1:], 3)
+        missing = [name for name in ("path", "picture", "error") if name not in columns]
+        if missing:
+            there = ", ".join(map(repr, columns))
+            raise InputError(f"there is no column {missing[0]!r}, only {there}: give what ReadPictures returns.")
+        pictures = columns["picture"]
+        if pictures.dtype != np.uint8 or pictures.shape[1:] != shape:
+            raise InputError(
+                f"the column 'picture' is {pictures.dtype} {pictures.shape}; accepted is uint8 (N, {shape[0]}, "
+                f"{shape[1]}, 3): read the pictures by ReadPictures(model.preprocess) of the same classifier."
+            )
 
     def _explained(self, pictures: np.ndarray[Any, Any]) -> list[_Explained | str]:
         """Explain all at once; where that is refused, one by one, so that only those to blame go without."""

@@ -212,6 +212,16 @@ def test_a_measure_cannot_write_into_the_row(model, paths):
     assert found == expected
 
 
+def test_columns_that_are_not_those_of_read_pictures_are_refused(model, paths):
+    columns, explained = read(model, paths), ExplainPictures(model)
+    for name in ("path", "picture", "error"):
+        with pytest.raises(InputError, match=f"there is no column '{name}', only"):
+            explained({key: value for key, value in columns.items() if key != name})
+    for wrong in (columns["picture"] / 255, columns["picture"][:, ::2, ::2]):
+        with pytest.raises(InputError, match=r"the column 'picture' is .*; accepted is uint8 \(N, 28, 28, 3\)"):
+            explained(columns | {"picture": wrong})
+
+
 def test_a_batch_of_errors_or_of_nothing_has_the_same_columns(model, paths):
     explainer = ExplainPictures(model)
     schema = explainer(read(model, paths)).schema
