@@ -63,7 +63,21 @@ def _reduced(piece: Tree, cells: int | None) -> Tree:
     factor = 1 if cells is None else max(1, -(-max(piece["shape"]) // cells))
     if factor == 1 and piece["dtype"] == dtype:
         return piece
-    return dict(pack(_blocks(unpack(piece), factor), dtype))
+    values = unpack(piece)
+    return {**pack(_blocks(values, factor), dtype), "whole": piece.get("whole") or _figures(values)}
+
+
+def _figures(values: NDArray[np.float32]) -> dict[str, float]:
+    """Return what is said of a map in numbers, which its sums do not tell: opposite relevance cancels in them."""
+    numbers = values.astype(np.float64)
+    sizes = np.sort(np.abs(numbers), axis=None)
+    total, places = sizes.sum(), np.arange(1, sizes.size + 1)
+    gini = 2 * float(places @ sizes) / (sizes.size * total) - (sizes.size + 1) / sizes.size if total else 0.0
+    return {
+        "positive": float(numbers.clip(min=0).sum()),
+        "negative": float(-numbers.clip(max=0).sum()),
+        "sparseness": float(gini),
+    }
 
 
 def _blocks(values: NDArray[np.float32], factor: int) -> NDArray[np.float64]:

@@ -1,8 +1,10 @@
 // From bytes to numbers: the other side of rlrp_nb/widgets/buffers.py. Pure; the page and the widgets decode alike.
 
 /**
- * A packed array: `value = code / top * peak`, top being 127 for int8 and 1 for float16.
- * @typedef {{dtype: "int8" | "float16", shape: number[], peak: number, data: DataView | Uint8Array}} Packed
+ * A packed array: `value = code / top * peak`, top being 127 for int8 and 1 for float16. One that was made coarser says
+ * what is said of the `whole`.
+ * @typedef {{positive: number, negative: number, sparseness: number}} Figures
+ * @typedef {{dtype: "int8" | "float16", shape: number[], peak: number, data: DataView | Uint8Array, whole?: Figures}} Packed
  */
 
 /**

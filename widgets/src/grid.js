@@ -276,6 +276,7 @@ const sparse = new WeakMap();
 
 /** @param {import("./scene.js").Packed} packed */
 function sparsenessOf(packed) {
+  if (packed.whole) return packed.whole.sparseness;
   let value = sparse.get(packed);
   if (value === undefined) sparse.set(packed, (value = sparseness(sizes(packed))));
   return value;

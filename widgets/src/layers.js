@@ -100,7 +100,7 @@ export function createLayers(model, local, note = null) {
           ]
         : [["Sum", number(masses.positive - masses.negative, { plus: true }), "Sum of the relevance at this depth"]]
     );
-    entries.push(["Positive", percent(positiveShare(masses)), "Positive part of all relevance at this depth"]);
+    entries.push(["Positive", percent(positiveShare(masses)), "Positive part of the relevance at this depth; of maps, of the sums over channels"]);
     ledger.replaceChildren(
       ...entries.map(([term, text, title]) => h("div", { title }, h("dt", { text: term }), h("dd", { text }))),
     );

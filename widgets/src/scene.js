@@ -171,6 +171,7 @@ const sums = new WeakMap();
  */
 export function massesOf(piece) {
   if (isUnits(piece)) return { positive: piece.positive, negative: piece.negative };
+  if (piece.whole) return piece.whole;
   let found = sums.get(piece);
   if (!found) sums.set(piece, (found = masses(numbers(piece))));
   return found;

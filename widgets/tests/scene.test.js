@@ -88,6 +88,8 @@ test("numbers are decoded once, and limits and sums come from them", () => {
   assert.deepEqual([...numbers(piece)], [1, 2, -3, 4]);
   assert.equal(limitOf(piece, 100), 4);
   assert.deepEqual(massesOf(piece), { positive: 7, negative: 3 });
+  const whole = { positive: 20, negative: 10, sparseness: 0.5 };
+  assert.deepEqual(massesOf({ ...packed(1, 2, -3, 4), whole }), whole);
   assert.deepEqual(massesOf(/** @type {any} */ (now?.explained.pieces[1])), { positive: 5, negative: 2 });
   assert.equal(laidOver(piece, { width: 4, height: 4 }, false), laidOver(piece, { width: 4, height: 4 }, false));
   assert.equal(laidOver(piece, { width: 4, height: 4 }, true).length, 16);

@@ -89,3 +89,16 @@ def test_a_page_that_is_too_large_is_made_smaller_and_says_so(monkeypatch):
     monkeypatch.setattr(export, "_MAX_BYTES", 100_000)
     with pytest.raises(InputError, match="even with coarse layers"):
         export.render(whole)
+
+
+def test_figures_are_those_of_the_whole_map():
+    whole = scene()
+    for tree, _ in [*smaller(whole)][1:]:
+        for rank in range(4):
+            for before, after in zip(pieces(whole, rank)[1:-1], pieces(tree, rank)[1:-1], strict=True):
+                values = unpack(before).astype(np.float64)
+                if after == before:
+                    continue
+                assert after["whole"]["positive"] == pytest.approx(values[values > 0].sum())
+                assert after["whole"]["negative"] == pytest.approx(-values[values < 0].sum())
+                assert after["whole"]["sparseness"] == pytest.approx(float(gini(torch.from_numpy(values)[None])[0]))
