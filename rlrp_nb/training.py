@@ -429,6 +429,11 @@ def _learning(network: nn.Module, images: torch.Tensor) -> nn.Parameter:
 
 
 def _check_dtype(images: torch.Tensor, weight: torch.Tensor) -> None:
+    if weight.is_meta:
+        raise UnsupportedNetworkError(
+            "the network is on the meta device, which keeps no numbers: load its weights, or call "
+            "network.to_empty(device='cpu') and let it learn."
+        )
     if weight.dtype != images.dtype:
         raise InputError(f"images are {images.dtype}, the network is {weight.dtype}: use images.to({weight.dtype}).")
 

@@ -94,5 +94,6 @@ def _note(scene: Tree, others: int | None, first: int | None) -> str:
     whole = "keep all their cells" if first is None else f"have one byte a value and at most {first} x {first} cells"
     return (
         f"To keep this page small, {beside} have {how}, each the sum of the relevance in it. Maps at the input are "
-        f"whole, and the layers of the first picture by {method} {whole}."
+        f"whole, and the layers of the first picture by {method} {whole}. Shares and sparseness are those of the whole "
+        "maps; a shared colour scale compares what cells hold, of whatever size."
     )

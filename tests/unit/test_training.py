@@ -518,6 +518,12 @@ def test_what_is_no_network_is_refused_by_its_type(network):
             call(network, IMAGES, LABELS)
 
 
+def test_a_network_without_numbers_is_refused():
+    for call in (fit, measure_accuracy):
+        with pytest.raises(UnsupportedNetworkError, match="the network is on the meta device"):
+            call(make_network().to("meta").eval(), IMAGES, LABELS)
+
+
 def test_an_epoch_may_be_looked_at_in_eval_mode():
     images, labels = make_bars(32)
     plain, watched = make_network(dropout=0.5), make_network(dropout=0.5)

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
 from rlrp_nb import export
 from rlrp_nb.errors import InputError
+from rlrp_nb.evaluation.complexity import gini
 from rlrp_nb.widgets.buffers import pack, unpack
 from rlrp_nb.widgets.fitting import smaller
 
