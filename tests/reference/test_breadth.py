@@ -34,6 +34,9 @@ IN_FLOAT64 = {
     "vgg11_bn": [],
 }
 
+# pools nowhere, and has 645 million weights, with which a minute goes in float64
+IN_FLOAT32 = {"regnet_y_128gf"}
+
 
 def best(logits):
     """A contrast of two classes, and another class: SqueezeNet ends in a ReLU, where the others are dead."""
@@ -80,7 +83,7 @@ def test_every_classifier_is_explained_or_refused_by_name():
 def test_the_books_balance_and_relevance_equals_autograd(name):
     layers = IN_FLOAT64.get(name)
     # in float32 rounding decides about winners of max pooling, and in the deepest networks about everything
-    dtype, samples = torch.float64, 1 if layers is None else 2
+    dtype, samples = torch.float32 if name in IN_FLOAT32 else torch.float64, 1 if layers is None else 2
     network, x = zoo.network(name, dtype), images(samples, zoo.size(name), seed=3).to(dtype)
     with torch.no_grad():
         logits = network(x)
