@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlrp_nb.widgets.buffers import Dtype, Tree, pack, unpack
+from rlrp_nb.widgets.scene import masses
 
 # How many cells a side the layers beside the first result keep, and those of the first result.
 _STAGES: tuple[tuple[int | None, int | None], ...] = (
@@ -30,13 +31,17 @@ def smaller(scene: Tree) -> Iterator[tuple[Tree, str]]:
         A sentence on what was left out; empty for the first.
     """
     yield scene, ""
+    figures: dict[int, Tree] = {}  # of the whole maps, by identity: the same at every stage
     for others, first in _STAGES:
         images = [
             {
                 **image,
                 "results": [
                     _coarse(
-                        result, first if (place, rank) == (0, 0) else others, keep=(place, rank, first) == (0, 0, None)
+                        result,
+                        first if (place, rank) == (0, 0) else others,
+                        figures,
+                        keep=(place, rank, first) == (0, 0, None),
                     )
                     for rank, result in enumerate(image["results"])
                 ],
@@ -46,17 +51,18 @@ def smaller(scene: Tree) -> Iterator[tuple[Tree, str]]:
         yield {**scene, "images": images}, _note(scene, others, first)
 
 
-def _coarse(result: Tree, cells: int | None, *, keep: bool) -> Tree:
+def _coarse(result: Tree, cells: int | None, figures: dict[int, Tree], *, keep: bool) -> Tree:
     if keep:
         return result
     targets = {
-        key: {**explained, "pieces": [explained["pieces"][0], *(_reduced(p, cells) for p in explained["pieces"][1:])]}
+        key: {**explained, "pieces": [first, *(_reduced(piece, cells, figures) for piece in others)]}
         for key, explained in result["targets"].items()
+        for first, *others in [explained["pieces"]]
     }
     return {**result, "targets": targets}
 
 
-def _reduced(piece: Tree, cells: int | None) -> Tree:
+def _reduced(piece: Tree, cells: int | None, figures: dict[int, Tree]) -> Tree:
     if "indices" in piece or len(piece["shape"]) != _MAP:
         return piece
     dtype: Dtype = "int8"
@@ -64,20 +70,18 @@ def _reduced(piece: Tree, cells: int | None) -> Tree:
     if factor == 1 and piece["dtype"] == dtype:
         return piece
     values = unpack(piece)
-    return {**pack(_blocks(values, factor), dtype), "whole": piece.get("whole") or _figures(values)}
+    if id(piece) not in figures:
+        figures[id(piece)] = _figures(values.astype(np.float64))
+    return {**pack(_blocks(values, factor), dtype), "whole": figures[id(piece)]}
 
 
-def _figures(values: NDArray[np.float32]) -> dict[str, float]:
+def _figures(values: NDArray[np.float64]) -> dict[str, float]:
     """Return what is said of a map in numbers, which its sums do not tell: opposite relevance cancels in them."""
-    numbers = values.astype(np.float64)
-    sizes = np.sort(np.abs(numbers), axis=None)
-    total, places = sizes.sum(), np.arange(1, sizes.size + 1)
-    gini = 2 * float(places @ sizes) / (sizes.size * total) - (sizes.size + 1) / sizes.size if total else 0.0
-    return {
-        "positive": float(numbers.clip(min=0).sum()),
-        "negative": float(-numbers.clip(max=0).sum()),
-        "sparseness": float(gini),
-    }
+    import torch  # noqa: PLC0415 - loaded on first use
+
+    from rlrp_nb.evaluation.complexity import gini  # noqa: PLC0415 - likewise
+
+    return {**masses(values), "sparseness": float(gini(torch.from_numpy(values)[None]))}
 
 
 def _blocks(values: NDArray[np.float32], factor: int) -> NDArray[np.float64]:

@@ -397,9 +397,13 @@ def _piece(explanation: "Explanation", name: str | None, target: int, sample: in
         "labels": [_category(explanation, int(index)) for index in strongest] if last else None,
         "values": dict(pack(values[strongest])),
         "size": values.size,
-        "positive": float(values.clip(min=0).sum()),
-        "negative": float(-values.clip(max=0).sum()),
+        **masses(values),
     }
+
+
+def masses(values: Floats) -> dict[str, float]:
+    """Return the positive and the negative relevance of an array, both at least 0."""
+    return {"positive": float(values.clip(min=0).sum()), "negative": float(-values.clip(max=0).sum())}
 
 
 def _is_output(explanation: "Explanation", values: Floats, target: int, sample: int) -> bool:
